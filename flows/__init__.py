@@ -1,0 +1,1 @@
+"""Orchestration: one Prefect flow per stage, `study` for all of them, and the command line."""

@@ -1,0 +1,1 @@
+"""The commands of `rlscale`, one module per noun; `flows.cli` collects them."""
