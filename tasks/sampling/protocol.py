@@ -1,0 +1,86 @@
+"""What a generation engine takes and gives. Torch-free, so that orchestration can build requests.
+
+A request is one prompt; an engine answers with `n` completions for each, in the order of the requests. Every sampled
+token's randomness derives from (seed, step, prompt id, sample index, position), see `tasks.sampling.seeds`, so that a
+completion does not depend on what else is in the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+
+@dataclass(frozen=True)
+class Request:
+    """A prompt to complete.
+
+    Attributes:
+        prompt_id: stable name of the prompt; enters the seeds.
+        tokens: prompt token ids.
+    """
+
+    prompt_id: str
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How completions are drawn.
+
+    Attributes:
+        n: completions per prompt.
+        temperature: 0 is greedy.
+        top_p: nucleus; 1.0 keeps the whole vocabulary.
+        max_tokens: longest completion, tokens, end-of-sequence counted.
+        seed: the run's seed.
+        step: training step (0 before training); evaluation uses its own seed domain, see `domain`.
+        domain: keeps rollouts and evaluations of one seed and step apart.
+    """
+
+    n: int
+    temperature: float
+    top_p: float
+    max_tokens: int
+    seed: int
+    step: int = 0
+    domain: Literal["rollout", "heldout", "evaluate"] = "rollout"
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One sampled completion.
+
+    Attributes:
+        tokens: token ids, the end-of-sequence token included where it was drawn.
+        logprobs: log-probability of each token under the policy at temperature 1 and without top-p, nats.
+        finish: `stop` where end-of-sequence was drawn, `length` where the limit cut it.
+    """
+
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finish: Literal["stop", "length"]
+
+
+class Engine(Protocol):
+    """A generation engine holding one model's weights."""
+
+    name: str
+
+    def generate(self, requests: Sequence[Request], settings: SamplingSettings) -> list[list[Completion]]:
+        """Completes each request `settings.n` times; order of requests and sample indices is kept.
+
+        Raises:
+            InputError: a prompt and its completion do not fit the model's context; the prompt is named.
+        """
+
+    def load(self, checkpoint: Path) -> str:
+        """Replaces the weights by those of a checkpoint of the same architecture; returns `fingerprint()`."""
+
+    def fingerprint(self) -> str:
+        """Digest of the weights the engine would sample with now."""
+
+    def close(self) -> None:
+        """Frees memory and processes."""
