@@ -128,8 +128,15 @@ def write_manifest(folder: Path, stage: str, mark: str, files: list[str], facts:
 
 
 def manifest_digest(folder: Path) -> str:
-    """Digest of what a folder contains, for the fingerprints downstream: the manifest's own text."""
-    return digest_file(folder / MANIFEST)
+    """Digest of what a folder contains, for the fingerprints downstream.
+
+    It is the manifest's `content` where the stage gives one (a digest that leaves out what may differ between equal
+    runs, such as seconds), else the manifest's own text; `missing` where there is no manifest.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return "missing"
+    return str(manifest["content"]) if "content" in manifest else digest_file(folder / MANIFEST)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,87 @@
+"""What decides each piece of work: the fingerprints of all stages, in one place.
+
+The same fingerprint marks a finished folder (`tasks.store.once`), keys Prefect's cache and tells `rlscale status`
+what is done. Raise a stage's version when its code changes what it writes; a refactor with equal results leaves it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from tasks.grading import GRADER_VERSION
+from tasks.grid import Run, scientific_values
+from tasks.layout import Layout
+from tasks.params import Params
+from tasks.store import digest_file, fingerprint, manifest_digest
+
+VERSIONS = {"prepare": "1", "pretrain": "1", "train": "1", "evaluate": "1", "fit": "1", "report": "1"}
+
+
+def prepare_mark(params: Params) -> str:
+    """Problems: the prepare block, how many prompts a run sees, the reuse factors, and the source file's bytes."""
+    factors = params.grid.reuse.factors if params.grid.reuse else ()
+    shape = {"prompts": params.train.steps * params.train.batch, "batch": params.train.batch, "factors": sorted(factors)}
+    source = params.prepare.source
+    names = [source.path, source.heldout_path] if source.kind == "file" else []
+    names += [benchmark.path for benchmark in params.prepare.benchmarks if benchmark.source == "file"]
+    inputs = {name: digest_file(Path(name)) if Path(name).is_file() else "missing" for name in names if name}
+    block = params.prepare.model_dump(mode="json")
+    return fingerprint("prepare", VERSIONS["prepare"], {"prepare": block, **shape}, inputs)
+
+
+def model_mark(params: Params, name: str) -> str:
+    """An initial checkpoint `<size>-<variant>`: its spec and recipe; a model trained here also depends on the problems."""
+    size, variant = name.rsplit("-", 1)
+    family = params.pretrain.family
+    spec = next(model for model in family.models if model.name == size)
+    values: dict[str, object] = {"spec": spec.model_dump(mode="json"), "variant": variant}
+    inputs = {}
+    if family.kind == "tiny":
+        values |= family.model_dump(mode="json", exclude={"models"})
+        values["lengths"] = params.train.sampling.model_dump(mode="json")
+        inputs["prepare"] = manifest_digest(Layout.of(params).stage("prepare"))
+    return fingerprint("pretrain", VERSIONS["pretrain"], values, inputs)
+
+
+def run_mark(params: Params, run: Run) -> str:
+    """A training run: all scientific values, its initial checkpoint, its problems, the grader."""
+    layout = Layout.of(params)
+    inputs = {
+        "prepare": manifest_digest(layout.stage("prepare")),
+        "model": manifest_digest(layout.model(run.model)),
+        "grader": GRADER_VERSION,
+    }
+    return fingerprint("train", VERSIONS["train"], scientific_values(params) | asdict(run), inputs)
+
+
+def evaluate_mark(params: Params, run: Run, benchmark: str) -> str:
+    """A run's final policy on one benchmark (`heldout` included)."""
+    layout = Layout.of(params)
+    spec = next((b.model_dump(mode="json") for b in params.prepare.benchmarks if b.name == benchmark), None)
+    values = {
+        "evaluate": params.evaluate.model_dump(mode="json"),
+        "benchmark": spec or benchmark,
+        "style": params.train.prompt_style.model_dump(mode="json")[run.variant],
+        "lengths": params.train.sampling.model_dump(mode="json"),
+    }
+    inputs = {
+        "prepare": manifest_digest(layout.stage("prepare")),
+        "run": manifest_digest(layout.run(run)),
+        "grader": GRADER_VERSION,
+    }
+    return fingerprint("evaluate", VERSIONS["evaluate"], values, inputs)
+
+
+def fit_mark(params: Params, runs: list[Run]) -> str:
+    """The laws: the fit block and the metrics of every run of the grid."""
+    layout = Layout.of(params)
+    inputs = {run.run_id: manifest_digest(layout.run(run)) for run in runs}
+    return fingerprint("fit", VERSIONS["fit"], params.fit.model_dump(mode="json"), inputs)
+
+
+def report_mark(params: Params) -> str:
+    """The page: the report block, the fits and the scores."""
+    layout = Layout.of(params)
+    inputs = {stage: manifest_digest(layout.stage(stage)) for stage in ("prepare", "pretrain", "fit", "evaluate")}
+    return fingerprint("report", VERSIONS["report"], params.report.model_dump(mode="json"), inputs)
