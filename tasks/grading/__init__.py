@@ -1,0 +1,19 @@
+"""Verdicts on answers: one registry by data source, the same code for rewards and for evaluation.
+
+    with GradingPool(workers=2) as pool:
+        verdicts = pool.grade([Answer("math__math", completion, ground_truth), ...])
+
+A verdict is right, wrong or unjudged (the gold answer cannot be read). A GRPO reward is `Verdict.score`.
+Importing this package loads neither math-verify nor sympy.
+"""
+
+from __future__ import annotations
+
+from tasks.grading.pool import GradingPool
+from tasks.grading.registry import Scorer, scorer_for
+from tasks.grading.verdicts import Answer, GradeStats, Verdict, Work
+
+# Part of fingerprints: goes up whenever any verdict may change.
+GRADER_VERSION = "1"
+
+__all__ = ["GRADER_VERSION", "Answer", "GradeStats", "GradingPool", "Scorer", "Verdict", "Work", "scorer_for"]

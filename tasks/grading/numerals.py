@@ -1,0 +1,84 @@
+r"""Decides plainly written numbers without math-verify, only where the two provably agree.
+
+Read are, in ASCII and after stripping: integers (`46`, `-046`, `+5`, `1,234`, `1{,}234`), decimals (`2.50`, `.5`) and
+simple fractions (`3/4`, `-\frac{3}{4}`, `\dfrac34` with one-digit parts). math-verify turns integers and fractions into
+exact rationals and decimals into 53-bit floats, and calls two numbers equal when they are the same rational, or, once a
+float takes part, when both round to the same six decimals. Hence, for values below 10^9 in size:
+
+    neither is a decimal:  right iff equal, provided unequal ones differ by more than 1e-9 (it chops at 15 digits)
+    one is a decimal:      right if equal with at most six decimals; wrong if they differ by more than 1e-5
+
+Everything between (and everything longer than 15 digits but for pairs of integers) is left to math-verify.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import NamedTuple
+
+LONGEST = 1000
+_INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
+_GROUPED = re.compile(r"-?[1-9][0-9]{0,2}(?:(?:,|\{,\})[0-9]{3})+", re.ASCII)
+_DECIMAL = re.compile(r"-?[0-9]*\.([0-9]+)", re.ASCII)
+_SLASH = re.compile(r"(-?)([0-9]+)/([0-9]+)", re.ASCII)
+_FRAC = re.compile(r"(-?)\\[dtc]?frac(?:\{(-?[0-9]+)\}\{([0-9]+)\}|([0-9])([0-9]))", re.ASCII)
+_DIGITS = 15
+_LARGEST = 10**9
+
+
+class Numeral(NamedTuple):
+    """A number as written: exact value, and the count of decimals (-1 where it has no decimal point)."""
+
+    value: Fraction
+    decimals: int
+
+
+def read_integer(text: str) -> int | None:
+    """Returns the integer a stripped text writes, or None."""
+    if len(text) > LONGEST:
+        return None
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if _GROUPED.fullmatch(text):
+        return int(text.replace(",", "").replace("{", "").replace("}", ""))
+    return None
+
+
+def read_numeral(text: str) -> Numeral | None:
+    """Returns the decimal or simple fraction a stripped text writes, or None (also for more than 15 digits)."""
+    if len(text) > 3 * _DIGITS:
+        return None
+    match = _DECIMAL.fullmatch(text)
+    if match:
+        short = len(text.lstrip("-")) <= _DIGITS + 1
+        return Numeral(Fraction(text), len(match.group(1))) if short else None
+    match = _SLASH.fullmatch(text) or _FRAC.fullmatch(text)
+    if match:
+        sign, *rest = match.groups()
+        numerator, denominator = (part for part in rest if part is not None)
+        if int(denominator) == 0 or len(numerator) > _DIGITS or len(denominator) > _DIGITS:
+            return None
+        value = Fraction(int(numerator), int(denominator))
+        return Numeral(-value if sign else value, -1)
+    integer = read_integer(text)
+    return None if integer is None else Numeral(Fraction(integer), -1)
+
+
+def same_number(gold: str, answer: str) -> bool | None:
+    """Tells whether two stripped texts write the same number, as math-verify would; None where it has to be asked."""
+    first, second = read_integer(gold), read_integer(answer)
+    if first is not None and second is not None:
+        return first == second
+    one, other = read_numeral(gold), read_numeral(answer)
+    if one is None or other is None:
+        return None
+    if max(abs(one.value), abs(other.value)) >= _LARGEST:
+        return None
+    distance = abs(one.value - other.value)
+    decimals = max(one.decimals, other.decimals)
+    if decimals < 0:
+        return True if distance == 0 else False if distance > Fraction(1, 10**9) else None
+    if distance == 0 and decimals <= 6:
+        return True
+    return False if distance > Fraction(1, 10**5) else None
