@@ -1,0 +1,1 @@
+"""Problems: sources, cleaning, difficulty, splits and reuse subsets."""
