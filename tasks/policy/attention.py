@@ -1,0 +1,71 @@
+"""Attention over packed rows, registered with transformers under the name `packed`.
+
+Two paths with the same numbers: variable-length flash attention where the device and dtype have it, and elsewhere
+`scaled_dot_product_attention` on gathered blocks of similar length. Grouped-query heads are folded into the query
+axis, so keys and values are never repeated.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+
+from tasks.policy.packing import AttentionBlock, Packed
+
+NAME = "packed"
+
+
+def packed_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attends within the packed sequences.
+
+    Args:
+        module: the attention layer (unused; part of the interface).
+        query: [1, heads, T, head size].
+        key: [1, kv heads, T, head size].
+        value: as key.
+        attention_mask: unused; the blocks know who sees whom.
+        **kwargs: `packed`, the batch being computed, and `scaling`.
+
+    Returns:
+        [1, T, heads, head size], and None for the weights.
+    """
+    packed: Packed = kwargs["packed"]
+    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))  # [T, heads, size]
+    parts = [attend_block(q, k, v, block, kwargs["scaling"]) for block in packed.blocks]
+    rows = parts[0] if len(parts) == 1 else torch.cat(parts)
+    return rows.index_select(0, packed.inverse)[None], None
+
+
+def attend_block(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, block: AttentionBlock, scaling: float
+) -> torch.Tensor:
+    """Attends within one block; returns [B * Lq, heads, head size], padding rows included."""
+    batch, width = block.q_rows.shape
+    heads, size, kv_heads = q.shape[1], q.shape[2], k.shape[1]
+    fold = heads // kv_heads
+    asked = q[block.q_rows].view(batch, width, kv_heads, fold, size).permute(0, 2, 3, 1, 4)
+    asked = asked.reshape(batch, kv_heads, fold * width, size)
+    keys, values = (x[block.k_rows].transpose(1, 2) for x in (k, v))
+    if block.mask is None and fold == 1:
+        out = scaled_dot_product_attention(asked, keys, values, is_causal=True, scale=scaling)
+    else:
+        mask = _causal(width, q.device) if block.mask is None else block.mask
+        out = scaled_dot_product_attention(asked, keys, values, attn_mask=mask.repeat(1, 1, fold, 1), scale=scaling)
+    return out.view(batch, kv_heads, fold, width, size).permute(0, 3, 1, 2, 4).reshape(batch * width, heads, size)
+
+
+def _causal(width: int, device: torch.device) -> torch.Tensor:
+    return torch.ones(width, width, dtype=torch.bool, device=device).tril()[None, None]
+
+
+AttentionInterface.register(NAME, packed_attention)

@@ -1,0 +1,197 @@
+"""Padding-free batches: prompts and completions laid end to end in one row of tokens.
+
+A group's prompt is laid out once and its completions follow, each attending to the prompt and to itself, never to one
+another:
+
+    tokens      p0 p1 p2 | a0 a1 | b0 b1 b2 |        completion a = a0 a1 a2, b = b0 b1 b2 b3
+    positions    0  1  2 |  3  4 |  3  4  5 |        (a completion's last token is predicted, never fed)
+
+Difference from the textbook: frameworks pad every (prompt, completion) pair to the longest, or pack the pairs and
+compute the prompt G times. `share_prompts=False` gives the latter, for comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True)
+class Group:
+    """A prompt and its completions, as token ids."""
+
+    prompt: tuple[int, ...]
+    completions: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class AttentionBlock:
+    """Sequences attended together, padded to one shape.
+
+    Attributes:
+        q_rows: int64 [B, Lq], rows of the packed tokens that ask; padding repeats row 0.
+        k_rows: int64 [B, Lk], rows that answer; padding repeats row 0.
+        mask: bool [B, 1, Lq, Lk], True where a query may look; None = plain causal, no padding.
+    """
+
+    q_rows: torch.Tensor
+    k_rows: torch.Tensor
+    mask: torch.Tensor | None
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A packed batch of T rows with R predicted tokens.
+
+    Attributes:
+        tokens: int64 [T].
+        positions: int64 [T], restarting at 0 with each prompt.
+        blocks: who attends to whom.
+        inverse: int64 [T], where each row's attention output lies in the blocks' outputs laid end to end.
+        predict: int64 [R], the row whose output predicts each completion token.
+        targets: int64 [R], the completion tokens, completion after completion.
+        owner: int64 [R], index of the completion each target belongs to.
+        completions: number of completions.
+        attended: sum over rows of the number of keys each sees, for the FLOPs ledger.
+    """
+
+    tokens: torch.Tensor
+    positions: torch.Tensor
+    blocks: tuple[AttentionBlock, ...]
+    inverse: torch.Tensor
+    predict: torch.Tensor
+    targets: torch.Tensor
+    owner: torch.Tensor
+    completions: int
+    attended: int
+
+    def to(self, device: torch.device) -> Packed:
+        """Moves the batch to a device."""
+        if device.type == "cpu":
+            return self
+        blocks = tuple(
+            AttentionBlock(b.q_rows.to(device), b.k_rows.to(device), None if b.mask is None else b.mask.to(device))
+            for b in self.blocks
+        )
+        names = ("tokens", "positions", "inverse", "predict", "targets", "owner")
+        moved = {name: getattr(self, name).to(device) for name in names}
+        return Packed(blocks=blocks, completions=self.completions, attended=self.attended, **moved)
+
+
+@dataclass
+class _Span:
+    """A run of consecutive rows that ask, and the rows that answer them: a prefix, then itself."""
+
+    start: int
+    length: int
+    prefix_start: int = 0
+    prefix_length: int = 0
+
+
+def pack(groups: Sequence[Group], share_prompts: bool = True) -> Packed:
+    """Lays groups end to end.
+
+    Args:
+        groups: prompts with their completions; every prompt and completion has at least one token.
+        share_prompts: compute a prompt once per group (True) or once per completion.
+
+    Returns:
+        The packed batch, on the CPU.
+    """
+    if not share_prompts:
+        groups = [Group(group.prompt, (completion,)) for group in groups for completion in group.completions]
+    tokens: list[int] = []
+    positions: list[np.ndarray] = []
+    predict: list[np.ndarray] = []
+    targets: list[int] = []
+    lengths: list[int] = []
+    prompts: list[_Span] = []
+    spans: list[_Span] = []
+    for group in groups:
+        start, size = len(tokens), len(group.prompt)
+        tokens.extend(group.prompt)
+        positions.append(np.arange(size))
+        prompts.append(_Span(start, size))
+        for completion in group.completions:
+            row, fed = len(tokens), len(completion) - 1
+            tokens.extend(completion[:-1])
+            positions.append(np.arange(size, size + fed))
+            if fed:
+                spans.append(_Span(row, fed, start, size))
+            predict.append(np.concatenate(([start + size - 1], np.arange(row, row + fed))))
+            targets.extend(completion)
+            lengths.append(len(completion))
+    blocks, inverse = _plan(prompts, spans, len(tokens))
+    return Packed(
+        tokens=torch.tensor(tokens, dtype=torch.int64),
+        positions=torch.from_numpy(np.concatenate(positions)),
+        blocks=blocks,
+        inverse=inverse,
+        predict=torch.from_numpy(np.concatenate(predict)),
+        targets=torch.tensor(targets, dtype=torch.int64),
+        owner=torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)),
+        completions=len(lengths),
+        attended=sum(s.length * s.prefix_length + s.length * (s.length + 1) // 2 for s in (*prompts, *spans)),
+    )
+
+
+def _plan(prompts: list[_Span], spans: list[_Span], rows: int) -> tuple[tuple[AttentionBlock, ...], torch.Tensor]:
+    """Builds the attention blocks and where each row's output lies in them."""
+    blocks: list[AttentionBlock] = []
+    inverse = np.zeros(rows, dtype=np.int64)
+    offset = 0
+    for spanned in (*_buckets(prompts), *_buckets(spans)):
+        start, length, prefix_start, prefix = (
+            np.array([getattr(span, name) for span in spanned])[:, None]
+            for name in ("start", "length", "prefix_start", "prefix_length")
+        )
+        width, before = int(length.max()), int(prefix.max())
+        column = np.arange(width)[None, :]
+        asked = column < length
+        q_rows = np.where(asked, start + column, 0)
+        inverse[q_rows[asked]] = offset + np.flatnonzero(asked)
+        offset += asked.size
+        ahead = np.arange(before)[None, :]
+        k_rows = np.concatenate((np.where(ahead < prefix, prefix_start + ahead, 0), q_rows), axis=1)
+        blocks.append(AttentionBlock(torch.from_numpy(q_rows), torch.from_numpy(k_rows), _mask(length, prefix)))
+    return tuple(blocks), torch.from_numpy(inverse)
+
+
+def _mask(length: np.ndarray, prefix: np.ndarray) -> torch.Tensor | None:
+    """Who sees whom in a block; padded queries look at key 0 only, so that no row of the mask is empty."""
+    width, before = int(length.max()), int(prefix.max())
+    if before == 0 and length.min() == width:
+        return None
+    column = np.arange(width)
+    causal = (column[None, :, None] >= column[None, None, :]) & (column[None, None, :] < length[:, :, None])
+    ahead = np.broadcast_to((np.arange(before)[None, :] < prefix)[:, None, :], (len(length), width, before))
+    mask = np.concatenate((ahead, causal), axis=2)
+    mask[:, :, 0] |= ~mask.any(axis=2)
+    return torch.from_numpy(mask[:, None])
+
+
+def _buckets(spans: list[_Span], waste: float = 1.25) -> list[list[_Span]]:
+    """Sorts spans by size and cuts them so that padding stays below about a quarter of the work of each bucket."""
+    if not spans:
+        return []
+    ordered = sorted(spans, key=lambda span: (span.length * (span.prefix_length + span.length), span.start))
+    buckets: list[list[_Span]] = [[]]
+    real = 0
+    width = before = 0
+    for span in ordered:
+        width, before = max(width, span.length), max(before, span.prefix_length)
+        real += span.length * (span.prefix_length + span.length)
+        padded = (len(buckets[-1]) + 1) * width * (before + width)
+        if len(buckets[-1]) >= _SMALL_BUCKET and padded > waste * real:
+            buckets.append([])
+            width, before = span.length, span.prefix_length
+            real = span.length * (span.prefix_length + span.length)
+        buckets[-1].append(span)
+    return buckets
+
+
+_SMALL_BUCKET = 64
+"""Buckets grow to this many spans whatever the padding: below it a kernel call costs more than the waste."""

@@ -1,0 +1,178 @@
+"""The engine in the trainer's own process: PyTorch on transformers checkpoints, exact and dependency-free.
+
+It shares the trainer's numerics (same weights, float32 softmax), so its log-probabilities serve as the old
+log-probabilities of the update. Each prompt is encoded once and its cache repeated for the n completions; finished
+sequences leave the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+
+from tasks.errors import InputError
+from tasks.policy.decoding import Cache, Decoder
+from tasks.policy.network import fingerprint, load_model
+from tasks.sampling.protocol import Completion, Request, SamplingSettings
+from tasks.sampling.seeds import sequence_key, uniforms
+
+COMPACT_BELOW = 0.75
+"""Finished sequences leave once fewer than this share of the batch is still being decoded."""
+
+
+class TransformersEngine:
+    """Samples from a Qwen2-architecture model held in this process."""
+
+    name = "transformers"
+
+    def __init__(self, checkpoint: Path, batch: int = 1024, device: str = "cpu", precision: str = "float32") -> None:
+        """Loads a checkpoint.
+
+        Args:
+            checkpoint: folder of a transformers checkpoint.
+            batch: sequences decoded together at most.
+            device: torch device.
+            precision: float32 or bfloat16.
+
+        Raises:
+            InputError: no checkpoint there, or an architecture the decoder does not compute.
+        """
+        self.batch = batch
+        self.device = torch.device(device)
+        self.precision = precision
+        self.load(checkpoint)
+
+    def load(self, checkpoint: Path) -> str:
+        """Replaces the weights by a checkpoint's."""
+        model = load_model(checkpoint, "bfloat16" if self.precision == "bfloat16" else "float32").to(self.device)
+        self.config = model.config
+        eos = model.generation_config.eos_token_id if model.generation_config else model.config.eos_token_id
+        self.stops = frozenset(eos if isinstance(eos, list) else [eos])
+        return self.update(model.state_dict().items())
+
+    def update(self, weights: Iterable[tuple[str, torch.Tensor]]) -> str:
+        """Replaces the weights by these named tensors (a whole state dict); returns the fingerprint.
+
+        The decoder keeps references where it need not fuse: the caller updates again after each optimiser step.
+        """
+        held = dict(weights)
+        self.decoder = Decoder(self.config, held)
+        self._fingerprint = fingerprint(held)
+        return self._fingerprint
+
+    def fingerprint(self) -> str:
+        """Digest of the weights last given."""
+        return self._fingerprint
+
+    def close(self) -> None:
+        """Nothing to stop: the weights go with the object."""
+
+    @torch.inference_mode()
+    def generate(self, requests: Sequence[Request], settings: SamplingSettings) -> list[list[Completion]]:
+        """Completes each request n times; see `tasks.sampling.protocol.Engine`."""
+        limit = self.config.max_position_embeddings
+        for request in requests:
+            if len(request.tokens) + settings.max_tokens > limit:
+                raise InputError(
+                    f"problem {request.prompt_id}: {len(request.tokens)} prompt tokens and {settings.max_tokens} "
+                    f"completion tokens do not fit the model's context of {limit}"
+                )
+        share = max(1, self.batch // settings.n)
+        out: list[list[Completion]] = []
+        for start in range(0, len(requests), share):
+            out.extend(self._generate(requests[start : start + share], settings))
+        return out
+
+    def _generate(self, requests: Sequence[Request], settings: SamplingSettings) -> list[list[Completion]]:
+        logits, cache, padding, column = self._encode(requests, settings)
+        n, total = settings.n, len(requests) * settings.n
+        keys = [sequence_key(settings, request.prompt_id, sample) for request in requests for sample in range(n)]
+        state = _Batch(total, settings.max_tokens, torch.tensor(keys, device=self.device), self.stops)
+        for position in range(settings.max_tokens):
+            tokens = state.draw(logits, settings, position)
+            keep = state.retire(tokens)
+            if position + 1 == settings.max_tokens or state.active.numel() == 0:
+                break
+            if keep is not None:
+                cache.select(keep)
+                tokens, padding = tokens[keep], padding[keep]
+            logits = self.decoder.step(tokens, padding, column + position, cache)
+        completions = state.completions()
+        return [completions[start : start + n] for start in range(0, total, n)]
+
+    def _encode(
+        self, requests: Sequence[Request], settings: SamplingSettings
+    ) -> tuple[torch.Tensor, Cache, torch.Tensor, int]:
+        """Encodes each prompt once and repeats it for its n completions."""
+        width = max(len(request.tokens) for request in requests)
+        rows = [[0] * (width - len(request.tokens)) + list(request.tokens) for request in requests]
+        tokens = torch.tensor(rows, device=self.device)
+        padding = torch.tensor([width - len(request.tokens) for request in requests], device=self.device)
+        cache = self.decoder.new_cache(len(requests), width + settings.max_tokens)
+        logits = self.decoder.prefill(tokens, padding, cache)
+        if settings.n > 1:
+            repeat = torch.arange(len(requests), device=self.device).repeat_interleave(settings.n)
+            cache.select(repeat)
+            logits, padding = logits[repeat], padding[repeat]
+        return logits, cache, padding, width
+
+
+class _Batch:
+    """The sequences being decoded: what was drawn, and which rows are still active."""
+
+    def __init__(self, total: int, longest: int, keys: torch.Tensor, stops: frozenset[int]) -> None:
+        self.tokens = torch.zeros(total, longest, dtype=torch.int64, device=keys.device)
+        self.logprobs = torch.zeros(total, longest, dtype=torch.float32, device=keys.device)
+        self.lengths = torch.zeros(total, dtype=torch.int64, device=keys.device)
+        self.stopped = torch.zeros(total, dtype=torch.bool, device=keys.device)
+        self.active = torch.arange(total, device=keys.device)
+        self.keys = keys
+        self.stops = torch.tensor(sorted(stops), device=keys.device)
+
+    def draw(self, logits: torch.Tensor, settings: SamplingSettings, position: int) -> torch.Tensor:
+        """Draws a token for each active row and records it."""
+        logprobs = logits.log_softmax(-1)
+        if settings.temperature == 0.0:
+            tokens = logprobs.argmax(-1)
+        else:
+            tokens = _inverse_cdf(logits, settings, uniforms(self.keys, position))
+        live = ~self.stopped[self.active]
+        rows = self.active[live]
+        self.tokens[rows, position] = tokens[live]
+        self.logprobs[rows, position] = logprobs.gather(1, tokens[:, None])[live, 0]
+        self.lengths[rows] += 1
+        return tokens
+
+    def retire(self, tokens: torch.Tensor) -> torch.Tensor | None:
+        """Marks rows that drew a stop token; returns the rows to keep when enough have finished, else None."""
+        self.stopped[self.active] |= torch.isin(tokens, self.stops)
+        live = ~self.stopped[self.active]
+        if int(live.sum()) > COMPACT_BELOW * live.numel():
+            return None
+        keep = live.nonzero()[:, 0]
+        self.active, self.keys = self.active[keep], self.keys[keep]
+        return keep
+
+    def completions(self) -> list[Completion]:
+        """The finished completions, in order."""
+        columns = zip(
+            self.tokens.tolist(), self.logprobs.tolist(), self.lengths.tolist(), self.stopped.tolist(), strict=True
+        )
+        return [
+            Completion(tuple(tokens[:size]), tuple(logprobs[:size]), "stop" if stopped else "length")
+            for tokens, logprobs, size, stopped in columns
+        ]
+
+
+def _inverse_cdf(logits: torch.Tensor, settings: SamplingSettings, uniform: torch.Tensor) -> torch.Tensor:
+    """Draws from softmax(logits / temperature), cut to its nucleus, by the inverse of the cumulative distribution."""
+    probs = (logits / settings.temperature).softmax(-1)
+    if settings.top_p < 1.0:
+        ordered, index = probs.sort(-1, descending=True, stable=True)
+        outside = ordered.cumsum(-1) - ordered >= settings.top_p
+        probs = probs.scatter(-1, index, ordered.masked_fill(outside, 0.0))
+    cdf = probs.double().cumsum(-1)
+    tokens = torch.searchsorted(cdf, (uniform * cdf[:, -1])[:, None], right=True)[:, 0]
+    return tokens.clamp_(max=logits.shape[-1] - 1)
