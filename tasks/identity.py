@@ -55,19 +55,21 @@ def run_mark(params: Params, run: Run) -> str:
     return fingerprint("train", VERSIONS["train"], scientific_values(params) | asdict(run), inputs)
 
 
-def evaluate_mark(params: Params, run: Run, benchmark: str) -> str:
-    """A run's final policy on one benchmark (`heldout` included)."""
+def evaluate_mark(params: Params, run: Run | str, benchmark: str) -> str:
+    """A run's final policy, or the initial checkpoint named `<size>-<variant>`, on one benchmark (`heldout` included)."""
     layout = Layout.of(params)
+    initial = isinstance(run, str)
+    variant = run.rsplit("-", 1)[1] if isinstance(run, str) else run.variant
     spec = next((b.model_dump(mode="json") for b in params.prepare.benchmarks if b.name == benchmark), None)
     values = {
         "evaluate": params.evaluate.model_dump(mode="json"),
         "benchmark": spec or benchmark,
-        "style": params.train.prompt_style.model_dump(mode="json")[run.variant],
+        "style": params.train.prompt_style.model_dump(mode="json")[variant],
         "lengths": params.train.sampling.model_dump(mode="json"),
     }
     inputs = {
         "prepare": manifest_digest(layout.stage("prepare")),
-        "run": manifest_digest(layout.run(run)),
+        "model" if initial else "run": manifest_digest(layout.model(run) if isinstance(run, str) else layout.run(run)),
         "grader": GRADER_VERSION,
     }
     return fingerprint("evaluate", VERSIONS["evaluate"], values, inputs)

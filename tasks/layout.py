@@ -66,8 +66,9 @@ class Layout:
         return self.run(run) / "checkpoints"
 
     def samples(self, run: Run | str, benchmark: str) -> Path:
-        """Graded samples of a run on a benchmark."""
-        return self.stage("evaluate") / (run if isinstance(run, str) else run.run_id) / f"{benchmark}.parquet"
+        """Graded samples of a run on a benchmark, in a folder of their own with its manifest and `score.json`."""
+        name = run if isinstance(run, str) else run.run_id
+        return self.stage("evaluate") / name / benchmark / "samples.parquet"
 
     @property
     def scores(self) -> Path:
