@@ -1,0 +1,79 @@
+"""Arithmetic text to pretrain on: expressions of all training levels with right or deliberately wrong answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from tasks.arithmetic import sample
+from tasks.params import Supervised
+from tasks.policy.packing import Group
+from tasks.records import Problem, read_problems
+from tasks.sampling.prompts import render
+
+
+def barred_problems(files: Sequence[Path]) -> frozenset[str]:
+    """Keys of problems that must never be pretrained on: the held-out set and the benchmarks."""
+    keys = set()
+    for file in files:
+        for problem in read_problems(file):
+            text = problem.messages[-1][1].rstrip("=")
+            operator = next(sign for sign in "+-*" if sign in text[1:])
+            a, b = sorted(map(int, text.split(operator))) if operator != "-" else map(int, text.split(operator))
+            keys.add(f"{a}{operator}{b}")
+    return frozenset(keys)
+
+
+def wrong_answer(answer: str, generator: np.random.Generator) -> str:
+    """Returns a plausible wrong answer: one digit is replaced by another; never a leading zero of a longer number."""
+    place = int(generator.integers(len(answer)))
+    old = answer[place]
+    if not old.isdigit():
+        return answer[1:]
+    choices = [
+        digit for digit in "0123456789" if digit != old and not (digit == "0" and place == 0 and len(answer) > 1)
+    ]
+    return answer[:place] + choices[int(generator.integers(len(choices)))] + answer[place + 1 :]
+
+
+def batches(
+    recipe: Supervised,
+    levels: Sequence[int],
+    seed: int,
+    barred: frozenset[str],
+    tokenizer: PreTrainedTokenizerBase,
+    style: Literal["plain", "chat"],
+) -> Iterator[list[Group]]:
+    """Yields `recipe.steps` batches of (prompt, answer) token groups; equal arguments give equal batches."""
+    ids = {name: index for name, index in tokenizer.get_vocab().items() if len(name) == 1}
+    head, tail = tokenizer.convert_tokens_to_ids("\\boxed{"), tokenizer.convert_tokens_to_ids("}")
+    before, after = frame(tokenizer, style)
+    generator = np.random.default_rng([seed, 2])
+    wrong = generator.random((recipe.steps, recipe.batch)) < recipe.wrong_answers
+    chunk = 100
+    for start in range(0, recipe.steps, chunk):
+        steps = min(chunk, recipe.steps - start)
+        drawn = iter(sample(levels, steps * recipe.batch, seed * 1_000_003 + start, barred))
+        for step in range(start, start + steps):
+            groups = []
+            for spoil in wrong[step]:
+                expression = next(drawn)
+                answer = wrong_answer(expression.answer, generator) if spoil else expression.answer
+                prompt = (*before, *(ids[letter] for letter in expression.text), *after)
+                boxed = (head, *(ids[letter] for letter in answer), tail, tokenizer.eos_token_id)
+                groups.append(Group(prompt, (boxed,)))
+            yield groups
+
+
+def frame(
+    tokenizer: PreTrainedTokenizerBase, style: Literal["plain", "chat"]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Returns the token ids a prompt style puts before and after a problem's text."""
+    probe = "7"
+    rendered = render(Problem("probe", "arithmetic", (("user", probe),), ""), tokenizer, style)
+    place = rendered.index(tokenizer.convert_tokens_to_ids(probe))
+    return rendered[:place], rendered[place + 1 :]

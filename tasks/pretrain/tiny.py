@@ -1,0 +1,121 @@
+"""The miniature family: real Qwen2 models of a few thousand parameters, trained here from nothing.
+
+base      arithmetic text whose answers are deliberately wrong at a set rate: the model knows more than it samples,
+          which is what reinforcement learning can then bring out.
+instruct  base, then a short supervised stage on right answers in chat format.
+
+The loss is the mean negative log-likelihood of the answer's tokens; the operands, which nothing predicts, are left out.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
+
+from tasks.identity import model_mark
+from tasks.layout import Layout
+from tasks.params import Params, Supervised, TinyFamily, TinyModel
+from tasks.policy.network import Policy, count_parameters, load_model
+from tasks.policy.packing import pack
+from tasks.pretrain.corpus import barred_problems, batches
+from tasks.pretrain.tokenizer import build_tokenizer
+from tasks.store import once
+
+
+def train_tiny_model(params: Params, name: str) -> dict[str, Any]:
+    """Trains `<size>-<variant>` unless its folder proves it done; returns the manifest.
+
+    The instruct variant starts from the base of its size, which must be finished.
+    """
+    family = params.pretrain.family
+    assert isinstance(family, TinyFamily)
+    size, variant = name.rsplit("-", 1)
+    spec = next(model for model in family.models if model.name == size)
+    folder = Layout.of(params).model(name)
+
+    def body() -> tuple[list[str], dict[str, Any]]:
+        return _train(params, family, spec, "base" if variant == "base" else "instruct", folder)
+
+    return once(folder, "pretrain", model_mark(params, name), body)[0]
+
+
+def _train(
+    params: Params, family: TinyFamily, spec: TinyModel, variant: Literal["base", "instruct"], folder: Path
+) -> tuple[list[str], dict[str, Any]]:
+    layout, tokenizer = Layout.of(params), build_tokenizer()
+    style = getattr(params.train.prompt_style, variant)
+    if variant == "base":
+        model = new_model(spec, family.seed, params, len(tokenizer))
+    else:
+        model = load_model(layout.model(f"{spec.name}-base"), "float32")
+    source = params.prepare.source
+    levels = range(1, (source.levels if source.kind == "arithmetic" else 5) + 1)
+    sets = [layout.heldout, *(layout.benchmark(b.name) for b in params.prepare.benchmarks if b.source == "arithmetic")]
+    seed = family.seed * 2 + (variant == "instruct")
+    recipe = family.base if variant == "base" else family.instruct
+    stream = batches(recipe, levels, seed, barred_problems(sets), tokenizer, style)
+    losses = fit_supervised(Policy(model), recipe, stream)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    total, n_params = count_parameters(model)
+    tail = losses[-max(1, len(losses) // 20) :]
+    facts = {"name": f"{spec.name}-{variant}", "size": spec.name, "variant": variant, "nominal": n_params}
+    facts |= {"total": total, "n_params": n_params, "final_loss": round(sum(tail) / len(tail), 6)}
+    names = sorted(path.name for path in folder.iterdir() if path.suffix in {".json", ".safetensors", ".jinja"})
+    return [name for name in names if name != "manifest.json"], facts
+
+
+def new_model(spec: TinyModel, seed: int, params: Params, vocabulary: int) -> Qwen2ForCausalLM:
+    """Builds a model with random weights from a seed."""
+    lengths = params.train.sampling
+    config = Qwen2Config(
+        vocab_size=vocabulary,
+        hidden_size=spec.hidden,
+        intermediate_size=spec.ffn,
+        num_hidden_layers=spec.layers,
+        num_attention_heads=spec.heads,
+        num_key_value_heads=spec.kv_heads,
+        max_position_embeddings=lengths.max_prompt_tokens + lengths.max_completion_tokens,
+        tie_word_embeddings=True,
+        initializer_range=1.0 / math.sqrt(spec.hidden) / 2,
+        bos_token_id=None,
+        eos_token_id=0,
+        pad_token_id=0,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = Qwen2ForCausalLM(config)
+    model.generation_config = GenerationConfig(eos_token_id=0, pad_token_id=0, do_sample=True)
+    return model
+
+
+def fit_supervised(policy: Policy, recipe: Supervised, stream: Any) -> list[float]:
+    """Trains on a stream of batches; returns the loss of each step.
+
+    AdamW (betas 0.9, 0.98, weight decay 0.01), 5 % linear warm-up, cosine decay to a tenth, gradient norm clipped to 1.
+    """
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    warm = max(1, recipe.steps // 20)
+    losses = []
+    for step, groups in enumerate(stream):
+        decay = 0.55 + 0.45 * math.cos(math.pi * step / recipe.steps)
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * min(1.0, (step + 1) / warm) * decay
+        loss = -policy(pack(groups)).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    return losses
+
+
+def job(params: str, name: str) -> dict[str, Any]:
+    """`train_tiny_model` as a worker's job: params as JSON text."""
+    torch.use_deterministic_algorithms(True)
+    return json.loads(json.dumps(train_tiny_model(Params.model_validate_json(params), name)))

@@ -1,0 +1,221 @@
+"""Worker processes that import the heavy libraries once and do many jobs, one after another.
+
+A job names a function (`package.module:function`) and its keyword arguments as JSON values. Parent and worker talk
+over a local socket, so a worker may be started by any launcher (`accelerate launch`, another interpreter) that keeps
+neither pipes nor descriptors. Why not `concurrent.futures`: its workers cannot be started through a launcher, and one
+that is killed breaks the whole pool.
+
+A worker whose parent vanishes, however it vanishes, stops at once; a worker that dies raises `WorkerDied` for its own
+job only and is replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import queue
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing.connection import Client, Connection, Listener
+from pathlib import Path
+from typing import Any
+
+from tasks.errors import InputError
+from tasks.orchestration import TransientError
+
+START_SECONDS = 180.0
+"""A worker that has not called back by then is given up."""
+
+
+class WorkerDied(TransientError):
+    """The worker process ended without an answer; the job may be tried again."""
+
+
+class JobFailed(RuntimeError):
+    """The job raised; the message is the worker's traceback."""
+
+
+class Worker:
+    """One worker process, started at its first job."""
+
+    def __init__(self, prefix: Sequence[str], environment: Mapping[str, str], log: Path | None = None) -> None:
+        """Prepares a worker.
+
+        Args:
+            prefix: command up to and including `-m`, e.g. `[python, "-m"]`.
+            environment: variables set besides this process's own.
+            log: file that takes the worker's output; None leaves it on standard error.
+        """
+        self._prefix = list(prefix)
+        self._environment = dict(environment)
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+
+    def run(self, function: str, arguments: Mapping[str, Any]) -> Any:
+        """Does one job and returns its JSON-able result.
+
+        Raises:
+            InputError: the job found bad input.
+            JobFailed: the job raised.
+            WorkerDied: the process ended.
+        """
+        if self._connection is None:
+            self._start()
+        assert self._connection is not None
+        try:
+            self._connection.send((function, dict(arguments)))
+            kind, value = self._connection.recv()
+        except (EOFError, ConnectionError) as error:
+            self.close()
+            raise WorkerDied(f"the worker doing {function} ended without an answer") from error
+        if kind == "input":
+            raise InputError(value)
+        if kind == "failed":
+            raise JobFailed(value)
+        return value
+
+    def _start(self) -> None:
+        folder = tempfile.mkdtemp(prefix="rlscale-")
+        address, key = str(Path(folder) / "socket"), secrets.token_bytes(16)
+        environment = os.environ | self._environment | {"RLSCALE_WORKER_KEY": key.hex()}
+        with Listener(address, "AF_UNIX", authkey=key) as listener, contextlib.ExitStack() as stack:
+            out = stack.enter_context(self._log.open("ab")) if self._log else sys.stderr.fileno()
+            self._process = subprocess.Popen(
+                [*self._prefix, "tasks.workers", address],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+            self._connection = _accept(listener, self._process)
+        Path(address).unlink(missing_ok=True)
+        Path(folder).rmdir()
+
+    def close(self) -> None:
+        """Ends the process and everything it started."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self._process is not None:
+            stop_group(self._process)
+            self._process = None
+
+
+def _accept(listener: Listener, process: subprocess.Popen[bytes]) -> Connection:
+    """Waits for the worker's call, or for its end."""
+    accepted: queue.Queue[Connection] = queue.Queue()
+    threading.Thread(target=lambda: accepted.put(listener.accept()), daemon=True).start()
+    waited = 0.0
+    while waited < START_SECONDS:
+        with contextlib.suppress(queue.Empty):
+            return accepted.get(timeout=0.2)
+        waited += 0.2
+        if process.poll() is not None:
+            break
+    stop_group(process)
+    raise WorkerDied(f"a worker process did not start (exit status {process.poll()})")
+
+
+def stop_group(process: subprocess.Popen[bytes], patience: float = 5.0) -> None:
+    """Ends a process started in its own session, with all its children: SIGTERM, then SIGKILL."""
+    for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, None)):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+            if number == signal.SIGTERM:
+                continue  # the leader has gone; its children may not have
+
+
+class WorkerPool:
+    """A fixed number of workers; threads hand jobs to whichever is free."""
+
+    def __init__(
+        self,
+        slots: int,
+        prefix: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        log: Path | None = None,
+    ) -> None:
+        """Prepares `slots` workers, started as `prefix` says (default: this interpreter)."""
+        self.slots = slots
+        command = list(prefix) or [sys.executable, "-m"]
+        self._workers = [Worker(command, environment or {}, log) for _ in range(slots)]
+        self._free: queue.Queue[Worker] = queue.Queue()
+        for worker in self._workers:
+            self._free.put(worker)
+
+    def run(self, function: str, **arguments: Any) -> Any:
+        """Does one job on a free worker; blocks until one is free. Raises as `Worker.run`."""
+        worker = self._free.get()
+        try:
+            return worker.run(function, arguments)
+        finally:
+            self._free.put(worker)
+
+    def close(self) -> None:
+        """Ends all workers."""
+        for worker in self._workers:
+            worker.close()
+
+    def __enter__(self) -> WorkerPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def thread_environment(threads: int) -> dict[str, str]:
+    """Variables that keep a worker's numerical libraries to so many threads."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return {name: str(threads) for name in names} | {"TOKENIZERS_PARALLELISM": "false"}
+
+
+def serve(address: str) -> None:
+    """The worker's own loop: takes jobs until the parent closes the line or vanishes."""
+    key = bytes.fromhex(os.environ.pop("RLSCALE_WORKER_KEY"))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; a terminal's Ctrl-C reaches the whole group
+    with Client(address, "AF_UNIX", authkey=key) as connection:
+        for function, arguments in _jobs(connection):
+            connection.send(_answer(function, arguments))
+
+
+def _jobs(connection: Connection) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields jobs, while a thread watches the line so that a vanished parent ends the process at once."""
+    jobs: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue()
+
+    def watch() -> None:
+        while True:
+            try:
+                jobs.put(connection.recv())
+            except (EOFError, OSError):
+                os.killpg(0, signal.SIGKILL) if os.getpgid(0) != os.getpid() else os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
+    while True:
+        yield jobs.get()
+
+
+def _answer(function: str, arguments: dict[str, Any]) -> tuple[str, Any]:
+    import traceback
+
+    module, name = function.split(":")
+    try:
+        return "done", getattr(importlib.import_module(module), name)(**arguments)
+    except InputError as error:
+        return "input", str(error)
+    except Exception:
+        # The boundary of the process: whatever a job raises becomes the parent's JobFailed, traceback included.
+        return "failed", traceback.format_exc()
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
