@@ -1,0 +1,1 @@
+"""GRPO training: objective, rollouts, batching, loop, checkpoints, ledger, launch."""
