@@ -19,11 +19,13 @@ VERSIONS = {"prepare": "1", "pretrain": "1", "train": "1", "evaluate": "1", "fit
 
 
 def prepare_mark(params: Params) -> str:
-    """Problems: the prepare block, how many prompts a run sees, the reuse factors, and the source file's bytes."""
+    """Problems: the prepare block, how many prompts a run sees, the reuse factors, and the bytes of local files."""
     factors = params.grid.reuse.factors if params.grid.reuse else ()
     shape = {"prompts": params.train.steps * params.train.batch, "batch": params.train.batch, "factors": sorted(factors)}
+    shape |= {"longest": params.train.sampling.max_prompt_tokens, "grader": GRADER_VERSION}
     source = params.prepare.source
     names = [source.path, source.heldout_path] if source.kind == "file" else []
+    names += [params.prepare.pass_rates, f"{params.prepare.tokenizer}/tokenizer.json"]
     names += [benchmark.path for benchmark in params.prepare.benchmarks if benchmark.source == "file"]
     inputs = {name: digest_file(Path(name)) if Path(name).is_file() else "missing" for name in names if name}
     block = params.prepare.model_dump(mode="json")

@@ -80,6 +80,9 @@ class FileSource(Block):
     heldout_path: str | None = Field(
         default=None, description="A held-out set of its own; without it one is split off."
     )
+    pass_rate_column: str = Field(
+        default="qwen2.5_7b_pass_rate", description="Where difficulty stands: a column, or a key of extra_info."
+    )
 
 
 class HubSource(Block):
@@ -92,6 +95,9 @@ class HubSource(Block):
     )
     train_file: str
     heldout_file: str | None = None
+    pass_rate_column: str = Field(
+        default="qwen2.5_7b_pass_rate", description="Where difficulty stands: a column, or a key of extra_info."
+    )
 
 
 class Benchmark(Block):
@@ -100,6 +106,10 @@ class Benchmark(Block):
     name: Name
     source: Literal["arithmetic", "file", "hub"]
     path: str | None = Field(default=None, description="File of the set: local, or inside the hub repository.")
+    repository: str | None = Field(default=None, description="Hub data set (hub only); null: that of the source.")
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = Field(
+        default=None, description="Commit of that data set; null: as the source, where the repository is the same."
+    )
     problems: PositiveInt | None = Field(default=None, description="How many to generate (arithmetic only).")
     level: PositiveInt | None = Field(
         default=None, description="Level to generate (arithmetic only); may exceed training's."
@@ -113,8 +123,17 @@ class Cleaning(Block):
     """Which cleaning rules run on a real problem set; the generator's problems pass through them too."""
 
     repair_backslashes: bool = True
-    near_duplicate_similarity: Annotated[float, Field(gt=0.5, le=1.0)] = 0.9
-    decontaminate_ngram: PositiveInt = 13
+    near_duplicate_similarity: Annotated[float, Field(gt=0.5, le=1.0)] = Field(
+        default=0.9,
+        description="Jaccard similarity of 5-byte pieces of the normalised text from which two training problems with "
+        "the same numbers or the same answer are one; 1: equal normalised texts only.",
+    )
+    decontaminate_similarity: Annotated[float, Field(gt=0.5, le=1.0)] = Field(
+        default=0.7, description="The same between a training and an evaluation problem, whatever their numbers."
+    )
+    decontaminate_ngram: PositiveInt = Field(
+        default=13, description="A shared run of so many words marks an overlap, boilerplate left aside."
+    )
 
 
 class Prepare(Block):
@@ -129,6 +148,16 @@ class Prepare(Block):
     heldout: PositiveInt = Field(description="Held-out problems, half easy and half hard.")
     easy_threshold: Share = Field(description="Easy means pass rate >= this.")
     cleaning: Cleaning = Cleaning()
+    tokenizer: str | None = Field(
+        default=None,
+        description="Tokenizer that measures prompts against train.sampling.max_prompt_tokens: a local folder or a hub "
+        "model. null: lengths are not checked here (sampling still refuses a prompt that is too long).",
+    )
+    tokenizer_revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
+    pass_rates: str | None = Field(
+        default=None,
+        description="File of pass rates measured by `rlscale prepare --measure-pass-rate`, for problems that have none.",
+    )
     benchmarks: tuple[Benchmark, ...] = ()
 
 
