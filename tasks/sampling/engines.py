@@ -1,0 +1,91 @@
+"""Opening an engine by name, and one way to draw from any of them.
+
+The engines themselves are imported when one is opened: neither torch nor vLLM is needed to import this module.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from tasks.errors import InputError
+from tasks.params import Hardware
+from tasks.sampling.protocol import Completion, Engine, Request, SamplingSettings
+
+ENGINES = ("transformers", "vllm")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Requests that share their sampling settings."""
+
+    requests: Sequence[Request]
+    settings: SamplingSettings
+
+
+@runtime_checkable
+class StreamingEngine(Protocol):
+    """An engine that takes jobs with different settings in one batch and hands prompts back as they finish."""
+
+    def stream(self, jobs: Sequence[Job]) -> Iterator[tuple[int, int, list[Completion]]]:
+        """Yields (index of the job, index of the request within it, its completions), in order of completion."""
+
+
+def stream(engine: Engine, jobs: Sequence[Job]) -> Iterator[tuple[int, int, list[Completion]]]:
+    """Draws all jobs: in one batch where the engine can, else one job after another.
+
+    Raises:
+        InputError: a prompt and its completion do not fit the model's context; the prompt is named.
+    """
+    if isinstance(engine, StreamingEngine):
+        yield from engine.stream(jobs)
+        return
+    for index, job in enumerate(jobs):
+        for place, completions in enumerate(engine.generate(job.requests, job.settings)):
+            yield index, place, completions
+
+
+def open_engine(
+    kind: str, checkpoint: Path, hardware: Hardware, precision: str = "float32", context: int | None = None
+) -> Engine:
+    """Opens an engine that holds a checkpoint's weights.
+
+    Args:
+        kind: `transformers` or `vllm`.
+        checkpoint: a transformers checkpoint with its tokenizer.
+        hardware: threads, batch sizes and vLLM's settings.
+        precision: `float32` or `bfloat16`.
+        context: longest prompt plus completion that will be asked for, tokens; None: the model's own limit.
+
+    Raises:
+        InputError: no such engine, or it is not installed; the message says what to install.
+    """
+    if kind == "transformers":
+        import torch
+
+        from tasks.sampling.transformers_engine import TransformersEngine
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return TransformersEngine(checkpoint, hardware.generation_batch, device, precision)
+    if kind == "vllm":
+        require_vllm()
+        from tasks.sampling.vllm_engine import open_vllm_engine
+
+        return open_vllm_engine(checkpoint, hardware, precision, context)
+    raise InputError(f"engine {kind!r} is not known; expected one of {', '.join(ENGINES)}")
+
+
+def require_vllm() -> None:
+    """Says what to install where vLLM is missing.
+
+    Raises:
+        InputError: vLLM is not installed.
+    """
+    if importlib.util.find_spec("vllm") is None:
+        raise InputError(
+            "engine vllm is asked for, but vLLM is not installed; "
+            "install it with `make setup ENGINE=vllm` (CPU) or from requirements/gpu.lock (GPU)"
+        )

@@ -1,0 +1,166 @@
+"""The evaluate stage on a tiny study: what is written, what is skipped, what a kill leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from study_on_disk import REPOSITORY, make_study
+
+from tasks.errors import InputError
+from tasks.evaluate.collect import read_score, write_all
+from tasks.evaluate.launch import Launcher, device_sets, to_json
+from tasks.evaluate.samples import read_samples
+from tasks.evaluate.session import Order, evaluate_order
+from tasks.evaluate.subjects import benchmark_names, folder_of, list_subjects, missing
+from tasks.layout import Layout
+from tasks.params import Params
+from tasks.records import read_scores
+from tasks.store import read_manifest, verify
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Params:
+    params = make_study(tmp_path_factory.mktemp("study"))
+    evaluate_order(whole(params))
+    return params
+
+
+def whole(params: Params) -> Order:
+    return Order(params, tuple(list_subjects(params)), tuple(benchmark_names(params)))
+
+
+def test_initial_checkpoints_come_first_and_every_run_is_there(study: Params) -> None:
+    names = [subject.name for subject in list_subjects(study)]
+    assert names[:2] == ["initial-3k-base", "initial-3k-instruct"]
+    assert [name.split("-")[0] for name in names[2:]] == ["base", "instruct"]
+
+
+def test_every_problem_has_its_samples_in_order_with_verdicts(study: Params) -> None:
+    rows = read_samples(folder_of(study, list_subjects(study)[2], "hard") / "samples.parquet")
+    assert [(row.problem_id, row.sample) for row in rows] == [
+        (f"hard-{1000 + a}", sample) for a in range(6) for sample in range(3)
+    ]
+    assert {row.status for row in rows} <= {"right", "wrong"}
+    assert all(row.finish in ("stop", "length") and 1 <= row.tokens <= 12 for row in rows)
+    assert all(row.tokens == 12 for row in rows if row.finish == "length")
+
+
+def test_score_adds_up_the_samples(study: Params) -> None:
+    folder = folder_of(study, list_subjects(study)[3], "heldout")
+    score, rows = read_score(folder), read_samples(folder / "samples.parquet")
+    assert (score.problems, score.samples) == (12, 4)
+    assert score.right == sum(row.status == "right" for row in rows)
+    assert score.mean_length == pytest.approx(sum(row.tokens for row in rows) / 48)
+    assert score.truncated == pytest.approx(sum(row.finish == "length" for row in rows) / 48)
+    assert sorted(score.pass_at_k) == ["1", "2", "4"]
+    assert score.low <= score.pass_at_1 <= score.high
+    assert score.engine == "transformers"
+
+
+def test_a_second_evaluation_finds_nothing_to_do_and_only_a_deleted_pair_is_redone(study: Params) -> None:
+    assert evaluate_order(whole(study)) == 0
+    folder = folder_of(study, list_subjects(study)[2], "hard")
+    before = read_manifest(folder)
+    assert before is not None
+    (folder / "samples.parquet").unlink()
+    assert missing(study, list_subjects(study)[2], benchmark_names(study)) == ["hard"]
+    assert evaluate_order(whole(study)) == 1
+    after = read_manifest(folder)
+    assert after is not None
+    assert after["content"] == before["content"]
+    assert verify(folder) == []
+
+
+def test_collected_scores_have_one_row_per_policy_and_set(study: Params) -> None:
+    folder = write_all(study)
+    rows = read_scores(Layout.of(study).scores)
+    assert [(row.run_id, row.benchmark) for row in rows] == [
+        (subject.name, name) for subject in list_subjects(study) for name in ("heldout", "hard")
+    ]
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    assert manifest["pairs"] == 8
+
+
+def test_collecting_with_a_missing_pair_names_it(tmp_path: Path) -> None:
+    params = make_study(tmp_path)
+    with pytest.raises(InputError, match="initial-3k-base has no score on heldout, hard"):
+        write_all(params)
+
+
+def test_an_untrained_run_is_refused_by_name(tmp_path: Path) -> None:
+    params = make_study(tmp_path)
+    run = list_subjects(params)[2]
+    (Layout.of(params).run(run.name) / "manifest.json").unlink()
+    with pytest.raises(InputError, match=f"run {run.name} has not been trained"):
+        evaluate_order(whole(params))
+
+
+def test_an_overlong_prompt_is_refused_by_name_and_not_truncated(tmp_path: Path) -> None:
+    from tasks.records import Problem, write_problems
+
+    params = make_study(tmp_path)
+    long = Problem("endless", "arithmetic", (("user", "1+" * 20 + "1="),), "21")
+    write_problems(Layout.of(params).heldout, [long], "test")
+    with pytest.raises(InputError, match="problem endless: its prompt has"):
+        evaluate_order(whole(params))
+
+
+def test_scores_of_one_policy_do_not_depend_on_what_else_is_evaluated(study: Params, tmp_path: Path) -> None:
+    subject = list_subjects(study)[3]
+    alone = Order(study, (subject,), ("hard",), root=tmp_path)
+    assert evaluate_order(alone) == 1
+    rows = read_samples(folder_of(study, subject, "hard", tmp_path) / "samples.parquet")
+    assert rows == read_samples(folder_of(study, subject, "hard") / "samples.parquet")
+
+
+def test_a_worker_process_gives_the_same_samples_and_the_launcher_ends_it(study: Params, tmp_path: Path) -> None:
+    order = dataclasses.replace(whole(study), root=tmp_path)
+    with Launcher(study) as launcher:
+        assert launcher.slots == 1
+        assert launcher.run(order) == 8
+    for subject in list_subjects(study):
+        mine = folder_of(study, subject, "heldout")
+        assert read_samples(tmp_path / subject.name / "heldout" / "samples.parquet") == read_samples(
+            mine / "samples.parquet"
+        )
+
+
+def test_an_evaluation_killed_in_the_middle_continues_at_the_missing_pairs(tmp_path: Path) -> None:
+    params = make_study(tmp_path, sizes=("3k", "7k", "25k"))
+    order, subjects = whole(params), list_subjects(params)
+    code = (
+        "import json,sys; from tasks.evaluate.launch import evaluate_job; "
+        "evaluate_job(json.loads(sys.stdin.read())) and None"
+    )
+    slow = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, cwd=REPOSITORY, env=slow)
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(to_json(order)).encode())
+    process.stdin.close()
+    deadline = time.monotonic() + 120
+    while not any(path.is_file() for path in Layout.of(params).stage("evaluate").glob("*/*/manifest.json")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    left = [(subject.name, name) for subject in subjects for name in missing(params, subject, benchmark_names(params))]
+    assert len(left) < 2 * len(subjects)
+    assert evaluate_order(order) == len(left)
+    assert evaluate_order(order) == 0
+    write_all(params)
+
+
+def test_gpus_are_split_into_disjoint_sets_and_too_few_are_an_error() -> None:
+    assert device_sets(["0", "1", "2", "3", "4"], 2) == ["0,1", "2,3"]
+    with pytest.raises(ValueError, match="an engine needs 4 GPUs, 1 are visible"):
+        device_sets(["0"], 4)
