@@ -1,0 +1,143 @@
+"""Held-out error: what a law would have forecast for points that its fit never saw.
+
+Every test cuts the points first and hands only the training part to the fit, to its draws and to the law error; the
+held-out losses meet the forecast at the very end, in `_scored`. The one exception is named and marked: laws with a free
+level per size cannot forecast a new size, so their level is refitted on it, as the published study does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from tasks.fit.criteria import r_squared
+from tasks.fit.estimate import Options, fit_law
+from tasks.fit.forecast import LawError, Prediction, predict, size_errors
+from tasks.fit.inference import Uncertain, with_draws
+from tasks.fit.laws import LAWS, Law
+from tasks.fit.laws.forms import LineLaw
+from tasks.fit.measurements import Floats, Mask, Measurements
+from tasks.fit.results import BackTest, Choice, WindowFit
+from tasks.fit.state import LineState
+
+_DRAWS = 1000
+_WINDOWS = ((0.0, 0.25), (0.0, 0.5), (0.0, 0.75), (0.0, 1.0), (0.1, 1.0), (0.25, 1.0), (0.5, 1.0))
+
+
+def backtests(points: Measurements, law: Law, options: Options, variant: str) -> list[BackTest]:
+    """All tests a law can take.
+
+    Args:
+        points: one variant along one resource.
+        law: the law.
+        options: of the fits.
+        variant: goes into the records.
+    """
+    options = replace(options, draws=min(options.draws, _DRAWS))
+    return [_test(points, law, options, variant, kind, held) for kind, held in _cuts(points, law)]
+
+
+def _cuts(points: Measurements, law: Law) -> Iterator[tuple[str, Mask]]:
+    """Kind and mask of held-out points (True) of every test; next_size also leaves out all larger sizes."""
+    sizes, least = points.sizes, law.minimum_sizes
+    line = isinstance(law, LineLaw) and law.k_of_unseen
+    if (law.forecasts_unseen or line) and len(sizes) > max(least, 2):
+        yield "largest_out", points.n == sizes[-1]
+        for index in range(max(least, 3), len(sizes)):
+            yield "next_size", points.n == sizes[index]
+        for size in sizes:
+            yield "size_out", points.n == size
+    share = progress(points)
+    for kind, kept in (("last_50", 0.5), ("last_75", 0.25)):
+        if np.bincount(points.size[share <= kept], minlength=len(sizes)).min() >= 5:
+            yield kind, share > kept
+
+
+def progress(points: Measurements) -> Floats:
+    """How far along its run each point lies, by step: (0, 1] [P]."""
+    last = np.zeros(len(points.runs))
+    np.maximum.at(last, points.run, points.step)
+    return points.step / last[points.run]
+
+
+def _test(points: Measurements, law: Law, options: Options, variant: str, kind: str, held: Mask) -> BackTest:
+    test = points.where(held)
+    train = points.where(points.n < test.n[0] if kind == "next_size" else ~held)
+    uncertain = with_draws(fit_law(train, law, options))
+    error = size_errors(train, law, options) if kind in ("largest_out", "next_size", "size_out") else LawError((), ())
+    refitted = test.n[0] not in train.sizes and not law.forecasts_unseen
+    if refitted:
+        uncertain = _with_level(uncertain, test)
+    forecast = predict(uncertain, test.n, test.x, error, trials=test.trials)
+    name = "all" if kind.startswith("last") else points.label(float(test.n[0]))
+    return _scored(test, forecast, BackTest(variant, points.unit, law.name, kind, name, refitted, 0, 0, 0, None, {}))
+
+
+def _with_level(uncertain: Uncertain, test: Measurements) -> Uncertain:
+    """The published way: the level of the held-out size from its own points."""
+    fitted, draws = uncertain.fitted, uncertain.draws
+    assert isinstance(fitted.state, LineState)
+    assert isinstance(draws, LineState)
+    size = float(test.n[0])
+    return replace(
+        uncertain,
+        fitted=replace(fitted, state=fitted.state.anchored(size, test.x, test.y)),
+        draws=draws.anchored(size, test.x, test.y),
+    )
+
+
+def _scored(test: Measurements, forecast: Prediction, record: BackTest) -> BackTest:
+    error = forecast.centre - test.y
+    inside = {}
+    for level in (0.5, 0.8, 0.95):
+        low, high = np.quantile(forecast.measured, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        inside[f"{100 * level:.0f}"] = float(np.mean((low <= test.y) & (test.y <= high)))
+    record = replace(
+        record,
+        points=len(test),
+        rmse_log=float(np.sqrt(np.mean(error**2))),
+        bias_log=float(error.mean()),
+        r2_linear=r_squared(test.loss, 10.0**forecast.centre),
+        coverage=inside,
+    )
+    if record.kind.startswith("last"):
+        return record
+    last = int(np.argmax(test.x))
+    at_end = forecast.loss(last)
+    return replace(
+        record,
+        last_measured=float(test.loss[last]),
+        last_forecast=at_end.value,
+        last_low=at_end.low95,
+        last_high=at_end.high95,
+    )
+
+
+def choose(tests: list[BackTest], variant: str, resource: str) -> Choice:
+    """Picks the law for unseen sizes: the smallest root mean square of its next_size errors, nothing refitted."""
+    errors: dict[str, float | None] = {}
+    for name, law in LAWS.items():
+        mine = [t.rmse_log for t in tests if t.law == name and t.kind == "next_size" and not t.level_refitted]
+        if law.forecasts_unseen:
+            errors[name] = float(np.sqrt(np.mean(np.square(mine)))) if mine else None
+    known = {name: error for name, error in errors.items() if error is not None}
+    return Choice(variant, resource, errors, min(known, key=lambda name: known[name]) if known else None)
+
+
+def windows(points: Measurements, law: Law, options: Options, variant: str) -> list[WindowFit]:
+    """How much the law's numbers depend on the part of the trajectories it is fitted to."""
+    share, rows = progress(points), []
+    for start, end in _WINDOWS:
+        part = points.where((share > start) & (share <= end))
+        counts = np.bincount(part.size, minlength=len(part.sizes)) if len(part) else np.zeros(1)
+        if len(part.sizes) < len(points.sizes) or counts.min() < 5:
+            continue
+        fitted = fit_law(part, law, options)
+        named = {name: float(value) for name, value in fitted.state.coefficients().items()}
+        rmse = float(np.sqrt(np.mean(fitted.residual**2)))
+        k = float(fitted.state.k([part.sizes[-1]])[0])
+        label = f"{100 * start:.0f}-{100 * end:.0f} %"
+        rows.append(WindowFit(variant, points.unit, law.name, label, len(part), dict(named), k, rmse))
+    return rows

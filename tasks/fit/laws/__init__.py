@@ -1,0 +1,36 @@
+"""The laws by name."""
+
+from __future__ import annotations
+
+from tasks.errors import InputError
+from tasks.fit.laws import (
+    additive,
+    constant,
+    floor,
+    floor_shared,
+    loglinear,
+    pivot,
+    power_k,
+    reuse,
+    saturating,
+    sigmoid,
+)
+from tasks.fit.laws.forms import CurveLaw, LineLaw
+
+Law = LineLaw | CurveLaw
+
+_MODULES = (loglinear, saturating, pivot, power_k, constant, floor, floor_shared, sigmoid, additive, reuse)
+LAWS: dict[str, Law] = {module.LAW.name: module.LAW for module in _MODULES}
+# What an analysis of sizes compares; `reuse` is for the axis of tau.
+SIZE_LAWS: tuple[str, ...] = tuple(name for name in LAWS if name != "reuse")
+
+
+def law_named(name: str) -> Law:
+    """Returns a law.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if name not in LAWS:
+        raise InputError(f"law {name!r} is unknown, expected one of {', '.join(sorted(LAWS))}")
+    return LAWS[name]

@@ -1,0 +1,72 @@
+"""L = Linf + (X0/X)^k for every size: a power law towards a floor instead of towards zero.
+
+Fitted for each size: Linf in (0, 1) (loss that no amount of X removes), X0 (the resource, in units of X, at which the
+reducible part would be 1) and k > 0 (dimensionless). Source: the usual form of pre-training laws (arXiv 2001.08361,
+2203.15556). Needs trajectories that bend to tell Linf from k.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tasks.fit.laws.forms import CurveLaw
+from tasks.fit.measurements import Floats, Measurements
+
+LN10 = np.log(10.0)
+
+
+def expit(u: Floats) -> Floats:
+    """1 / (1 + e^-u), without overflow."""
+    return 0.5 * (1.0 + np.tanh(0.5 * np.asarray(u)))
+
+
+def logit(share: Floats | float) -> Floats:
+    """Inverse of `expit`."""
+    return np.log(np.asarray(share)) - np.log1p(-np.asarray(share))
+
+
+def _parts(p: Floats, x: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Linf, k, z = -k (x - log10 X0) and the reducible loss 10^z."""
+    k = np.exp(p[..., 2:3])
+    z = -k * (x - p[..., 1:2])
+    return expit(p[..., 0:1]), k, z, 10.0 ** np.clip(z, -300.0, 8.0)
+
+
+def _eta(p: Floats, log_n: Floats, x: Floats) -> Floats:
+    floor, _, _, rest = _parts(p, x)
+    return np.log10(floor + rest)
+
+
+def _jacobian(p: Floats, log_n: Floats, x: Floats) -> Floats:
+    floor, k, z, rest = _parts(p, x)
+    loss = floor + rest
+    return np.stack([floor * (1 - floor) / (loss * LN10), rest / loss * k, rest / loss * z], axis=-1)
+
+
+def _starts(points: Measurements) -> Floats:
+    """For a few floors below the smallest loss, the straight line of log(L - floor)."""
+    starts = []
+    for share in (0.002, 0.25, 0.5, 0.75, 0.95):
+        floor = share * float(points.loss.min())
+        slope, level = np.polyfit(points.x, np.log10(points.loss - floor), 1)
+        k = max(-slope, 1e-3)
+        starts.append([logit(floor), level / k if slope < 0 else points.x.mean(), np.log(k)])
+    return np.array(starts, dtype=float)
+
+
+def _coefficients(p: Floats) -> dict[str, Floats]:
+    return {"Linf": expit(p[..., 0]), "X0": 10.0 ** np.clip(p[..., 1], -300, 300), "k": np.exp(p[..., 2])}
+
+
+LAW = CurveLaw(
+    name="floor",
+    equation="L = Linf_i + (X0_i/X)^k_i",
+    source="arXiv 2001.08361, 2203.15556",
+    names=("logit Linf", "log10 X0", "ln k"),
+    per_size=True,
+    eta=_eta,
+    jacobian=_jacobian,
+    starts=_starts,
+    coefficients=_coefficients,
+    minimum_sizes=1,
+)

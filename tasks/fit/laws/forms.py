@@ -1,0 +1,115 @@
+"""The two kinds of law. A law is data: each file of this package holds one, with its equation and its source.
+
+`LineLaw`: log10 L is a straight line in x = log10 X for every size, and linear in all parameters but at most one
+(theta). It is fitted exactly, see `tasks.fit.project`. `CurveLaw`: anything smooth, fitted by multi-start least squares
+with an analytic Jacobian, see `tasks.fit.descend`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from tasks.fit.measurements import Floats, Measurements
+
+Basis: TypeAlias = tuple[Floats, Floats]
+
+
+@dataclass(frozen=True)
+class LineLaw:
+    """log10 L_i = sum_j beta_j (u_ij(theta) x + v_ij(theta)) [+ E_i], i a size.
+
+    Attributes:
+        name: as used on the command line and in files.
+        equation: one line.
+        source: where the form comes from.
+        free_levels: whether every size has its own E_i; otherwise v carries the levels and unseen sizes can be forecast.
+        basis: (theta [...], sizes [S], reference size) -> u, v of shape [..., S, J].
+        gradient: derivative of u and v by theta; None for laws without theta.
+        search: (sizes) -> ascending grid of theta that brackets every plausible optimum; None without theta.
+        coefficients: (theta [...], beta [..., J], reference) -> named coefficients [...].
+        minimum_sizes: fewest distinct sizes the law can be fitted on.
+        k_of_unseen: whether k(N) is defined for a size that was not fitted.
+    """
+
+    name: str
+    equation: str
+    source: str
+    free_levels: bool
+    basis: Callable[[Floats, Floats, float], Basis]
+    gradient: Callable[[Floats, Floats, float], Basis] | None
+    search: Callable[[Floats], Floats] | None
+    coefficients: Callable[[Floats, Floats, float], dict[str, Floats]]
+    minimum_sizes: int
+    k_of_unseen: bool = True
+
+    @property
+    def forecasts_unseen(self) -> bool:
+        """Whether the law gives the loss of a size nobody has trained."""
+        return not self.free_levels
+
+    def parameters(self, sizes: int) -> int:
+        """Number of fitted parameters on that many sizes."""
+        columns = self.basis(np.zeros(()), np.geomspace(1.0, 2.0, sizes), 1.0)[0].shape[-1]
+        return columns + (self.search is not None) + (sizes if self.free_levels else 0)
+
+
+@dataclass(frozen=True)
+class CurveLaw:
+    """log10 L = eta(p; log10 N, x) with p unconstrained reals (bounded quantities are transformed).
+
+    Attributes:
+        name: as used on the command line and in files.
+        equation: one line.
+        source: where the form comes from.
+        names: names of the unconstrained parameters, J of them.
+        per_size: fitted to each size alone (p is then [S, J]), otherwise to all sizes together.
+        eta: (p [..., J], log10 N [P], x [P]) -> log10 L [..., P].
+        jacobian: the same arguments -> d eta / d p [..., P, J].
+        starts: (measurements) -> fixed grid of starting points [M, J].
+        coefficients: (p [..., J]) -> named coefficients in their own units [...].
+        minimum_sizes: fewest distinct sizes the law can be fitted on.
+    """
+
+    name: str
+    equation: str
+    source: str
+    names: tuple[str, ...]
+    per_size: bool
+    eta: Callable[[Floats, Floats, Floats], Floats]
+    jacobian: Callable[[Floats, Floats, Floats], Floats]
+    starts: Callable[[Measurements], Floats]
+    coefficients: Callable[[Floats], dict[str, Floats]]
+    minimum_sizes: int
+
+    @property
+    def forecasts_unseen(self) -> bool:
+        """Whether the law gives the loss of a size nobody has trained."""
+        return not self.per_size
+
+    def parameters(self, sizes: int) -> int:
+        """Number of fitted parameters on that many sizes."""
+        return len(self.names) * (sizes if self.per_size else 1)
+
+
+def saturation(theta: Floats, sizes: Floats, reference: float) -> tuple[Floats, Floats]:
+    """phi = (1 + N0/Nref) / (1 + N0/N) with N0 = 10^theta, and d phi / d theta.
+
+    Scaled to 1 at the reference size, so that nothing underflows where N0 is far above every size.
+
+    Returns:
+        Two arrays [..., S].
+    """
+    n0 = 10.0 ** np.asarray(theta)[..., None]
+    phi = (1.0 + n0 / reference) / (1.0 + n0 / sizes)
+    slope = np.log(10.0) * n0 * (1.0 / reference - 1.0 / sizes) / (1.0 + n0 / sizes) ** 2
+    return phi, slope
+
+
+def n0_grid(sizes: Floats) -> Floats:
+    """log10 N0 from a thousandth of the smallest size to a thousand times the largest, 8 per decade."""
+    low, high = np.log10(sizes[0]) - 3.0, np.log10(sizes[-1]) + 3.0
+    return np.linspace(low, high, int(np.ceil((high - low) * 8)) + 1)
