@@ -1,0 +1,39 @@
+"""Waiting for many tasks of one flow: one failure neither stops the others nor goes unseen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from prefect.futures import PrefectFuture, wait
+
+from tasks.errors import InputError
+
+
+class CellsError(RuntimeError):
+    """Some tasks of a stage failed; what the others did is kept, and the next run does only what is missing."""
+
+
+def finish(futures: Iterable[PrefectFuture[Any]]) -> None:
+    """Waits until every task has ended.
+
+    Raises:
+        InputError: a task was refused for bad input; that error itself.
+        CellsError: a task failed; says how many and why the first one did.
+    """
+    asked = list(futures)
+    wait(asked)
+    errors = [error for error in (future.result(raise_on_failure=False) for future in asked) if _failed(error)]
+    if not errors:
+        return
+    refused = next((error for error in errors if isinstance(error, InputError)), None)
+    if refused is not None:
+        raise refused
+    first = errors[0]
+    raise CellsError(
+        f"{len(errors)} of {len(asked)} tasks failed, the first: {type(first).__name__}: {first}"
+    ) from first
+
+
+def _failed(result: object) -> bool:
+    return isinstance(result, BaseException)

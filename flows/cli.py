@@ -1,0 +1,55 @@
+"""The command line, `rlscale`: collects the commands and turns errors into exit codes.
+
+Exit codes: 0 done; 2 bad input, one sentence on standard error; 130 stopped by Ctrl-C, 143 by SIGTERM; 1 and a
+traceback for a defect of ours. Nothing heavy is imported here: `rlscale --help` answers in well under a second.
+"""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+from types import FrameType
+
+import click
+import typer
+
+from tasks.errors import InputError
+
+COMMANDS = ("study", "prepare", "stages", "evaluate", "laws", "grade", "status", "doctor")
+
+
+def build_app() -> typer.Typer:
+    """Returns the application with the commands of every module in `COMMANDS`."""
+    app = typer.Typer(
+        name="rlscale",
+        help="Scaling laws of RL post-training, measured: from problems to a budget plan.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    for name in COMMANDS:
+        importlib.import_module(f"flows.commands.{name}").register(app)
+    return app
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line and exits."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = build_app()(arguments, standalone_mode=False)
+    except InputError as error:
+        typer.echo(f"rlscale: {error}", err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        typer.echo("rlscale: stopped; what is finished is kept, the next run continues", err=True)
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    """SIGTERM unwinds the stack like Ctrl-C does, so that servers and workers are stopped on the way out."""
+    raise SystemExit(143)

@@ -1,0 +1,26 @@
+"""Flow of the evaluate stage: one task per model size, so that one engine serves all checkpoints of an architecture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.cells import finish
+from tasks.evaluate.launch import Launcher
+from tasks.evaluate.steps import collect_scores, evaluate_size
+from tasks.grid import expand_grid
+from tasks.params import load_params
+from tasks.progress import watch_pieces
+
+
+@flow(name="evaluate")
+def evaluate(params_file: Path) -> Path:
+    """Scores every run's final policy on every benchmark and returns the stage's folder."""
+    params = load_params(params_file)
+    sizes, launcher = dict.fromkeys(run.size for run in expand_grid(params)), Launcher(params)
+    # The launcher leaves first: closing it ends the workers, which frees the threads that wait for them.
+    with watch_pieces(params, "evaluate"), ThreadPoolTaskRunner(max_workers=launcher.slots) as runner, launcher:
+        finish(runner.submit(evaluate_size, {"params": params, "size": size, "launcher": launcher}) for size in sizes)
+    return collect_scores(params)

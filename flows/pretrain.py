@@ -1,0 +1,30 @@
+"""Flow of the pretrain stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.futures import PrefectFuture
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.cells import finish
+from tasks.params import load_params
+from tasks.pretrain.steps import collect_models, pretrain_model
+from tasks.progress import watch_pieces
+from tasks.state import model_names
+
+
+@flow(name="pretrain")
+def pretrain(params_file: Path) -> Path:
+    """Makes or resolves every initial checkpoint, a base before its instruct, and returns the family's folder."""
+    params = load_params(params_file)
+    started: dict[str, PrefectFuture[Any]] = {}
+    slots = params.hardware.workers or 2
+    with watch_pieces(params, "pretrain"), ThreadPoolTaskRunner(max_workers=slots) as runner:
+        for name in model_names(params):
+            base = [started[other] for other in (f"{name.rsplit('-', 1)[0]}-base",) if other in started]
+            started[name] = runner.submit(pretrain_model, {"params": params, "name": name}, wait_for=base)
+        finish(started.values())
+    return collect_models(params)

@@ -1,0 +1,20 @@
+"""Flow of the report stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+
+from tasks.params import load_params
+from tasks.report.steps import write_report
+from tasks.tracking import publish_study
+
+
+@flow(name="report")
+def report(params_file: Path) -> Path:
+    """Writes the page a person opens and returns its folder."""
+    params = load_params(params_file)
+    page = write_report(params)
+    publish_study(params)
+    return page

@@ -1,0 +1,62 @@
+"""Running a flow from the command line: skipped where all is done, on one Prefect server, stopped cleanly."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+from flows.server import prefect_server
+from tasks.grid import expand_grid, select_run
+from tasks.layout import STAGES
+from tasks.params import Params, load_params
+from tasks.state import run_state, stage_done
+
+
+def run_stage(stage: str, params_file: Path) -> bool:
+    """Runs a stage's flow, or `study` for all of them, unless its folders prove it done.
+
+    Args:
+        stage: one of `tasks.layout.STAGES`, or `study`.
+        params_file: the study's params.
+
+    Returns:
+        Whether there was anything to do.
+
+    Raises:
+        InputError: the params file is not valid, or an earlier stage has not been run.
+    """
+    params = load_params(params_file)
+    expand_grid(params)
+    if not open_stages(params, STAGES if stage == "study" else (stage,)):
+        print(f"{stage}: nothing to do")
+        return False
+    with prefect_server():
+        getattr(importlib.import_module(f"flows.{stage}"), stage)(params_file.absolute())
+    return True
+
+
+def open_stages(params: Params, stages: tuple[str, ...] = STAGES) -> list[str]:
+    """The stages that have something left to do."""
+    return [stage for stage in stages if not stage_done(params, stage)]
+
+
+def train_alone(run_id: str, params_file: Path) -> None:
+    """Trains one run, or says that it is done; needs no Prefect server.
+
+    Raises:
+        InputError: no run, or more than one, has an id that begins so, or an earlier stage has not been run.
+    """
+    from tasks.progress import watch_runs
+    from tasks.tracking import publishing
+    from tasks.train.launch import Launcher
+    from tasks.train.steps import train_run
+
+    params = load_params(params_file)
+    run = select_run(params, run_id)
+    before = run_state(params, run)
+    if before.progress == "done":
+        print(f"{run.run_id}: nothing to do")
+        return
+    with publishing(params), watch_runs(params, [run]), Launcher(params) as launcher:
+        folder = train_run.fn(params, run, launcher)
+    print(f"{run.run_id}: done, in {folder}")

@@ -1,0 +1,27 @@
+"""Flow of the train stage: one task per cell of the grid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.cells import finish
+from tasks.grid import expand_grid
+from tasks.params import load_params
+from tasks.progress import watch_runs
+from tasks.tracking import publishing
+from tasks.train.launch import Launcher
+from tasks.train.steps import collect_runs, train_run
+
+
+@flow(name="train")
+def train(params_file: Path) -> Path:
+    """Trains every run of the grid, as many at a time as the machine has slots, and returns the stage's folder."""
+    params = load_params(params_file)
+    runs, launcher = expand_grid(params), Launcher(params)
+    # The launcher leaves first: closing it ends the workers, which frees the threads that wait for them.
+    with publishing(params), watch_runs(params), ThreadPoolTaskRunner(max_workers=launcher.slots) as runner, launcher:
+        finish(runner.submit(train_run, {"params": params, "run": run, "launcher": launcher}) for run in runs)
+    return collect_runs(params)
