@@ -14,6 +14,7 @@ from tasks.params import load_params
 from tasks.pretrain.steps import collect_models, pretrain_model
 from tasks.progress import watch_pieces
 from tasks.state import model_names
+from tasks.workers import stage_workers
 
 
 @flow(name="pretrain")
@@ -21,10 +22,11 @@ def pretrain(params_file: Path) -> Path:
     """Makes or resolves every initial checkpoint, a base before its instruct, and returns the family's folder."""
     params = load_params(params_file)
     started: dict[str, PrefectFuture[Any]] = {}
-    slots = params.hardware.workers or 2
-    with watch_pieces(params, "pretrain"), ThreadPoolTaskRunner(max_workers=slots) as runner:
+    workers = stage_workers(params, "pretrain")
+    # The workers leave first: closing them frees the threads that wait for them.
+    with watch_pieces(params, "pretrain"), ThreadPoolTaskRunner(max_workers=workers.slots) as runner, workers:
         for name in model_names(params):
             base = [started[other] for other in (f"{name.rsplit('-', 1)[0]}-base",) if other in started]
-            started[name] = runner.submit(pretrain_model, {"params": params, "name": name}, wait_for=base)
+            started[name] = runner.submit(pretrain_model, {"params": params, "name": name, "workers": workers}, wait_for=base)
         finish(started.values())
     return collect_models(params)

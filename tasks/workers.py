@@ -22,12 +22,14 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import Client, Connection, Listener, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tasks.errors import InputError
+from tasks.layout import Layout
 from tasks.orchestration import TransientError
+from tasks.params import Params
 
 START_SECONDS = 180.0
 """A worker that has not called back by then is given up."""
@@ -42,21 +44,26 @@ class JobFailed(RuntimeError):
 
 
 class Worker:
-    """One worker process, started at its first job."""
+    """One worker, started at its first job: a process, or the ranks of a distributed launch working as one."""
 
-    def __init__(self, prefix: Sequence[str], environment: Mapping[str, str], log: Path | None = None) -> None:
+    def __init__(
+        self, prefix: Sequence[str], environment: Mapping[str, str], log: Path | None = None, ranks: int = 1
+    ) -> None:
         """Prepares a worker.
 
         Args:
             prefix: command up to and including `-m`, e.g. `[python, "-m"]`.
             environment: variables set besides this process's own.
             log: file that takes the worker's output; None leaves it on standard error.
+            ranks: processes that the command starts; each does every job, and the answer of the first to fail, else
+                of rank 0, counts.
         """
         self._prefix = list(prefix)
         self._environment = dict(environment)
         self._log = log
+        self._ranks = ranks
         self._process: subprocess.Popen[bytes] | None = None
-        self._connection: Connection | None = None
+        self._lines: list[Connection] = []
 
     def run(self, function: str, arguments: Mapping[str, Any]) -> Any:
         """Does one job and returns its JSON-able result.
@@ -66,26 +73,44 @@ class Worker:
             JobFailed: the job raised.
             WorkerDied: the process ended.
         """
-        if self._connection is None:
+        if not self._lines:
             self._start()
-        assert self._connection is not None
         try:
-            self._connection.send((function, dict(arguments)))
-            kind, value = self._connection.recv()
-        except (EOFError, ConnectionError) as error:
+            for line in self._lines:
+                line.send((function, dict(arguments)))
+            kind, value = self._answers()
+        except (EOFError, OSError) as error:
             self.close()
             raise WorkerDied(f"the worker doing {function} ended without an answer") from error
+        if kind != "done" and self._ranks > 1:
+            self.close()  # the other ranks may wait for the failed one for ever
         if kind == "input":
             raise InputError(value)
         if kind == "failed":
             raise JobFailed(value)
         return value
 
+    def _answers(self) -> tuple[str, Any]:
+        """Waits for every rank; returns at once with the first failure."""
+        answers: dict[int, tuple[str, Any]] = {}
+        waiting = list(self._lines)
+        while waiting:
+            for line in cast("list[Connection]", wait(waiting)):
+                rank, kind, value = line.recv()
+                if kind != "done":
+                    return kind, value
+                answers[rank] = (kind, value)
+                waiting.remove(line)
+        return answers[0]
+
     def _start(self) -> None:
         folder = tempfile.mkdtemp(prefix="rlscale-")
         address, key = str(Path(folder) / "socket"), secrets.token_bytes(16)
         environment = os.environ | self._environment | {"RLSCALE_WORKER_KEY": key.hex()}
-        with Listener(address, "AF_UNIX", authkey=key) as listener, contextlib.ExitStack() as stack:
+        with (
+            Listener(address, "AF_UNIX", backlog=self._ranks, authkey=key) as listener,
+            contextlib.ExitStack() as stack,
+        ):
             out = stack.enter_context(self._log.open("ab")) if self._log else sys.stderr.fileno()
             self._process = subprocess.Popen(
                 [*self._prefix, "tasks.workers", address],
@@ -95,15 +120,15 @@ class Worker:
                 stderr=out,
                 start_new_session=True,
             )
-            self._connection = _accept(listener, self._process)
+            self._lines = [_accept(listener, self._process) for _ in range(self._ranks)]
         Path(address).unlink(missing_ok=True)
         Path(folder).rmdir()
 
     def close(self) -> None:
         """Ends the process and everything it started."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        for line in self._lines:
+            line.close()
+        self._lines = []
         if self._process is not None:
             stop_group(self._process)
             self._process = None
@@ -179,13 +204,24 @@ def thread_environment(threads: int) -> dict[str, str]:
     return {name: str(threads) for name in names} | {"TOKENIZERS_PARALLELISM": "false"}
 
 
+def stage_workers(params: Params, stage: str) -> WorkerPool:
+    """Workers for a stage's jobs on this machine: one per slot, their output in `data/<stage>/workers.log`."""
+    log = Layout.of(params).stage(stage) / "workers.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    hardware = params.hardware
+    prefix = [hardware.python or sys.executable, "-m"]
+    slots = hardware.workers or os.cpu_count() or 1
+    return WorkerPool(slots, prefix, thread_environment(hardware.threads_per_worker), log)
+
+
 def serve(address: str) -> None:
     """The worker's own loop: takes jobs until the parent closes the line or vanishes."""
     key = bytes.fromhex(os.environ.pop("RLSCALE_WORKER_KEY"))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; a terminal's Ctrl-C reaches the whole group
     with Client(address, "AF_UNIX", authkey=key) as connection:
+        rank = int(os.environ.get("RANK", "0"))
         for function, arguments in _jobs(connection):
-            connection.send(_answer(function, arguments))
+            connection.send((rank, *_answer(function, arguments)))
 
 
 def _jobs(connection: Connection) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -197,7 +233,7 @@ def _jobs(connection: Connection) -> Iterator[tuple[str, dict[str, Any]]]:
             try:
                 jobs.put(connection.recv())
             except (EOFError, OSError):
-                os.killpg(0, signal.SIGKILL) if os.getpgid(0) != os.getpid() else os._exit(0)
+                os.killpg(0, signal.SIGKILL)  # the group is the worker's own session: launcher, ranks and all
 
     threading.Thread(target=watch, daemon=True).start()
     while True:

@@ -12,7 +12,6 @@ from tasks.policy.packing import Group, Packed, pack
 from tasks.sampling.protocol import Completion
 from tasks.train.objective import token_weights
 
-
 Aggregation = Literal["token_mean", "sequence_mean"]
 
 
@@ -70,12 +69,12 @@ def split_by_tokens(groups: Sequence[RolloutGroup], budget: int) -> list[list[Ro
     """Cuts groups, in order, into pieces of at most `budget` rows; a larger group is cut between its completions."""
     pieces: list[list[RolloutGroup]] = [[]]
     used = 0
-    for group in (part for group in groups for part in _cut(group, budget)):
-        if pieces[-1] and used + group.rows > budget:
+    for part in (part for group in groups for part in _cut(group, budget)):
+        if pieces[-1] and used + part.rows > budget:
             pieces.append([])
             used = 0
-        pieces[-1].append(group)
-        used += group.rows
+        pieces[-1].append(part)
+        used += part.rows
     return [piece for piece in pieces if piece]
 
 

@@ -1,0 +1,51 @@
+"""The compute ledger of a step: FLOPs by phase from real packed lengths, see `tasks.flops` for the formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tasks.flops import Architecture
+from tasks.sampling.protocol import Completion, Request
+from tasks.train.batching import MicroBatch
+
+PHASES = ("rollout", "reference", "old", "update", "evaluation")
+
+
+def architecture_of(config: Any) -> Architecture:
+    """Reads a transformers config."""
+    return Architecture(
+        hidden=config.hidden_size,
+        layers=config.num_hidden_layers,
+        heads=config.num_attention_heads,
+        kv_heads=config.num_key_value_heads,
+        head_size=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
+        ffn=config.intermediate_size,
+        vocabulary=config.vocab_size,
+    )
+
+
+def sampling_flops(
+    architecture: Architecture, requests: Sequence[Request], completions: Sequence[Sequence[Completion]]
+) -> float:
+    """FLOPs of drawing these completions."""
+    drawn = zip(requests, completions, strict=True)
+    return architecture.generate((len(r.tokens), [len(c.tokens) for c in row]) for r, row in drawn)
+
+
+def update_flops(
+    architecture: Architecture, minibatches: Sequence[Sequence[MicroBatch]], passes: dict[str, bool], checkpointed: bool
+) -> dict[str, float]:
+    """FLOPs of a step's update phases.
+
+    Args:
+        architecture: shape of the model.
+        minibatches: the micro-batches computed.
+        passes: whether a `reference` and an `old` pass are made.
+        checkpointed: whether activations are recomputed.
+    """
+    micros = [micro.packed for minibatch in minibatches for micro in minibatch]
+    sizes = [(packed.tokens.numel(), packed.attended, packed.targets.numel()) for packed in micros]
+    forward = sum(architecture.forward(*size) for size in sizes)
+    update = sum(architecture.update(*size, checkpointed) for size in sizes)
+    return {"update": update} | {name: forward if on else 0.0 for name, on in passes.items()}

@@ -1,0 +1,337 @@
+"""The training loop: rollout, grade, update, evaluate, record, checkpoint; again.
+
+Difference from published trainers: a run is a folder. Killed at any moment and started again it continues at its last
+checkpoint and ends with the same bytes (seconds aside); every step leaves one typed row in `metrics.jsonl`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tasks.flops import published_compute
+from tasks.grid import Run
+from tasks.layout import Layout
+from tasks.params import Params
+from tasks.records import StepMetrics, read_metrics
+from tasks.sampling.protocol import SamplingSettings
+from tasks.store import canonical_json, digest_text, write_json, write_text
+from tasks.train.batching import MicroBatch, RolloutGroup, micro_batches, rank_share
+from tasks.train.checkpoints import (
+    TrainerState,
+    latest_checkpoint,
+    prune_checkpoints,
+    read_optimizer,
+    read_state,
+    read_weights,
+    save_checkpoint,
+)
+from tasks.train.ledger import PHASES, sampling_flops, update_flops
+from tasks.train.rollouts import rollout_groups
+from tasks.train.session import ProblemSet, Session, open_session
+from tasks.train.update import TrainingDiverged, UpdateTotals
+
+Sums = dict[str, float]
+
+
+def job(params: str, run: dict[str, Any], mark: str) -> dict[str, Any]:
+    """A worker's job: trains one run; params as JSON text, the run as its fields."""
+    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+    study = Params.model_validate_json(params)
+    torch.set_num_threads(study.hardware.threads_per_worker)
+    session = open_session(study, Run(**run), mark)
+    try:
+        return train(session)
+    finally:
+        session.close()
+
+
+def train(session: Session) -> dict[str, Any]:
+    """Trains a run to its last step, from its last checkpoint if it has one.
+
+    Returns:
+        Facts for the run's manifest.
+
+    Raises:
+        TrainingDiverged: loss or gradient became NaN or infinite.
+    """
+    state = _resume(session)
+    if session.accelerator.is_main_process:
+        write_json(session.folder / "params.json", session.params.model_dump(mode="json"))
+    fingerprint = session.refresh_sampler()
+    if state.step == 0:
+        clock = Clock()
+        _record(session, StepMetrics(step=0, sampler_fingerprint=fingerprint, **_evaluate(session, 0, clock)[0]))
+    for step in range(state.step + 1, session.params.train.steps + 1):
+        state = _step(session, step, state)
+    return _finish(session)
+
+
+class Clock:
+    """Wall seconds by phase."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Adds the time spent inside to a phase."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 6)
+
+
+def _step(session: Session, step: int, state: TrainerState) -> TrainerState:
+    """One step: a rollout batch, its updates, the evaluation, the record."""
+    params, clock = session.params, Clock()
+    owned = _owned(session, step)
+    with clock.phase("rollout"):
+        batch = session.train.pick([index for share in owned for index in share])
+        drawn = session.sampler.sample(batch.requests, _rollout_settings(session, step))
+    with clock.phase("grading"):
+        graded = session.sampler.grade(batch.problems, drawn)
+        groups = rollout_groups(batch.requests, graded, params.train.objective.advantage_eps)
+    with clock.phase("update"):
+        minibatches = _minibatches(session, groups, [len(share) for share in owned])
+        where = f"{session.run.run_id} step {step} (problems {', '.join(g.problem_id for g in groups[:4])}, ...)"
+        try:
+            totals = session.updater.step(minibatches, where)
+        except TrainingDiverged as error:
+            good = latest_checkpoint(Layout.of(params).checkpoints(session.run), session.mark)
+            raise TrainingDiverged(f"{error}; last good checkpoint: {good or 'none, start again'}") from error
+    rolled = sampling_flops(session.architecture, batch.requests, drawn)
+    passes = {"reference": session.updater.reference is not None, "old": not session.updater.exact_sampler}
+    flops = {"rollout": rolled} | update_flops(
+        session.architecture, minibatches, passes, params.hardware.gradient_checkpointing
+    )
+    with clock.phase("weights"):
+        fingerprint = session.refresh_sampler()
+    values, evaluated = _evaluate(session, step, clock) if _is_evaluated(session, step) else ({}, {})
+    sums = _reduced(session, _rollout_sums(groups) | {f"flops.{k}": v for k, v in (flops | evaluated).items()})
+    state = _advance(session, step, state, sums)
+    if step % params.checkpoints.every == 0 and step < params.train.steps:
+        with clock.phase("checkpoint"):
+            _checkpoint(session, state)
+    grading = {k: v for k, v in asdict(graded.stats).items() if isinstance(v, int)}
+    row = _row(session, state, sums, totals)
+    _record(
+        session, StepMetrics(**row, **values, grading=grading, sampler_fingerprint=fingerprint, seconds=clock.seconds)
+    )
+    return state
+
+
+def _owned(session: Session, step: int) -> list[list[int]]:
+    """Indices of the problems of this step that this process owns, minibatch by minibatch; the data loops."""
+    train, accelerator = session.params.train, session.accelerator
+    shares = rank_share(train.batch, train.minibatch, accelerator.process_index, accelerator.num_processes)
+    start, unique = (step - 1) * train.batch, len(session.train.problems)
+    return [[(start + index) % unique for index in share] for share in shares]
+
+
+def _rollout_settings(session: Session, step: int) -> SamplingSettings:
+    sampling, run = session.params.train.sampling, session.run
+    return SamplingSettings(
+        n=run.group_size,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        max_tokens=sampling.max_completion_tokens,
+        seed=run.seed,
+        step=step,
+    )
+
+
+def _minibatches(session: Session, groups: list[RolloutGroup], sizes: list[int]) -> list[list[MicroBatch]]:
+    """Packs this process's groups minibatch by minibatch, with equally many micro-batches on every process."""
+    accelerator, train = session.accelerator, session.params.train
+    budget = session.params.hardware.token_budget
+    own, start = [], 0
+    for size in sizes:
+        own.append(groups[start : start + size])
+        start += size
+    counts = torch.tensor(
+        [
+            [sum(len(c.tokens) for g in part for c in g.completions), sum(len(g.completions) for g in part)]
+            for part in own
+        ]
+    )
+    totals = accelerator.reduce(counts.to(accelerator.device), "sum").tolist()
+    out = [
+        micro_batches(part, budget, (tokens, sequences), train.objective.aggregation, accelerator.device)
+        for part, (tokens, sequences) in zip(own, totals, strict=True)
+    ]
+    cut = accelerator.gather(torch.tensor([[len(micros) for micros in out]], device=accelerator.device))
+    for micros, longest in zip(out, cut.max(0).values.tolist(), strict=True):
+        micros.extend(micros[0].silent() for _ in range(longest - len(micros)))
+    return out
+
+
+def _is_evaluated(session: Session, step: int) -> bool:
+    return step % session.params.train.heldout.every == 0 or step == session.params.train.steps
+
+
+def _evaluate(session: Session, step: int, clock: Clock) -> tuple[dict[str, Any], Sums]:
+    """Held-out evaluation; returns the metrics' fields and the FLOPs of this process's share."""
+    heldout, accelerator = session.params.train.heldout, session.accelerator
+    settings = SamplingSettings(
+        n=heldout.samples,
+        temperature=heldout.temperature,
+        top_p=heldout.top_p,
+        max_tokens=session.params.train.sampling.max_completion_tokens,
+        seed=session.run.seed,
+        step=step,
+        domain="heldout",
+    )
+    indices = range(accelerator.process_index, len(session.heldout.problems), accelerator.num_processes)
+    share: ProblemSet = session.heldout.pick(list(indices))
+    with clock.phase("evaluation"):
+        drawn = session.sampler.sample(share.requests, settings)
+        graded = session.sampler.grade(share.problems, drawn)
+    sums = _reduced(session, {"right": float(graded.right), "trials": float(len(share.problems) * heldout.samples)})
+    trials, right = int(sums["trials"]), int(sums["right"])
+    loss = 1.0 - right / trials
+    fields = {"test_loss": loss, "test_loss_se": math.sqrt(loss * (1.0 - loss) / trials)}
+    flops = {"evaluation": sampling_flops(session.architecture, share.requests, drawn)}
+    return fields | {"test_trials": trials, "test_right": right}, flops
+
+
+def _rollout_sums(groups: list[RolloutGroup]) -> Sums:
+    """Sums over this process's rollouts."""
+    completions = [completion for group in groups for completion in group.completions]
+    spreads = [torch.tensor(group.rewards).std().item() for group in groups]
+    return {
+        "groups": float(len(groups)),
+        "completions": float(len(completions)),
+        "prompt_tokens": float(sum(len(group.prompt) * len(group.completions) for group in groups)),
+        "completion_tokens": float(sum(len(completion.tokens) for completion in completions)),
+        "truncated": float(sum(completion.finish == "length" for completion in completions)),
+        "reward": sum(sum(group.rewards) for group in groups),
+        "spread": sum(spreads),
+        "degenerate": float(sum(spread == 0.0 for spread in spreads)),
+    }
+
+
+def _reduced(session: Session, sums: Sums) -> Sums:
+    """Sums over processes."""
+    if session.accelerator.num_processes == 1:
+        return sums
+    names = sorted(sums)
+    values = torch.tensor([sums[name] for name in names], dtype=torch.float64, device=session.accelerator.device)
+    return dict(zip(names, session.accelerator.reduce(values, "sum").tolist(), strict=True))
+
+
+def _advance(session: Session, step: int, state: TrainerState, sums: Sums) -> TrainerState:
+    """Counters after the step."""
+    return TrainerState(
+        step=step,
+        data=state.data + session.params.train.batch,
+        tokens=state.tokens + int(sums["prompt_tokens"] + sums["completion_tokens"]),
+        flops_total=state.flops_total + sum(value for name, value in sums.items() if name.startswith("flops.")),
+    )
+
+
+def _row(session: Session, state: TrainerState, sums: Sums, totals: UpdateTotals) -> dict[str, Any]:
+    """The metrics that training itself gives."""
+    completions, groups, tokens = sums["completions"], sums["groups"], max(totals.tokens, 1.0)
+    return {
+        "step": state.step,
+        "epoch": state.data / len(session.train.problems),
+        "data": state.data,
+        "tokens": state.tokens,
+        "compute": published_compute(session.model.n_params, state.tokens),
+        "flops": {name: sums.get(f"flops.{name}", 0.0) for name in PHASES},
+        "flops_total": state.flops_total,
+        "reward_mean": sums["reward"] / completions,
+        "reward_std": sums["spread"] / groups,
+        "degenerate_groups": sums["degenerate"] / groups,
+        "loss": totals.loss / len(totals.grad_norms),
+        "kl": totals.kl / tokens if session.updater.reference is not None else None,
+        "entropy": totals.surprise / tokens,
+        "clip_fraction": totals.clipped / tokens,
+        "grad_norm": sum(totals.grad_norms) / len(totals.grad_norms),
+        "mismatch_kl": totals.mismatch / max(totals.compared, 1.0),
+        "mismatch_share": totals.outside / max(totals.compared, 1.0),
+        "prompt_tokens": int(sums["prompt_tokens"]),
+        "completion_tokens": int(sums["completion_tokens"]),
+        "completion_length": sums["completion_tokens"] / completions,
+        "truncated": sums["truncated"] / completions,
+    }
+
+
+def _record(session: Session, row: StepMetrics) -> None:
+    """Appends a row; only the main process writes."""
+    if session.accelerator.is_main_process:
+        with (session.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(row.line())
+
+
+def _resume(session: Session) -> TrainerState:
+    """Loads the last good checkpoint, if any, and cuts the metrics after it."""
+    layout, run = Layout.of(session.params), session.run
+    found = latest_checkpoint(layout.checkpoints(run), session.mark)
+    state = read_state(found) if found else TrainerState()
+    if session.accelerator.is_main_process:
+        kept = [row for row in read_metrics(layout.metrics(run)) if found and row.step <= state.step]
+        write_text(layout.metrics(run), "".join(row.line() for row in kept))
+    if found:
+        policy: Any = session.accelerator.unwrap_model(session.updater.policy)
+        policy.model.load_state_dict(read_weights(found), strict=False)
+        optimizer = session.updater.optimizer
+        optimizer.load_state_dict(read_optimizer(found, optimizer.state_dict()))
+    session.accelerator.wait_for_everyone()
+    return state
+
+
+def _checkpoint(session: Session, state: TrainerState) -> None:
+    """Writes a checkpoint and prunes older ones."""
+    weights = {
+        name: tensor
+        for name, tensor in session.policy_weights().items()
+        if name != "lm_head.weight" or not _tied(session)
+    }
+    optimizer = session.updater.optimizer.state_dict()
+    if session.accelerator.is_main_process:
+        folder = Layout.of(session.params).checkpoints(session.run)
+        save_checkpoint(folder, session.mark, state, weights, optimizer)
+        prune_checkpoints(folder, session.params.checkpoints)
+    session.accelerator.wait_for_everyone()
+
+
+def _tied(session: Session) -> bool:
+    policy: Any = session.accelerator.unwrap_model(session.updater.policy)
+    return bool(policy.model.config.tie_word_embeddings)
+
+
+def _finish(session: Session) -> dict[str, Any]:
+    """Writes the final policy; returns the facts of the run."""
+    final = Layout.of(session.params).final(session.run)
+    policy: Any = session.accelerator.unwrap_model(session.updater.policy)
+    weights = session.policy_weights()
+    if session.accelerator.is_main_process:
+        policy.model.save_pretrained(final, state_dict=weights)
+        session.sampler.tokenizer.save_pretrained(final)
+    session.accelerator.wait_for_everyone()
+    rows = read_metrics(session.folder / "metrics.jsonl")
+    return asdict(session.run) | {
+        "n_params": session.model.n_params,
+        "nominal": session.model.nominal,
+        "steps": session.params.train.steps,
+        "test_loss": rows[-1].test_loss,
+        "compute": rows[-1].compute,
+        "content": content_digest(session.folder, rows, session.sampler.engine.fingerprint()),
+    }
+
+
+def content_digest(folder: Path, rows: list[StepMetrics], weights: str) -> str:
+    """Digest of what a run found out: its metrics without seconds, and its final weights."""
+    values = [{k: v for k, v in json.loads(row.line()).items() if k != "seconds"} for row in rows]
+    return digest_text(canonical_json({"run": folder.name, "rows": values, "weights": weights}))
