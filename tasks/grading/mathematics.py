@@ -19,8 +19,10 @@ import logging
 import re
 from typing import Any
 
+from tasks.grading.bounds import DEEPEST, nested_too_deeply, too_large
 from tasks.grading.boxed import last_boxed
 from tasks.grading.numerals import same_number
+from tasks.grading.texts import same_text
 from tasks.grading.verdicts import Answer, Verdict, Work
 
 LONGEST_ANSWER = 4_000
@@ -40,7 +42,10 @@ def quick(answer: Answer) -> Verdict | Work:
         return _quick_unboxed(answer.completion, gold)
     if len(found) > LONGEST_ANSWER:
         return Verdict("wrong", 0.0, found[:100], f"the boxed answer is longer than {LONGEST_ANSWER} characters")
-    return _compare(gold, found) or Work("math", gold, found, found)
+    verdict = _compare(gold, found)
+    if verdict is None and nested_too_deeply(found):
+        return Verdict("wrong", 0.0, found[:100], f"refused: brackets nested deeper than {DEEPEST}")
+    return verdict or Work("math", gold, found, found)
 
 
 def _quick_unboxed(completion: str, gold: str) -> Verdict | Work:
@@ -52,6 +57,8 @@ def _quick_unboxed(completion: str, gold: str) -> Verdict | Work:
         verdict = _compare(gold, completion.strip())
         if verdict is not None:
             return verdict
+    if nested_too_deeply(completion):
+        return Verdict("wrong", 0.0, None, f"refused: no box, and brackets nested deeper than {DEEPEST}")
     return Work("math", gold, completion, None, boxed=False)
 
 
@@ -71,7 +78,7 @@ def _compare(gold: str, found: str) -> Verdict | None:
     same = same_number(gold, found)
     if same is not None:
         return Verdict("right", 1.0, found, "same number") if same else Verdict("wrong", 0.0, found, "another number")
-    if gold == found and _PLAIN_TEXT.fullmatch(gold) and "\\boxed" not in gold:
+    if same_text(gold, found):
         return Verdict("right", 1.0, found, "same text")
     return None
 
@@ -93,11 +100,27 @@ def slow(work: Work, seconds: float) -> Verdict:
         found = answer[-1][:200]
     if not answer:
         return Verdict("wrong", 0.0, found, "no answer found" if not work.boxed else "the answer does not parse")
+    refusal = next(filter(None, map(too_large, filter(_is_tree, (*gold, *answer)))), None)
+    if refusal is not None:
+        return _unevaluated(gold, answer, found, refusal)
     if verify(gold, answer):
         return Verdict("right", 1.0, found, "equal by math-verify")
     if all(isinstance(form, str) for form in gold):
         return Verdict("unjudged", 0.0, found, "the gold answer parses to no expression and the texts differ")
     return Verdict("wrong", 0.0, found, "different by math-verify")
+
+
+def _is_tree(form: object) -> bool:
+    return not isinstance(form, str)
+
+
+def _unevaluated(gold: list[Any], answer: list[Any], found: str | None, refusal: str) -> Verdict:
+    """Compares as written what must not be evaluated."""
+    if any(one == other for one in gold for other in answer):
+        return Verdict("right", 1.0, found, "written alike")
+    if any(too_large(form) for form in gold if _is_tree(form)):
+        return Verdict("unjudged", 0.0, found, f"the gold answer cannot be evaluated: {refusal}")
+    return Verdict("wrong", 0.0, found, f"refused: {refusal}")
 
 
 @functools.lru_cache(maxsize=256)
