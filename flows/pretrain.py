@@ -27,6 +27,8 @@ def pretrain(params_file: Path) -> Path:
     with watch_pieces(params, "pretrain"), ThreadPoolTaskRunner(max_workers=workers.slots) as runner, workers:
         for name in model_names(params):
             base = [started[other] for other in (f"{name.rsplit('-', 1)[0]}-base",) if other in started]
-            started[name] = runner.submit(pretrain_model, {"params": params, "name": name, "workers": workers}, wait_for=base)
+            started[name] = runner.submit(
+                pretrain_model, {"params": params, "name": name, "workers": workers}, wait_for=base
+            )
         finish(started.values())
     return collect_models(params)

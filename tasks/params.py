@@ -166,7 +166,7 @@ class Supervised(Block):
 
     steps: PositiveInt
     batch: PositiveInt = Field(description="Sequences per step.")
-    learning_rate: PositiveFloat
+    learning_rate: PositiveFloat = Field(description="Peak, for hidden = 64; scaled by 64 / hidden for the others.")
     wrong_answers: Share = Field(description="Share of training answers replaced by a wrong one.")
 
 

@@ -11,20 +11,24 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
+from transformers import GenerationConfig, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 from tasks.identity import model_mark
 from tasks.layout import Layout
 from tasks.params import Params, Supervised, TinyFamily, TinyModel
 from tasks.policy.network import Policy, count_parameters, load_model
-from tasks.policy.packing import pack
+from tasks.policy.packing import Group, pack
 from tasks.pretrain.corpus import barred_problems, batches
 from tasks.pretrain.tokenizer import build_tokenizer
 from tasks.store import once
+
+REFERENCE_WIDTH = 64
+"""Width at which `learning_rate` applies as written; others get learning_rate x 64 / width."""
 
 
 def train_tiny_model(params: Params, name: str) -> dict[str, Any]:
@@ -49,6 +53,7 @@ def _train(
 ) -> tuple[list[str], dict[str, Any]]:
     layout, tokenizer = Layout.of(params), build_tokenizer()
     style = getattr(params.train.prompt_style, variant)
+    model: PreTrainedModel
     if variant == "base":
         model = new_model(spec, family.seed, params, len(tokenizer))
     else:
@@ -59,7 +64,8 @@ def _train(
     seed = family.seed * 2 + (variant == "instruct")
     recipe = family.base if variant == "base" else family.instruct
     stream = batches(recipe, levels, seed, barred_problems(sets), tokenizer, style)
-    losses = fit_supervised(Policy(model), recipe, stream)
+    rate = recipe.learning_rate * REFERENCE_WIDTH / spec.hidden
+    losses = fit_supervised(Policy(model), recipe, rate, stream)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     total, n_params = count_parameters(model)
@@ -94,18 +100,19 @@ def new_model(spec: TinyModel, seed: int, params: Params, vocabulary: int) -> Qw
     return model
 
 
-def fit_supervised(policy: Policy, recipe: Supervised, stream: Any) -> list[float]:
+def fit_supervised(policy: Policy, recipe: Supervised, rate: float, stream: Iterable[list[Group]]) -> list[float]:
     """Trains on a stream of batches; returns the loss of each step.
 
-    AdamW (betas 0.9, 0.98, weight decay 0.01), 5 % linear warm-up, cosine decay to a tenth, gradient norm clipped to 1.
+    AdamW (betas 0.9, 0.98, weight decay 0.01), 5 % linear warm-up to `rate`, cosine decay to a tenth of it, gradient
+    norm clipped to 1.
     """
-    optimizer = torch.optim.AdamW(policy.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
     warm = max(1, recipe.steps // 20)
     losses = []
     for step, groups in enumerate(stream):
         decay = 0.55 + 0.45 * math.cos(math.pi * step / recipe.steps)
         for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * min(1.0, (step + 1) / warm) * decay
+            group["lr"] = rate * min(1.0, (step + 1) / warm) * decay
         loss = -policy(pack(groups)).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -7,10 +7,10 @@ completion does not depend on what else is in the batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,13 @@ class Engine(Protocol):
 
     def load(self, checkpoint: Path) -> str:
         """Replaces the weights by those of a checkpoint of the same architecture; returns `fingerprint()`."""
+
+    def update(self, weights: Iterable[tuple[str, Any]]) -> str:
+        """Replaces the weights by named tensors, a whole state dict; returns `fingerprint()`.
+
+        Raises:
+            RuntimeError: a tensor is missing or of another shape; the old weights must not be used on.
+        """
 
     def fingerprint(self) -> str:
         """Digest of the weights the engine would sample with now."""

@@ -35,19 +35,21 @@ def request_seed(settings: SamplingSettings, prompt_id: str, sample: int) -> int
     return sequence_key(settings, prompt_id, sample) & 0x7FFF_FFFF_FFFF_FFFF
 
 
-def uniforms(keys: torch.Tensor, position: int) -> torch.Tensor:
+def uniforms(keys: torch.Tensor, position: int | torch.Tensor) -> torch.Tensor:
     """Draws one uniform per sequence.
 
     Args:
         keys: int64 [sequences], from `sequence_key`.
-        position: index of the token within its completion.
+        position: index of the token within its completion; one for all, or int64 [sequences].
 
     Returns:
         float64 [sequences], in [0, 1).
     """
     import torch
 
-    state = keys + _signed((position + 1) * _GOLDEN)
+    # Tensors wrap around by themselves; a Python integer has to be brought into range first.
+    steps = (position + 1) * _signed(_GOLDEN)
+    state = keys + (steps if isinstance(steps, torch.Tensor) else _signed(steps))
     state = (state ^ _shift(state, 30)) * _signed(_MIX_1)
     state = (state ^ _shift(state, 27)) * _signed(_MIX_2)
     state = state ^ _shift(state, 31)

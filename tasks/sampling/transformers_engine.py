@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -46,7 +47,8 @@ class TransformersEngine:
 
     def load(self, checkpoint: Path) -> str:
         """Replaces the weights by a checkpoint's."""
-        model = load_model(checkpoint, "bfloat16" if self.precision == "bfloat16" else "float32").to(self.device)
+        model: Any = load_model(checkpoint, "bfloat16" if self.precision == "bfloat16" else "float32")
+        model.to(self.device)
         self.config = model.config
         eos = model.generation_config.eos_token_id if model.generation_config else model.config.eos_token_id
         self.stops = frozenset(eos if isinstance(eos, list) else [eos])
@@ -137,7 +139,7 @@ class _Batch:
         if settings.temperature == 0.0:
             tokens = logprobs.argmax(-1)
         else:
-            tokens = _inverse_cdf(logits, settings, uniforms(self.keys, position))
+            tokens = inverse_cdf(logits, settings.temperature, settings.top_p, uniforms(self.keys, position))
         live = ~self.stopped[self.active]
         rows = self.active[live]
         self.tokens[rows, position] = tokens[live]
@@ -166,12 +168,12 @@ class _Batch:
         ]
 
 
-def _inverse_cdf(logits: torch.Tensor, settings: SamplingSettings, uniform: torch.Tensor) -> torch.Tensor:
+def inverse_cdf(logits: torch.Tensor, temperature: float, top_p: float, uniform: torch.Tensor) -> torch.Tensor:
     """Draws from softmax(logits / temperature), cut to its nucleus, by the inverse of the cumulative distribution."""
-    probs = (logits / settings.temperature).softmax(-1)
-    if settings.top_p < 1.0:
-        ordered, index = probs.sort(-1, descending=True, stable=True)
-        outside = ordered.cumsum(-1) - ordered >= settings.top_p
+    probs = (logits / temperature).softmax(-1)
+    if top_p < 1.0:
+        ordered, index = probs.sort(dim=-1, descending=True, stable=True)
+        outside = ordered.cumsum(-1) - ordered >= top_p
         probs = probs.scatter(-1, index, ordered.masked_fill(outside, 0.0))
     cdf = probs.double().cumsum(-1)
     tokens = torch.searchsorted(cdf, (uniform * cdf[:, -1])[:, None], right=True)[:, 0]
