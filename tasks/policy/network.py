@@ -6,6 +6,8 @@ way in. The weights are an ordinary transformers model; only attention and the o
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -61,19 +63,26 @@ def count_parameters(model: torch.nn.Module) -> tuple[int, int]:
     return sum(sizes.values()), sum(size for key, size in sizes.items() if key not in embeddings)
 
 
-def fingerprint(tensors: dict[str, torch.Tensor]) -> str:
+def fingerprint(tensors: Mapping[str, torch.Tensor]) -> str:
     """Digest of weights: two weighted sums over each tensor's bits, cheap on any device.
 
     Equal weights give equal digests on every device; a changed bit changes it with near certainty. It is a check
     against stale or partial updates, not against forgery.
     """
-    import hashlib
+    return combine_sums({name: bit_sums(tensor) for name, tensor in tensors.items()})
 
+
+def bit_sums(tensor: torch.Tensor) -> list[int]:
+    """The two sums of one tensor, for callers that see the tensors one at a time."""
+    tensor = tensor.detach().contiguous()
+    bits = tensor.view(torch.int32 if tensor.element_size() == 4 else torch.int16).flatten().to(torch.int64)
+    weights = torch.arange(1, bits.numel() + 1, device=bits.device)
+    return torch.stack((bits.sum(), (bits * weights).sum())).tolist()
+
+
+def combine_sums(sums: Mapping[str, list[int]]) -> str:
+    """The digest of a whole set of weights from the sums of each."""
     digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().contiguous()
-        bits = tensor.view(torch.int32 if tensor.element_size() == 4 else torch.int16).flatten().to(torch.int64)
-        weights = torch.arange(1, bits.numel() + 1, device=bits.device)
-        sums = torch.stack((bits.sum(), (bits * weights).sum())).tolist()
-        digest.update(f"{name}:{sums}\n".encode())
+    for name in sorted(sums):
+        digest.update(f"{name}:{sums[name]}\n".encode())
     return digest.hexdigest()[:16]
