@@ -1,4 +1,4 @@
-"""Waiting for many tasks of one flow: one failure neither stops the others nor goes unseen."""
+"""Many tasks of one flow: their threads, and waiting so that one failure neither stops the others nor hides."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ from collections.abc import Iterable
 from typing import Any
 
 from prefect.futures import PrefectFuture, wait
+from prefect.task_runners import ThreadPoolTaskRunner
 
 from tasks.errors import InputError
 
 
 class CellsError(RuntimeError):
     """Some tasks of a stage failed; what the others did is kept, and the next run does only what is missing."""
+
+
+def threads(slots: int) -> ThreadPoolTaskRunner[Any]:
+    """A task runner with so many threads; each waits for a worker process, so threads cost nothing."""
+    return ThreadPoolTaskRunner(max_workers=slots)
 
 
 def finish(futures: Iterable[PrefectFuture[Any]]) -> None:

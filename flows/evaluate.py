@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.cells import finish
+from flows.cells import finish, threads
 from tasks.evaluate.launch import Launcher
 from tasks.evaluate.steps import collect_scores, evaluate_size
 from tasks.grid import expand_grid
@@ -21,6 +20,6 @@ def evaluate(params_file: Path) -> Path:
     params = load_params(params_file)
     sizes, launcher = dict.fromkeys(run.size for run in expand_grid(params)), Launcher(params)
     # The launcher leaves first: closing it ends the workers, which frees the threads that wait for them.
-    with watch_pieces(params, "evaluate"), ThreadPoolTaskRunner(max_workers=launcher.slots) as runner, launcher:
+    with watch_pieces(params, "evaluate"), threads(launcher.slots) as runner, launcher:
         finish(runner.submit(evaluate_size, {"params": params, "size": size, "launcher": launcher}) for size in sizes)
     return collect_scores(params)

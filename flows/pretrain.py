@@ -7,9 +7,8 @@ from typing import Any
 
 from prefect import flow
 from prefect.futures import PrefectFuture
-from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.cells import finish
+from flows.cells import finish, threads
 from tasks.params import load_params
 from tasks.pretrain.steps import collect_models, pretrain_model
 from tasks.progress import watch_pieces
@@ -24,7 +23,7 @@ def pretrain(params_file: Path) -> Path:
     started: dict[str, PrefectFuture[Any]] = {}
     workers = stage_workers(params, "pretrain")
     # The workers leave first: closing them frees the threads that wait for them.
-    with watch_pieces(params, "pretrain"), ThreadPoolTaskRunner(max_workers=workers.slots) as runner, workers:
+    with watch_pieces(params, "pretrain"), threads(workers.slots) as runner, workers:
         for name in model_names(params):
             base = [started[other] for other in (f"{name.rsplit('-', 1)[0]}-base",) if other in started]
             started[name] = runner.submit(

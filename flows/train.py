@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.cells import finish
+from flows.cells import finish, threads
 from tasks.grid import expand_grid
 from tasks.params import load_params
 from tasks.progress import watch_runs
@@ -22,6 +21,6 @@ def train(params_file: Path) -> Path:
     params = load_params(params_file)
     runs, launcher = expand_grid(params), Launcher(params)
     # The launcher leaves first: closing it ends the workers, which frees the threads that wait for them.
-    with publishing(params), watch_runs(params), ThreadPoolTaskRunner(max_workers=launcher.slots) as runner, launcher:
+    with publishing(params), watch_runs(params, runs), threads(launcher.slots) as runner, launcher:
         finish(runner.submit(train_run, {"params": params, "run": run, "launcher": launcher}) for run in runs)
     return collect_runs(params)
