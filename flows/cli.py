@@ -16,7 +16,7 @@ import typer
 
 from tasks.errors import InputError
 
-COMMANDS = ("study", "prepare", "stages", "evaluate", "laws", "grade", "status", "doctor")
+COMMANDS = ("study", "stages", "evaluate", "status", "doctor")
 
 
 def build_app() -> typer.Typer:

@@ -1,7 +1,8 @@
-"""`rlscale status`, `rlscale verify` and `rlscale sync`: what is there, whether it is intact, and showing it elsewhere."""
+"""`rlscale status`, `rlscale verify` and `rlscale sync`: what is there, is it intact, and showing it elsewhere."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,10 +30,8 @@ def status(params: ParamsOption = DEFAULT_PARAMS, as_json: JsonOption = False) -
         return
     columns = ["run", "state", "step", "reward", "test loss", "first loss", "kl", "length", "tokens"]
     print_table(f"Study {loaded.study.name}", columns, [_status_row(state, loaded.train.steps) for state in states])
-    counted = {
-        name: sum(state.progress == name for state in states) for name in ("done", "running", "stopped", "waiting")
-    }
-    typer.echo("runs: " + ", ".join(f"{count} {name}" for name, count in counted.items() if count))
+    counted = Counter(state.progress for state in states)
+    typer.echo("runs: " + ", ".join(f"{count} {name}" for name, count in counted.items()))
     typer.echo("stages: " + ", ".join(f"{stage} {'done' if done else 'open'}" for stage, done in stages.items()))
 
 
