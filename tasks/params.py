@@ -128,12 +128,18 @@ class Cleaning(Block):
         description="Jaccard similarity of 5-byte pieces of the normalised text from which two training problems with "
         "the same numbers or the same answer are one; 1: equal normalised texts only.",
     )
-    decontaminate_similarity: Annotated[float, Field(gt=0.5, le=1.0)] = Field(
-        default=0.7, description="The same between a training and an evaluation problem, whatever their numbers."
+    decontaminate_similarity: Annotated[float, Field(gt=0.5, le=1.0)] | None = Field(
+        default=None,
+        description="The same between a training and an evaluation problem, whatever their numbers; null: as above.",
     )
     decontaminate_ngram: PositiveInt = Field(
         default=13, description="A shared run of so many words marks an overlap, boilerplate left aside."
     )
+
+    @property
+    def overlap_similarity(self) -> float:
+        """`decontaminate_similarity` with its default filled in."""
+        return self.decontaminate_similarity or self.near_duplicate_similarity
 
 
 class Prepare(Block):
@@ -156,7 +162,7 @@ class Prepare(Block):
     tokenizer_revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
     pass_rates: str | None = Field(
         default=None,
-        description="File of pass rates measured by `rlscale prepare --measure-pass-rate`, for problems that have none.",
+        description="File of pass rates measured by `rlscale prepare --measure-pass-rate`, for problems without one.",
     )
     benchmarks: tuple[Benchmark, ...] = ()
 

@@ -1,43 +1,40 @@
-"""Difficulty: the curriculum's order, the strata of equal difficulty and the thinning that keeps the mix."""
+"""Difficulty: the curriculum's order, the strata of equal difficulty and the thinning that keeps the mix.
+
+All functions take pass rates (NaN = unknown, which counts as hardest) and levels (-1 = none) as arrays and return row
+numbers, so that a million rows need no million objects.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-
-from tasks.records import Problem
+from numpy.typing import NDArray
 
 MOST_RATES = 33
 
-
-def curriculum(problems: Sequence[Problem], seed: int) -> list[Problem]:
-    """Orders problems easiest first: by pass rate, unknown = hardest, ties by level and then shuffled by the seed."""
-    shuffled = np.random.default_rng([seed, 3]).permutation(len(problems))
-    return [problems[index] for index in sorted(shuffled.tolist(), key=lambda index: difficulty(problems[index]))]
+Rates = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 
-def difficulty(problem: Problem) -> tuple[float, int]:
-    """Sorts problems from easy to hard; an unknown pass rate comes after a pass rate of 0."""
-    return (1.0 if problem.pass_rate is None else -problem.pass_rate, problem.level or 0)
+def curriculum(rates: Rates, levels: Integers, seed: int) -> Integers:
+    """Orders rows easiest first: by pass rate, then by level, ties shuffled by the seed."""
+    ties = np.random.default_rng([seed, 3]).permutation(len(rates))
+    hardness = np.where(np.isnan(rates), 1.0, -rates)  # an unknown rate comes after a rate of 0
+    return np.lexsort((ties, levels, hardness))
 
 
-def strata(problems: Sequence[Problem]) -> list[int]:
-    """Numbers the stratum of each problem of a curriculum: one per (pass rate, level) that occurs.
+def strata(rates: Rates, levels: Integers) -> Integers:
+    """Numbers the stratum of each row: one per (pass rate, level) that occurs.
 
-    Where a set has more than 33 pass rates they are put into bins of 1/32 first, since strata of single problems would
+    Where there are more than 33 pass rates they are put into bins of 1/32 first, since strata of single problems would
     keep no mix at all.
     """
-    rates = {problem.pass_rate for problem in problems}
-    keys = []
-    for problem in problems:
-        rate = problem.pass_rate
-        coarse = round(rate * 32) if rate is not None and len(rates) > MOST_RATES else rate
-        keys.append((coarse, problem.level))
-    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-    return [numbers[key] for key in keys]
+    known = np.where(np.isnan(rates), -1.0, rates)
+    if len(np.unique(known)) > MOST_RATES:
+        known = np.where(known < 0, -1.0, np.rint(known * 32) / 32)
+    _, member = np.unique(np.stack([known, levels.astype(float)], axis=1), axis=0, return_inverse=True)
+    return member.reshape(-1)
 
 
-def thin(problems: Sequence[Problem], count: int) -> list[Problem]:
-    """Keeps `count` problems at even distances: of any stretch of a curriculum its share, within one problem."""
-    return [problems[(2 * index + 1) * len(problems) // (2 * count)] for index in range(count)]
+def thin(rows: Integers, count: int) -> Integers:
+    """Keeps `count` rows at even distances: of any stretch of a curriculum its share, within one row."""
+    return rows[(2 * np.arange(count) + 1) * len(rows) // (2 * count)]

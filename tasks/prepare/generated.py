@@ -1,18 +1,18 @@
-"""Arithmetic problems as rows: the miniature's source and its benchmarks."""
+"""Arithmetic problems as raw records: the miniature's source and its benchmarks."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 from tasks.arithmetic import Expression, capacity, draw
 from tasks.errors import InputError
 from tasks.params import ArithmeticSource
-from tasks.records import Problem
+from tasks.prepare.rows import Raw
 
 LARGEST_SHARE = 0.8
 
 
-def generate(source: ArithmeticSource, count: int, seed: int, exclude: Collection[str] = ()) -> list[Problem]:
+def generate(source: ArithmeticSource, count: int, seed: int, exclude: Collection[str] = ()) -> list[Raw]:
     """Draws `count` distinct problems over the levels 1 to `source.levels`.
 
     Args:
@@ -24,10 +24,15 @@ def generate(source: ArithmeticSource, count: int, seed: int, exclude: Collectio
     Raises:
         InputError: the levels do not have that many problems.
     """
-    problems = []
+    records = []
     for level, share in level_counts(source.levels, count).items():
-        problems += [as_problem(expression, source) for expression in draw(level, share, seed, exclude)]
-    return problems
+        records += [_record(expression, source) for expression in draw(level, share, seed, exclude)]
+    return records
+
+
+def benchmark_records(source: ArithmeticSource, level: int, count: int, seed: int) -> list[Raw]:
+    """Draws the problems of an arithmetic benchmark, all of one level."""
+    return [_record(expression, source) for expression in draw(level, count, seed)]
 
 
 def level_counts(levels: int, count: int) -> dict[int, int]:
@@ -51,18 +56,13 @@ def level_counts(levels: int, count: int) -> dict[int, int]:
     return dict(sorted(shares.items()))
 
 
-def as_problem(expression: Expression, source: ArithmeticSource, prefix: str = "arithmetic") -> Problem:
-    """An expression as a problem; its pass rate is `digit_accuracy ** digit_operations`."""
-    return Problem(
-        problem_id=f"{prefix}/{expression.key}",
-        data_source="arithmetic",
-        messages=(("user", expression.text),),
-        answer=expression.answer,
-        pass_rate=round(source.digit_accuracy**expression.digit_operations, 6),
-        level=expression.level,
-    )
-
-
-def keys(problems: Sequence[Problem]) -> set[str]:
-    """The keys of generated problems, from their ids."""
-    return {problem.problem_id.partition("/")[2] for problem in problems}
+def _record(expression: Expression, source: ArithmeticSource) -> Raw:
+    """An expression in the plain layout; its pass rate is `digit_accuracy ** digit_operations`."""
+    return {
+        "key": expression.key,
+        "problem": expression.text,
+        "answer": expression.answer,
+        "data_source": "arithmetic",
+        "pass_rate": round(source.digit_accuracy**expression.digit_operations, 6),
+        "level": expression.level,
+    }
