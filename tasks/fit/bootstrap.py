@@ -156,6 +156,22 @@ def _moments(runs: _Runs, values: Floats) -> tuple[Floats, Floats]:
     return total / np.maximum(freedom, 1.0), freedom
 
 
+def run_level_variance(points: Measurements) -> tuple[Floats, Floats]:
+    """Moderated variance of a single run's level (mean log10 L) about its size's, and its degrees of freedom [S].
+
+    Raises:
+        InputError: no size has several runs.
+    """
+    weight = np.ones(len(points))
+    lines = lines_of(points.x, points.y, weight, points.size, len(points.sizes))
+    runs = _runs(points, points.y, weight, lines)
+    if not (runs.count > 1).any():
+        raise InputError("run-to-run variation needs a size with several runs, found one run per size")
+    variance, freedom = _moments(runs, runs.level)
+    within = np.bincount(runs.size, weights=runs.noise_level, minlength=len(runs.count)) / runs.count
+    return moderate(variance, freedom, within)
+
+
 def _effects(runs: _Runs, lines: Lines, rng: np.random.Generator, shape: tuple[int, int]) -> LineDraws:
     scales = []
     for values, noise in ((runs.level, runs.noise_level), (runs.slope, runs.noise_slope)):

@@ -66,7 +66,7 @@ def descend(curve: Curve, starts: Floats) -> tuple[Floats, float]:
         moved_value = curve.value(moved_eta)
         better = np.isfinite(moved_value) & (moved_value <= value) & ~settled
         gain = np.where(better, value - moved_value, 0.0)
-        stalled = better & (gain <= 1e-15 * value) & (np.abs(step).max(-1) < 1e-9)
+        stalled = better & (gain <= 1e-13 * value)
         p, eta = np.where(better[:, None], p + step, p), np.where(better[:, None], moved_eta, eta)
         value = np.where(better, moved_value, value)
         damping = np.clip(np.where(better, damping * 0.2, damping * 5.0), 1e-14, 1e14)

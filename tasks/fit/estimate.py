@@ -143,7 +143,7 @@ def _fit_line(points: Measurements, law: LineLaw, options: Options) -> Fitted:
             moved = _projected(points, law, options, base * weight, fitted.eta + share * (response - fitted.eta))
             total = value(moved.eta)
         fitted = replace(moved, value=total)
-        if np.abs(change).max() < 1e-13:
+        if np.abs(change).max() < 1e-12:
             break
     weight, response = working(options.objective, points, fitted.eta, scale)
     return replace(fitted, weight=base * weight, response=np.array(response))

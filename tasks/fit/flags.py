@@ -42,7 +42,9 @@ def _of_n0(uncertain: Uncertain, profile: dict[str, Estimate]) -> list[Flag]:
     open_ended = "N0" in profile and (profile["N0"].low is None or profile["N0"].high is None)
     if open_ended or not sizes[0] / 10 <= n0 <= sizes[-1] * 10:
         reason = "its profile interval is open" if open_ended else "it lies more than 10 times outside the fitted sizes"
-        found.append(Flag("n0_unidentified", f"N0 = {n0:.3g} is not identified: {reason}; use k(N) inside the data only"))
+        found.append(
+            Flag("n0_unidentified", f"N0 = {n0:.3g} is not identified: {reason}; use k(N) inside the data only")
+        )
     with np.errstate(divide="ignore", invalid="ignore"):
         pairs = np.log(np.stack([drawn["Kmax"], drawn["N0"]]))
     pairs = pairs[:, np.isfinite(pairs).all(0)]

@@ -44,16 +44,22 @@ class LawError:
         return float(np.sqrt(np.mean(np.square(errors)))) * max(distance, 1.0), len(errors)
 
 
-def size_errors(points: Measurements, law: Law, options: Options) -> LawError:
+def size_errors(points: Measurements, law: Law, options: Options, inside: bool = True) -> LawError:
     """Forecasts each larger size from the smaller ones, and each inner size from the others, by refitting.
 
     Only `points` are used: hand in training points and nothing held out enters.
+
+    Args:
+        points: what the law is fitted to.
+        law: the law.
+        options: of the fits.
+        inside: whether the inner sizes are wanted too; forecasts beyond the data do not need them.
     """
     sizes, start = points.sizes, max(law.minimum_sizes, 3)
     if not law.forecasts_unseen:
         return LawError((), ())
     beyond = tuple(_missed(points, law, options, points.n < sizes[i], sizes[i]) for i in range(start, len(sizes)))
-    inner = range(1, len(sizes) - 1) if len(sizes) > start else range(0)
+    inner = range(1, len(sizes) - 1) if inside and len(sizes) > start else range(0)
     return LawError(beyond, tuple(_missed(points, law, options, points.n != sizes[i], sizes[i]) for i in inner))
 
 

@@ -77,7 +77,11 @@ def _steps(fitted: Fitted, p: Floats, rows: np.ndarray, lines: LineDraws, rng: n
     jacobian = state.law.jacobian(p, np.log10(points.n[rows]), x)
     scale = np.sqrt(np.maximum(np.einsum("pj,p,pj->j", jacobian, weight, jacobian), 1e-300))
     jacobian = jacobian / scale
-    right, bent, residual = np.zeros((len(lines.level), jacobian.shape[1])), jacobian.copy(), fitted.residual_working[rows]
+    right, bent, residual = (
+        np.zeros((len(lines.level), jacobian.shape[1])),
+        jacobian.copy(),
+        fitted.residual_working[rows],
+    )
     for index in np.unique(size):
         mine = size == index
         line = np.stack([np.ones(mine.sum()), x[mine] - lines.centre[index]], axis=1)

@@ -124,7 +124,9 @@ def project(law: LineLaw, lines: Lines, sizes: Floats) -> Projection:
         _project_chunk(law, Lines(*(value[start : start + _CHUNK] for value in vars(full).values())), sizes)
         for start in range(0, shape[0], _CHUNK)
     ]
-    return Projection(*(np.concatenate(column) for column in zip(*(vars(part).values() for part in parts), strict=True)))
+    return Projection(
+        *(np.concatenate(column) for column in zip(*(vars(part).values() for part in parts), strict=True))
+    )
 
 
 def _project_chunk(law: LineLaw, lines: Lines, sizes: Floats) -> Projection:
@@ -146,16 +148,19 @@ def _bisect(law: LineLaw, lines: Lines, sizes: Floats, low: Floats, high: Floats
     left, right = _derivative(law, lines, sizes, low), _derivative(law, lines, sizes, high)
     edge_low, edge_high = left >= 0, (right <= 0) & (left < 0)
     a, b, theta = low.copy(), high.copy(), 0.5 * (low + high)
+    kept = np.zeros(theta.shape, dtype=np.int8)
     for turn in range(60):
         span = np.where(right != left, right - left, 1.0)
         secant = b - right * (b - a) / span
-        inside = (secant > a) & (secant < b)
-        theta = np.where(inside & (turn % 4 != 3), secant, 0.5 * (a + b))
+        previous, inside = theta, (secant > a) & (secant < b)
+        theta = np.where(inside & (turn % 8 != 7), secant, 0.5 * (a + b))
         slope = _derivative(law, lines, sizes, theta)
         falls = slope < 0
-        # Illinois: the end that stays keeps half its value, so that neither end stalls.
-        left, right = np.where(falls, slope, 0.5 * left), np.where(falls, 0.5 * right, slope)
+        # Illinois: an end that stays for the second time counts with half its value, so that neither end stalls.
+        left = np.where(falls, slope, np.where(kept == 1, 0.5 * left, left))
+        right = np.where(falls, np.where(kept == -1, 0.5 * right, right), slope)
+        kept = np.where(falls, -1, 1).astype(np.int8)
         a, b = np.where(falls, theta, a), np.where(falls, b, theta)
-        if np.all((b - a <= 4e-15 * np.abs(theta)) | (slope == 0)):
+        if np.all((np.abs(theta - previous) <= 1e-13 * np.abs(theta)) | (slope == 0) | edge_low | edge_high):
             break
     return np.where(edge_low, low, np.where(edge_high, high, theta))

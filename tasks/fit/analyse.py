@@ -1,0 +1,191 @@
+"""Everything about one variant along one resource: all laws, draws, criteria, flags, back-tests, choice, forecasts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks.errors import InputError
+from tasks.fit.backtest import backtests, choose, windows
+from tasks.fit.criteria import quality
+from tasks.fit.estimate import Options, fit_law
+from tasks.fit.flags import flags_of
+from tasks.fit.forecast import predict, size_errors, warnings_of
+from tasks.fit.inference import Interval, Uncertain, interval, with_draws
+from tasks.fit.laws import LAWS, law_named
+from tasks.fit.measurements import Measurements
+from tasks.fit.profile import profile_intervals
+from tasks.fit.results import (
+    BackTest,
+    Choice,
+    Estimate,
+    FitRecord,
+    ForecastRecord,
+    SaturationTest,
+    SizeSlope,
+    WindowFit,
+)
+from tasks.fit.saturation import saturation_test
+from tasks.fit.state import LineState
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Results for one variant along one resource.
+
+    Attributes:
+        points: what was fitted.
+        primary: the primary law with draws.
+        alone: every size fitted alone, with draws.
+        fits: one record per law.
+        tests: back-tests of all laws.
+        windows: window sensitivity of the primary law.
+        saturation: growth and saturation of k; None with fewer than 3 sizes.
+        choice: the law for unseen sizes.
+        forecasts: standard forecasts.
+    """
+
+    points: Measurements
+    primary: Uncertain
+    alone: Uncertain
+    fits: list[FitRecord]
+    tests: list[BackTest]
+    windows: list[WindowFit]
+    saturation: SaturationTest | None
+    choice: Choice
+    forecasts: list[ForecastRecord]
+
+
+def analyse(points: Measurements, variant: str, primary: str, laws: Sequence[str], options: Options) -> Analysis:
+    """Fits and compares laws.
+
+    Args:
+        points: one variant along one resource.
+        variant: its name.
+        primary: the law reported first.
+        laws: the laws to compare; those the points cannot determine are left out.
+        options: of all fits.
+
+    Raises:
+        InputError: the primary law cannot be fitted to these points.
+    """
+    alone = with_draws(fit_law(points, LAWS["loglinear"], options))
+    first = with_draws(fit_law(points, law_named(primary), options))
+    fits, tests = [record(first, variant, alone, primary=True)], []
+    for name in dict.fromkeys((primary, *laws)):
+        if len(first.fitted.points.sizes) < LAWS[name].minimum_sizes:
+            continue
+        if name != primary:
+            fits.append(record(with_draws(fit_law(points, LAWS[name], options)), variant, alone, primary=False))
+        tests += backtests(first.fitted.points, LAWS[name], options, variant)
+    choice = choose(tests, variant, points.unit)
+    test = None
+    if len(first.fitted.points.sizes) >= 3:
+        saturating = first if primary == "saturating" else with_draws(fit_law(points, LAWS["saturating"], options))
+        test = saturation_test(saturating, profile_intervals(saturating), variant)
+    rows = windows(first.fitted.points, first.fitted.law, options, variant)
+    forecasts = _standard_forecasts(first, choice, variant)
+    return Analysis(points, first, alone, fits, tests, rows, test, choice, forecasts)
+
+
+def record(uncertain: Uncertain, variant: str, alone: Uncertain, primary: bool) -> FitRecord:
+    """Turns a fit with draws into its record."""
+    fitted = uncertain.fitted
+    points, law = fitted.points, fitted.law
+    profile = profile_intervals(uncertain)
+    scores = quality(fitted)
+    drawn = uncertain.draws.coefficients()
+    options = {**vars(fitted.options), "resampling_used": list(uncertain.lines.method)}
+    return FitRecord(
+        variant=variant,
+        resource=points.unit,
+        law=law.name,
+        equation=law.equation,
+        primary=primary,
+        points=len(points),
+        runs=len(points.runs),
+        coefficients={
+            name: estimate(interval(float(value), drawn[name])) for name, value in fitted.state.coefficients().items()
+        },
+        profile=profile,
+        by_size=_by_size(uncertain, alone),
+        flags=flags_of(uncertain, profile),
+        options=options,
+        **vars(scores),
+    )
+
+
+def estimate(inside: Interval) -> Estimate:
+    """The 95 % interval of a record."""
+    return Estimate(inside.value, inside.low95, inside.high95)
+
+
+def _by_size(uncertain: Uncertain, alone: Uncertain) -> list[SizeSlope]:
+    fitted = uncertain.fitted
+    points, sizes = fitted.points, fitted.points.sizes
+    k, k_draws = fitted.state.k(sizes), uncertain.draws.k(sizes)
+    own, own_draws = alone.fitted.state.k(sizes), alone.draws.k(sizes)
+    state, draws = fitted.state, uncertain.draws
+    levels = None
+    if isinstance(state, LineState) and isinstance(draws, LineState) and state.law.free_levels:
+        levels = [estimate(interval(float(state.levels[i]), draws.levels[:, i])) for i in range(len(sizes))]
+    return [
+        SizeSlope(
+            n=float(size),
+            size=points.label(size),
+            k=estimate(interval(float(k[i]), k_draws[:, i])),
+            k_alone=estimate(interval(float(own[i]), own_draws[:, i])),
+            level=levels[i] if levels else None,
+            runs=len(np.unique(points.run[points.size == i])),
+            points=int((points.size == i).sum()),
+        )
+        for i, size in enumerate(sizes)
+    ]
+
+
+def forecast_at(uncertain: Uncertain, variant: str, n: float, resource: float) -> ForecastRecord:
+    """Predicted loss of one measurement of a new run at size n and resource X, with everything that is not known in it.
+
+    Raises:
+        InputError: the law has a free level per size and n was not fitted.
+    """
+    points = uncertain.fitted.points
+    if not (n > 0 and resource > 0):
+        raise InputError(f"forecast: N and X must be positive, found {n:g} and {resource:g}")
+    seen = bool(np.isin(n, points.sizes))
+    error = size_errors(points, uncertain.fitted.law, uncertain.fitted.options)
+    trials = None if points.trials is None else float(np.median(points.trials))
+    inside = predict(uncertain, [n], [np.log10(resource)], error, trials=trials).loss(0)
+    notes, n_factor, x_factor = warnings_of(points, n, resource, error)
+    return ForecastRecord(
+        variant=variant,
+        resource=points.unit,
+        law=uncertain.fitted.law.name,
+        n=float(n),
+        x=float(resource),
+        seen_size=seen,
+        loss=inside.value,
+        low50=inside.low50,
+        high50=inside.high50,
+        low80=inside.low80,
+        high80=inside.high80,
+        low95=inside.low95,
+        high95=inside.high95,
+        n_factor=n_factor,
+        x_factor=x_factor,
+        warnings=notes,
+    )
+
+
+def _standard_forecasts(primary: Uncertain, choice: Choice, variant: str) -> list[ForecastRecord]:
+    """The largest size at twice its resource, and a size twice as large at the largest size's resource."""
+    points = primary.fitted.points
+    largest = float(points.sizes[-1])
+    end = float(points.resource[points.n == largest].max())
+    rows = [forecast_at(primary, variant, largest, 2 * end)]
+    if choice.chosen is not None:
+        unseen = with_draws(fit_law(points, LAWS[choice.chosen], primary.fitted.options))
+        rows.append(forecast_at(unseen, variant, 2 * largest, end))
+    return rows

@@ -1,0 +1,152 @@
+"""The fit stage as a plain function: points of all runs in, the files of `tasks.fit.results` out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.fit.analyse import Analysis, analyse
+from tasks.fit.estimate import Options
+from tasks.fit.findings import larger_is_better, law_holds, learning_grows, pair_effects, reuse_is_harmless
+from tasks.fit.laws import SIZE_LAWS
+from tasks.fit.points import RESOURCES, collect_points, reuse_points, scale_points, write_points
+from tasks.fit.results import Finding, ReuseEffect, plain
+from tasks.fit.reuse_effect import reuse_effects
+from tasks.fit.state import LineState
+from tasks.grading import GRADER_VERSION
+from tasks.grid import expand_grid
+from tasks.identity import fit_mark
+from tasks.layout import Layout
+from tasks.params import Params
+from tasks.store import atomic_path, once, write_json
+
+FILES = [
+    "points.parquet",
+    "fits.json",
+    "bootstrap.parquet",
+    "backtests.json",
+    "forecasts.json",
+    "findings.json",
+    "metrics.json",
+]
+
+
+def fit_study(params: Params) -> dict[str, Any]:
+    """Fits the laws to the study's runs, once, and returns the manifest of `data/fit/`."""
+    runs = expand_grid(params)
+    folder = Layout.of(params).stage("fit")
+
+    def body() -> tuple[list[str], Mapping[str, Any]]:
+        rows = collect_points(params, runs, GRADER_VERSION)
+        write_points(folder / "points.parquet", rows)
+        analyses = _analyses(rows, params)
+        write_results(folder, rows, analyses, params)
+        return FILES, {"points": len(rows), "runs": len(runs)}
+
+    return once(folder, "fit", fit_mark(params, runs), body)[0]
+
+
+def options_of(params: Params) -> Options:
+    """The fit block as options."""
+    fit = params.fit
+    return Options(fit.objective, fit.skip_steps, fit.equal_weight_per_size, fit.bootstrap_draws, fit.seed)
+
+
+def _analyses(rows: list[dict[str, Any]], params: Params) -> dict[tuple[str, str], Analysis]:
+    """By variant and resource. A study of too few sizes for the law in the params is fitted by `loglinear`."""
+    out = {}
+    for variant in params.grid.variants:
+        for resource in RESOURCES:
+            points = scale_points(rows, variant, resource, params.train.group_size)
+            if points is None:
+                continue
+            law = params.fit.law if len(points.sizes) >= 3 else "loglinear"
+            out[variant, resource] = analyse(points, variant, law, SIZE_LAWS, options_of(params))
+    return out
+
+
+def write_results(
+    folder: Path, rows: list[dict[str, Any]], analyses: dict[tuple[str, str], Analysis], params: Params
+) -> None:
+    """Writes every file but the points."""
+    values = list(analyses.values())
+    reuse = [effect for variant in params.grid.variants for effect in _reuse(rows, analyses, variant, params)]
+    findings = [finding for variant in params.grid.variants for finding in _findings(analyses, reuse, variant)]
+    write_json(folder / "fits.json", plain({"fits": [fit for a in values for fit in a.fits]}))
+    tests = {
+        "backtests": [test for a in values for test in a.tests],
+        "windows": [row for a in values for row in a.windows],
+        "saturation": [a.saturation for a in values if a.saturation is not None],
+        "choice": [a.choice for a in values],
+    }
+    write_json(folder / "backtests.json", plain(tests))
+    write_json(folder / "forecasts.json", plain({"forecasts": [row for a in values for row in a.forecasts]}))
+    pairs = [pair for (variant, _), a in analyses.items() for pair in pair_effects(a.alone, variant)]
+    write_json(folder / "findings.json", plain({"findings": findings, "reuse": reuse, "pairs": pairs}))
+    write_json(folder / "metrics.json", plain(_metrics(analyses, findings)))
+    _write_draws(folder / "bootstrap.parquet", analyses)
+
+
+def _reuse(
+    rows: list[dict[str, Any]], analyses: dict[tuple[str, str], Analysis], variant: str, params: Params
+) -> list[ReuseEffect]:
+    points = reuse_points(rows, variant, params.train.group_size)
+    if points is None or (variant, "data") not in analyses:
+        return []
+    scale = analyses[variant, "data"].points
+    several = len(scale.runs) > len(scale.sizes)
+    size = next(float(row["n_params"]) for row in rows if row["variant"] == variant and row["tau"] > 1)
+    return reuse_effects(points, options_of(params), variant, scale if several else None, size)
+
+
+def _findings(analyses: dict[tuple[str, str], Analysis], reuse: list[ReuseEffect], variant: str) -> list[Finding]:
+    out: list[Finding] = []
+    for (name, _), analysis in analyses.items():
+        if name != variant:
+            continue
+        out += [larger_is_better(analysis.alone, variant), law_holds(analysis.primary, variant)]
+        if analysis.saturation is not None:
+            out += learning_grows(analysis.alone, analysis.saturation)
+    out += reuse_is_harmless([effect for effect in reuse if effect.variant == variant], variant)
+    return sorted(out, key=lambda finding: finding.claim)
+
+
+def _metrics(analyses: dict[tuple[str, str], Analysis], findings: list[Finding]) -> dict[str, float | None]:
+    """Flat numbers: `base.compute.Kmax`, `base.compute.r2`, `findings.supported` and so on."""
+    flat: dict[str, float | None] = {}
+    for (variant, resource), analysis in analyses.items():
+        first, prefix = analysis.fits[0], f"{variant}.{resource}"
+        flat |= {f"{prefix}.{name}": value.value for name, value in first.coefficients.items()}
+        flat |= {f"{prefix}.r2": first.r2_linear, f"{prefix}.rmse_log": first.rmse_log}
+        flat |= {f"{prefix}.k.{row.size}": row.k.value for row in first.by_size}
+        mine = [test for test in analysis.tests if test.law == first.law and test.kind == "last_50"]
+        flat |= {f"{prefix}.last_50.rmse_log": test.rmse_log for test in mine}
+    for verdict in ("supported", "contradicted", "undecided"):
+        flat[f"findings.{verdict}"] = float(sum(finding.verdict == verdict for finding in findings))
+    return flat
+
+
+def _write_draws(path: Path, analyses: dict[tuple[str, str], Analysis]) -> None:
+    """Draws of the primary laws in long form."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    parts = []
+    for (variant, resource), analysis in analyses.items():
+        uncertain = analysis.primary
+        points, draws = uncertain.fitted.points, uncertain.draws
+        named = dict(draws.coefficients())
+        k = draws.k(points.sizes)
+        named |= {f"k:{points.label(size)}": k[:, i] for i, size in enumerate(points.sizes)}
+        if isinstance(draws, LineState) and draws.law.free_levels:
+            named |= {f"E:{points.label(size)}": draws.levels[:, i] for i, size in enumerate(points.sizes)}
+        for name, values in named.items():
+            count = len(values)
+            columns = {"variant": [variant] * count, "resource": [resource] * count}
+            columns |= {"law": [uncertain.fitted.law.name] * count, "name": [name] * count}
+            parts.append(pa.table(columns | {"draw": np.arange(count), "value": np.asarray(values, dtype=float)}))
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.concat_tables(parts), temporary)
