@@ -90,7 +90,7 @@ def slow(work: Work, seconds: float) -> Verdict:
         work: gold and extracted answer (or the whole completion when there was no box).
         seconds: unused here; the limit is kept from outside.
     """
-    parse, verify = _math_verify()
+    parse, verify = math_verify()
     gold = list(_parsed_gold(work.gold))
     if not gold:
         return Verdict("unjudged", 0.0, work.found, "the gold answer does not parse")
@@ -125,17 +125,17 @@ def _unevaluated(gold: list[Any], answer: list[Any], found: str | None, refusal:
 
 @functools.lru_cache(maxsize=256)
 def _parsed_gold(gold: str) -> tuple[Any, ...]:
-    parse, _ = _math_verify()
+    parse, _ = math_verify()
     return tuple(parse(f"\\boxed{{{gold}}}"))
 
 
 @functools.cache
-def _math_verify() -> tuple[Any, Any]:
+def math_verify() -> tuple[Any, Any]:
     """Returns math-verify's parse and verify with its own alarms off (and its warning about that silenced)."""
-    import math_verify
+    import math_verify as library
 
     logging.getLogger("math_verify").setLevel(logging.ERROR)
     return (
-        functools.partial(math_verify.parse, parsing_timeout=None),
-        functools.partial(math_verify.verify, timeout_seconds=None),
+        functools.partial(library.parse, parsing_timeout=None),
+        functools.partial(library.verify, timeout_seconds=None),
     )

@@ -23,6 +23,7 @@ import select
 import signal
 import socket
 import sys
+import tempfile
 
 from tasks.grading import worker
 from tasks.grading.wire import MESSAGE, PID
@@ -106,8 +107,11 @@ def main() -> None:
     """Entry point: imports what the workers share, then serves."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=int(sys.argv[1]))
-    worker.preload()
-    serve(control)
+    with tempfile.TemporaryDirectory(prefix="grading-") as scratch:
+        # Workers are killed without ceremony; what they leave on disk lies below this folder and goes with it.
+        tempfile.tempdir = scratch
+        worker.preload()
+        serve(control)
 
 
 if __name__ == "__main__":

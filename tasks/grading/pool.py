@@ -23,12 +23,13 @@ from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from types import TracebackType
 
+from tasks.grading.code_answer import PROGRAM_TIMED_OUT
 from tasks.grading.crew import DIED, TIMED_OUT, Crew
 from tasks.grading.registry import scorer_for
 from tasks.grading.verdicts import Answer, GradeStats, Verdict, Work
 from tasks.grading.worker import OUT_OF_MEMORY
 
-GIVEN_UP = frozenset({TIMED_OUT, DIED, OUT_OF_MEMORY})
+GIVEN_UP = frozenset({TIMED_OUT, DIED, OUT_OF_MEMORY, PROGRAM_TIMED_OUT})
 REMEMBERED = 20_000
 LONGEST_REMEMBERED = 500
 

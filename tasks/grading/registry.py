@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from tasks.errors import InputError
-from tasks.grading import mathematics
+from tasks.grading import choice, code_answer, grid, mathematics, plain
 from tasks.grading.verdicts import Answer, Verdict, Work
 
 
@@ -19,19 +19,24 @@ class Scorer:
     Attributes:
         name: short name, travels to the worker process.
         quick: decides in the calling process, or returns the work a worker has to do. Cheap and safe on any text.
-        slow: decides in a worker process within a limit in seconds; may hang or die, the pool deals with it.
+        slow: decides in a worker process within a limit in seconds; may hang or die, the pool deals with it. None where
+            `quick` decides everything.
     """
 
     name: str
     quick: Callable[[Answer], Verdict | Work]
-    slow: Callable[[Work, float], Verdict]
+    slow: Callable[[Work, float], Verdict] | None = None
 
 
 SCORERS: dict[str, Scorer] = {
     scorer.name: scorer
     for scorer in (
         Scorer("math", mathematics.quick, mathematics.slow),
-        Scorer("number", mathematics.quick_number, mathematics.slow),
+        Scorer("number", mathematics.quick_number),
+        Scorer("plain", plain.quick, plain.slow),
+        Scorer("choice", choice.quick),
+        Scorer("grid", grid.quick),
+        Scorer("code", code_answer.quick, code_answer.slow),
     )
 }
 
@@ -42,6 +47,10 @@ DATA_SOURCES: tuple[tuple[str, str], ...] = (
     (r"math.*", "math"),
     (r"(openai/)?gsm8k.*", "math"),
     (r"(aime|amc).*", "math"),
+    (re.escape(plain.DATA_SOURCE), "plain"),
+    (r"(stem__)?supergpqa.*", "choice"),
+    (r"(logic__)?zebra_puzzle.*", "grid"),
+    (r"(codegen__)?humaneval.*", "code"),
 )
 
 

@@ -12,7 +12,7 @@ import resource
 import socket
 import sys
 
-from tasks.grading import wire
+from tasks.grading import mathematics, wire
 from tasks.grading.registry import SCORERS
 from tasks.grading.verdicts import Verdict, Work
 
@@ -22,7 +22,7 @@ _RECURSION = 1_000
 
 def preload() -> None:
     """Imports and warms up what every worker needs, before the first fork."""
-    SCORERS["math"].slow(Work("math", "\\frac{1}{2}", "\\sqrt{2}+x", None), 60.0)
+    mathematics.slow(Work("math", "\\frac{1}{2}", "\\sqrt{2}+x", None), 60.0)
 
 
 def serve(connection: socket.socket) -> None:
@@ -45,7 +45,9 @@ def serve(connection: socket.socket) -> None:
 def _grade(work: Work, seconds: float) -> Verdict:
     """The boundary around third-party code: what a hostile answer makes it raise is a wrong answer."""
     try:
-        return SCORERS[work.scorer].slow(work, seconds)
+        slow = SCORERS[work.scorer].slow
+        assert slow is not None
+        return slow(work, seconds)
     except MemoryError:
         return Verdict("wrong", 0.0, work.found, OUT_OF_MEMORY)
     except Exception as error:

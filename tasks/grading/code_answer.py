@@ -1,0 +1,61 @@
+"""Grades a program: the last Python block of the completion, followed by the problem's tests, run in the sandbox.
+
+The gold answer is JSON with a key "functional": the text of the tests, which raise when the program is wrong. It
+passes only if the tests run to their end; leaving early by any way fails. Always graded in a worker process.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from tasks.grading.verdicts import Answer, Verdict, Work
+
+PROGRAM_TIMED_OUT = "the program timed out"
+_LONGEST_PROGRAM = 100_000
+_FENCE = re.compile(r"```[ \t]*([A-Za-z0-9+]*)[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
+_LANGUAGES = {"", "python", "python3", "py"}
+
+
+def quick(answer: Answer) -> Verdict | Work:
+    """Finds the program; running it is left to a worker."""
+    tests = _tests(answer.ground_truth)
+    if tests is None:
+        return Verdict("unjudged", 0.0, None, 'the gold answer is not JSON with tests under "functional"')
+    program = extract_program(answer.completion)
+    if program is None:
+        return Verdict("wrong", 0.0, None, "no program found")
+    if len(program) > _LONGEST_PROGRAM:
+        return Verdict("wrong", 0.0, program[:200], f"the program is longer than {_LONGEST_PROGRAM} characters")
+    return Work("code", tests, program, program[:200])
+
+
+def slow(work: Work, seconds: float) -> Verdict:
+    """Runs program and tests in the sandbox, at most `seconds` long."""
+    from tasks.grading import sandbox
+
+    outcome = sandbox.run_program(f"{work.text}\n\n{work.gold}\n", seconds)
+    if outcome.passed:
+        return Verdict("right", 1.0, work.found, "the tests passed")
+    if outcome.reason == sandbox.UNSAFE:
+        return Verdict("unjudged", 0.0, work.found, sandbox.UNSAFE)
+    return Verdict(
+        "wrong", 0.0, work.found, PROGRAM_TIMED_OUT if outcome.reason == sandbox.TIMED_OUT else outcome.reason
+    )
+
+
+def extract_program(completion: str) -> str | None:
+    """Returns the last non-empty Python block; without any block, the whole text if it defines something; or None."""
+    blocks = [body for language, body in _FENCE.findall(completion) if language.lower() in _LANGUAGES and body.strip()]
+    if blocks:
+        return blocks[-1]
+    return completion if re.search(r"^\s*(?:def|class) \w", completion, re.MULTILINE) else None
+
+
+def _tests(ground_truth: str) -> str | None:
+    try:
+        gold = json.loads(ground_truth)
+    except ValueError:
+        return None
+    tests = gold.get("functional") if isinstance(gold, dict) else None
+    return tests if isinstance(tests, str) and tests.strip() else None
