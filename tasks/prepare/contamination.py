@@ -1,9 +1,10 @@
 """Overlap of training problems with evaluation problems: equal text, near-duplicates, shared word n-grams.
 
 An n-gram counts when at least five of its words are words (not numbers or single letters of a formula) and it is no
-boilerplate: in fewer than three evaluation problems and in at most ten training problems ("where m and n are relatively
-prime positive integers find m + n" is in hundreds). The near-duplicate rule ignores numbers, so a benchmark problem
-with other numbers is removed as well.
+boilerplate: "where m and n are relatively prime positive integers find m + n" is in hundreds of problems. Boilerplate
+is what three evaluation problems share, or what three training problems share of which this one is less than half
+similar to the evaluation problem (so that several copies of one benchmark problem do not hide each other). The
+near-duplicate rule ignores numbers: a benchmark problem with other numbers is removed as well.
 
 Not covered: translations and free rewordings.
 """
@@ -15,13 +16,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.prepare.shingles import Hashes, bands, rows_per_band, shingle_set, signatures, similarity, word_grams
 from tasks.prepare.text import OPERATORS
 
 FEWEST_WORDS = 5
 MOST_EVALUATION = 2
-MOST_TRAINING = 10
+MOST_TRAINING = 2
+LIKELY = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +43,15 @@ class Overlap:
     Attributes:
         kind: `exact`, `near` or `ngram`.
         entry: the evaluation problem.
-        evidence: what they share: the similarity, or the words.
+        similarity: Jaccard similarity of the normalised texts.
+        evidence: the words they share, for an n-gram.
         gram: hash of the shared n-gram; 0 for the other kinds.
     """
 
     kind: str
     entry: Entry
-    evidence: str
+    similarity: float
+    evidence: str = ""
     gram: int = 0
 
 
@@ -59,7 +64,7 @@ class EvaluationIndex:
         Args:
             entries: the problems.
             threshold: near-duplicates from this Jaccard similarity; 1 switches them off.
-            n: words of an n-gram.
+            n: words of an n-gram; 0 switches them off.
         """
         self.entries = entries
         self.threshold = threshold
@@ -69,11 +74,9 @@ class EvaluationIndex:
             self._exact.setdefault(entry.normalised, entry)
         self._width = rows_per_band(threshold) if threshold < 1.0 else 0
         self._bands: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
-        self._grams: dict[int, int] = {}
+        self._gram_hashes, self._gram_rows = self._distinctive_grams()
         if entries:
             self._index_bands()
-            self._index_grams()
-        self._gram_hashes = np.fromiter(self._grams, dtype=np.uint64, count=len(self._grams))
         self._band_hashes = np.asarray([key for _, key in self._bands], dtype=np.uint64)
 
     def find(self, texts: Sequence[str], signature: Hashes | None = None) -> list[list[Overlap]]:
@@ -88,8 +91,7 @@ class EvaluationIndex:
             `without_boilerplate`.
         """
         found: list[list[Overlap]] = [
-            [Overlap("exact", self._exact[text], "equal after normalisation")] if text in self._exact else []
-            for text in texts
+            [Overlap("exact", self._exact[text], 1.0)] if text in self._exact else [] for text in texts
         ]
         if self._width:
             self._find_near(texts, signatures(texts) if signature is None else signature, found)
@@ -105,12 +107,20 @@ class EvaluationIndex:
     def _signatures(self) -> Hashes:
         return signatures([entry.normalised for entry in self.entries])
 
-    def _index_grams(self) -> None:
+    def _distinctive_grams(self) -> tuple[Hashes, NDArray[np.int64]]:
+        """Hashes of the n-grams that are no boilerplate, ascending, and the evaluation problem each stands in."""
+        if not self.n or not self.entries:
+            return np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.int64)
         grams = word_grams([entry.normalised for entry in self.entries], self.n)
         kept = grams.words >= min(FEWEST_WORDS, self.n)
-        pairs = set(zip(grams.hashes[kept].tolist(), grams.row[kept].tolist(), strict=True))
-        spread = Counter(gram for gram, _ in pairs)
-        self._grams = {gram: row for gram, row in sorted(pairs, reverse=True) if spread[gram] <= MOST_EVALUATION}
+        hashes, rows = grams.hashes[kept], grams.row[kept]
+        order = np.lexsort((rows, hashes))
+        hashes, rows = hashes[order], rows[order]
+        first = np.ones(len(hashes), dtype=bool)
+        first[1:] = (hashes[1:] != hashes[:-1]) | (rows[1:] != rows[:-1])
+        distinct, start, spread = np.unique(hashes[first], return_index=True, return_counts=True)
+        rare = spread <= MOST_EVALUATION
+        return distinct[rare], rows[first][start][rare]
 
     def _find_near(self, texts: Sequence[str], signature: Hashes, found: list[list[Overlap]]) -> None:
         banded = bands(signature, self._width)
@@ -122,21 +132,26 @@ class EvaluationIndex:
             scored = [(similarity(own, shingle_set(self.entries[other].normalised)), other) for other in sorted(others)]
             best, other = max(scored, key=lambda pair: pair[0], default=(0.0, 0))
             if best >= self.threshold and not found[row]:
-                found[row].append(Overlap("near", self.entries[other], f"similarity {best:.2f}"))
+                found[row].append(Overlap("near", self.entries[other], best))
 
     def _find_grams(self, texts: Sequence[str], found: list[list[Overlap]]) -> None:
+        if not len(self._gram_hashes):
+            return
         grams = word_grams(texts, self.n)
         hits = np.flatnonzero(np.isin(grams.hashes, self._gram_hashes) & (grams.words >= min(FEWEST_WORDS, self.n)))
+        scores: dict[tuple[int, int], float] = {}
         for hit in hits.tolist():
-            gram, row = int(grams.hashes[hit]), int(grams.row[hit])
+            gram, row, first = int(grams.hashes[hit]), int(grams.row[hit]), int(grams.first[hit])
+            other = int(self._gram_rows[np.searchsorted(self._gram_hashes, grams.hashes[hit])])
+            if (row, other) not in scores:
+                scores[row, other] = similarity(shingle_set(texts[row]), shingle_set(self.entries[other].normalised))
             words = [word for word in texts[row].split(" ") if word not in OPERATORS]
-            first = int(grams.first[hit])
             evidence = " ".join(words[first : first + self.n])
-            found[row].append(Overlap("ngram", self.entries[self._grams[gram]], evidence, gram))
+            found[row].append(Overlap("ngram", self.entries[other], scores[row, other], evidence, gram))
 
 
 def without_boilerplate(found: Iterable[tuple[int, list[Overlap]]]) -> dict[int, Overlap]:
-    """Chooses the strongest overlap of each row, leaving out n-grams that more than ten rows share.
+    """Chooses the strongest overlap of each row, boilerplate left out.
 
     Args:
         found: (row, its overlaps) of the whole training set.
@@ -148,7 +163,7 @@ def without_boilerplate(found: Iterable[tuple[int, list[Overlap]]]) -> dict[int,
     spread = Counter(gram for _, overlaps in rows for gram in {overlap.gram for overlap in overlaps})
     chosen = {}
     for row, overlaps in rows:
-        kept = [overlap for overlap in overlaps if not overlap.gram or spread[overlap.gram] <= MOST_TRAINING]
+        kept = [o for o in overlaps if not o.gram or spread[o.gram] <= MOST_TRAINING or o.similarity >= LIKELY]
         if kept:
-            chosen[row] = kept[0]
+            chosen[row] = max(kept, key=lambda overlap: (not overlap.gram, overlap.similarity))
     return chosen

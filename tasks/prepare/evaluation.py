@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from tasks.prepare.answers import unscorable
 from tasks.prepare.contamination import Entry, EvaluationIndex
 from tasks.prepare.curriculum import curriculum
 from tasks.prepare.rows import Refusal, Row, read_row
+from tasks.prepare.shingles import signatures
 from tasks.prepare.sources import Source
 from tasks.records import Problem
 
@@ -77,16 +78,16 @@ def unscorable_ids(evaluation: EvaluationSet, pool: GradingPool) -> dict[str, st
     return {problems[place].problem_id: reason for place, reason in unscorable(problems, pool).items()}
 
 
-def shared_problems(sets: Iterable[EvaluationSet], spec: Prepare) -> dict[str, int]:
+def shared_problems(sets: Sequence[EvaluationSet], spec: Prepare) -> dict[str, int]:
     """How many problems of one set are also (nearly) in another, by `set in other`; only pairs that share some."""
     counts: Counter[str] = Counter()
-    listed = list(sets)
-    for own in listed:
-        others = [entry for other in listed if other.name != own.name for entry in other.entries]
-        index = EvaluationIndex(others, spec.cleaning.overlap_similarity, spec.cleaning.decontaminate_ngram)
-        for hits in index.find([row.normalised for row in own.rows]) if others else []:
-            counts.update({f"{own.name} in {hit.entry.set}" for hit in hits if hit.kind != "ngram"})
-    return dict(sorted(counts.items()))
+    texts = {evaluation.name: [row.normalised for row in evaluation.rows] for evaluation in sets}
+    hashed = {name: signatures(own) for name, own in texts.items()}
+    for other in sets:
+        index = EvaluationIndex(other.entries, spec.cleaning.overlap_similarity, n=0)
+        for name in texts.keys() - {other.name}:
+            counts[f"{name} in {other.name}"] += sum(bool(hits) for hits in index.find(texts[name], hashed[name]))
+    return {pair: count for pair, count in sorted(counts.items()) if count}
 
 
 def _with_unique_ids(rows: Sequence[Row]) -> list[Row]:

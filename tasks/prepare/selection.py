@@ -57,7 +57,8 @@ class _Remover:
     def contaminated(self, overlaps: dict[int, Overlap]) -> None:
         """Removes rows that overlap evaluation problems."""
         self.overlap.update((overlap.entry.set, overlap.kind) for overlap in overlaps.values())
-        self._remove({row: ("contaminated", f"{o.kind}: {o.evidence}", o.entry) for row, o in overlaps.items()})
+        details = {row: f"{o.kind}, similarity {o.similarity:.2f} {o.evidence}".strip() for row, o in overlaps.items()}
+        self._remove({row: ("contaminated", details[row], o.entry) for row, o in overlaps.items()})
 
     def duplicates(self, rule: str, found: Sequence[Duplicate]) -> None:
         """Removes rows that repeat earlier ones."""
