@@ -97,6 +97,11 @@ def audit(answers: Sequence[Answer], pool: GradingPool) -> Audit:
 def _disagreement(place: int, answer: Answer, ours: Verdict, second: Verdict) -> Disagreement:
     shown = ours.extracted if ours.extracted is not None else answer.completion[-_TAIL:]
     status = "given up" if second.reason in GIVEN_UP else second.status
-    return Disagreement(
-        place, answer.data_source, answer.ground_truth[:_TAIL], shown[:_TAIL], ours.status, status, ours.reason
-    )
+    gold, shown = _printable(answer.ground_truth), _printable(shown)
+    return Disagreement(place, answer.data_source, gold, shown, ours.status, status, ours.reason)
+
+
+def _printable(text: str) -> str:
+    """Returns the beginning of any text as one line that every terminal and file can take."""
+    line = text[:_TAIL].encode("utf-8", "backslashreplace").decode()
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)

@@ -1,7 +1,7 @@
 r"""The second grader of an audit: math-verify alone, on the whole completion.
 
-`verify(parse("\boxed{gold}"), parse(completion))` with its defaults, except that its alarms are off and the pool keeps the
-time limit. The gold is boxed because its README wants golds inside a LaTeX environment.
+`verify(parse("\boxed{gold}"), parse(completion))` with its defaults, except that its alarms are off and the pool keeps
+the time limit. The gold is boxed because its README wants golds inside a LaTeX environment.
 """
 
 from __future__ import annotations
