@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 
 from flows.server import prefect_server
@@ -30,6 +31,8 @@ def run_stage(stage: str, params_file: Path) -> bool:
     if not open_stages(params, STAGES if stage == "study" else (stage,)):
         print(f"{stage}: nothing to do")
         return False
+    # A failure is told once, by the command line's own boundary, not again by every layer of Prefect.
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
     with prefect_server():
         getattr(importlib.import_module(f"flows.{stage}"), stage)(params_file.absolute())
     return True

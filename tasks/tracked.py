@@ -19,6 +19,7 @@ from tasks.records import Score, StepMetrics, read_metrics, read_models, read_sc
 from tasks.store import MANIFEST, digest_text, read_manifest
 
 SMALL_BYTES = 4_000_000
+_FINAL = ("test_loss", "pass_at_1", "reward_mean", "completion_length", "data", "tokens", "compute", "flops_total")
 _NOT_CURVES = {"step", "flops", "grading", "sampler_fingerprint", "seconds"}
 
 
@@ -141,7 +142,7 @@ def _dataset(layout: Layout, run: Run) -> tuple[str, str]:
 def _finals(layout: Layout, run: Run, rows: list[StepMetrics]) -> dict[str, float]:
     values: dict[str, float] = {}
     for row in rows:  # the last value each curve had: the last step need not have evaluated
-        values |= {f"final/{name}": value for name, value in curves(row).items()}
+        values |= {f"final/{name}": value for name, value in curves(row).items() if name in _FINAL}
     if layout.scores.is_file():
         for score in read_scores(layout.scores):
             if score.run_id == run.run_id:

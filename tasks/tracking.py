@@ -24,7 +24,7 @@ from tasks.grid import Run, expand_grid
 from tasks.layout import Layout
 from tasks.params import Params
 from tasks.state import is_locked
-from tasks.store import digest_text
+from tasks.store import digest_text, manifest_digest
 from tasks.tracked import Point, RunRecord, numbers, read_record
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RUN_TAG, MARK_TAG, ROWS_TAG, DIGEST_TAG = "rlscale.run", "rlscale.fingerprint", "rlscale.rows", "rlscale.digest"
+RUN_TAG, MARK_TAG, ROWS_TAG = "rlscale.run", "rlscale.fingerprint", "rlscale.rows"
+DIGEST_TAG, FINALS_TAG, MODEL_TAG = "rlscale.digest", "rlscale.finals", "rlscale.model"
 PARENT = "study"
 BATCH = 1000
 CLOSING_SECONDS = 120.0
@@ -173,8 +174,11 @@ class TrackedStudy:
 
     def publish_parent(self) -> None:
         """Publishes the fits' numbers and the files of fit and report into the parent run."""
-        layout, parent = Layout.of(self._params), self._runs[PARENT].info.run_id
-        metrics = layout.stage("fit") / "metrics.json"
+        layout, tracked = Layout.of(self._params), self._runs[PARENT]
+        parent, metrics = tracked.info.run_id, layout.stage("fit") / "metrics.json"
+        mark = " ".join(manifest_digest(layout.stage(stage)) for stage in ("fit", "report"))
+        if tracked.data.tags.get(MARK_TAG) == mark:
+            return
         if metrics.is_file():
             values = numbers(yaml.safe_load(metrics.read_text(encoding="utf-8")))
             self._log_finals(parent, {f"fit/{name}": value for name, value in values.items()})
@@ -185,6 +189,7 @@ class TrackedStudy:
         self._client.log_text(parent, resolved(self._params), "params.yaml")
         if layout.report.is_file():
             self._client.set_terminated(parent, "FINISHED")
+        self._tag(tracked, {MARK_TAG: mark})
 
     def _open_experiment(self) -> str:
         name = self._params.study.name
@@ -223,17 +228,18 @@ class TrackedStudy:
             self._client.log_batch(tracked.info.run_id, metrics=metrics[start : start + BATCH])
 
     def _log_finals(self, run_id: str, values: dict[str, float]) -> None:
-        """Final values, at step 0 and time 0, so that logging them again adds nothing."""
+        """Values without a curve, stamped now: of equal steps MLflow shows the newest."""
         from mlflow.entities import Metric
 
-        metrics = [Metric(name, value, 0, 0) for name, value in values.items()]
+        moment = int(1000 * time.time())
+        metrics = [Metric(name, value, moment, 0) for name, value in values.items()]
         for start in range(0, len(metrics), BATCH):
             self._client.log_batch(run_id, metrics=metrics[start : start + BATCH])
 
     def _finish(self, tracked: TrackedRun, record: RunRecord) -> None:
         """Final values, files and the end of a finished run."""
-        run_id, mark = tracked.info.run_id, digest_text(f"{record.mark}{record.digests[-1:]}{sorted(record.finals)}")
-        if not record.done or tracked.data.tags.get("rlscale.finals") == mark:
+        run_id, mark = tracked.info.run_id, digest_text(f"{record.digests[-1:]}{sorted(record.finals.items())}")
+        if not record.done or tracked.data.tags.get(FINALS_TAG) == mark:
             return
         self._log_finals(run_id, record.finals)
         for path in record.files:
@@ -241,7 +247,18 @@ class TrackedStudy:
         self._client.log_text(run_id, resolved(self._params), "params.yaml")
         ended = tracked.info.start_time + int(1000 * record.points[-1].elapsed) if record.points else None
         self._client.set_terminated(run_id, "FINISHED", ended)
-        self._tag(tracked, {"rlscale.finals": mark})
+        self._log_model(tracked, record)
+        self._tag(tracked, {FINALS_TAG: mark})
+
+    def _log_model(self, tracked: TrackedRun, record: RunRecord) -> None:
+        """A model record that points at the checkpoint; the weights are not copied. Names may not hold `.`, `/`, `:`."""
+        if MODEL_TAG in tracked.data.tags:
+            return
+        tags = record.tags | {"mlflow.model.isExternal": "true", "checkpoint": f"train/{record.name}/final"}
+        name = record.name.replace(".", "_")
+        model = self._client.create_logged_model(self._experiment, name, tracked.info.run_id, tags, record.params)
+        self._client.finalize_logged_model(model.model_id, "READY")
+        self._tag(tracked, {MODEL_TAG: model.model_id})
 
     def _tag(self, tracked: TrackedRun, tags: dict[str, str]) -> None:
         from mlflow.entities import RunTag

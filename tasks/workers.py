@@ -39,6 +39,10 @@ class WorkerDied(TransientError):
     """The worker process ended without an answer; the job may be tried again."""
 
 
+class Stopped(RuntimeError):
+    """The workers were ended while the job ran or waited; trying again is not wanted."""
+
+
 class JobFailed(RuntimeError):
     """The job raised; the message is the worker's traceback."""
 
@@ -64,6 +68,7 @@ class Worker:
         self._ranks = ranks
         self._process: subprocess.Popen[bytes] | None = None
         self._lines: list[Connection] = []
+        self._ended = False
 
     def run(self, function: str, arguments: Mapping[str, Any]) -> Any:
         """Does one job and returns its JSON-able result.
@@ -72,7 +77,10 @@ class Worker:
             InputError: the job found bad input.
             JobFailed: the job raised.
             WorkerDied: the process ended.
+            Stopped: `end` was called, now or before.
         """
+        if self._ended:
+            raise Stopped(f"stopped before {function} began")
         if not self._lines:
             self._start()
         try:
@@ -81,6 +89,8 @@ class Worker:
             kind, value = self._answers()
         except (EOFError, OSError) as error:
             self.close()
+            if self._ended:
+                raise Stopped(f"stopped while doing {function}") from None
             raise WorkerDied(f"the worker doing {function} ended without an answer") from error
         if kind != "done" and self._ranks > 1:
             self.close()  # the other ranks may wait for the failed one for ever
@@ -125,13 +135,18 @@ class Worker:
         Path(folder).rmdir()
 
     def close(self) -> None:
-        """Ends the process and everything it started."""
-        for line in self._lines:
+        """Ends the process and everything it started; the next job starts it again."""
+        process, self._process = self._process, None
+        if process is not None:
+            stop_group(process)  # first, so that a thread that waits for an answer reads the end of the line
+        lines, self._lines = self._lines, []
+        for line in lines:
             line.close()
-        self._lines = []
-        if self._process is not None:
-            stop_group(self._process)
-            self._process = None
+
+    def end(self) -> None:
+        """Ends the process for good; a job that another thread waits for raises `Stopped`."""
+        self._ended = True
+        self.close()
 
 
 def _accept(listener: Listener, process: subprocess.Popen[bytes]) -> Connection:
@@ -187,9 +202,9 @@ class WorkerPool:
             self._free.put(worker)
 
     def close(self) -> None:
-        """Ends all workers."""
+        """Ends all workers for good."""
         for worker in self._workers:
-            worker.close()
+            worker.end()
 
     def __enter__(self) -> WorkerPool:
         return self
@@ -201,7 +216,7 @@ class WorkerPool:
 def thread_environment(threads: int) -> dict[str, str]:
     """Variables that keep a worker's numerical libraries to so many threads."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    return {name: str(threads) for name in names} | {"TOKENIZERS_PARALLELISM": "false"}
+    return {name: str(threads) for name in names} | {"TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1"}
 
 
 def stage_workers(params: Params, stage: str) -> WorkerPool:

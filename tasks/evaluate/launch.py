@@ -84,9 +84,9 @@ class Launcher:
             self._free.put(worker)
 
     def close(self) -> None:
-        """Ends the workers."""
+        """Ends the workers for good."""
         for worker in self._workers:
-            worker.close()
+            worker.end()
 
     def __enter__(self) -> Launcher:
         return self
