@@ -1,0 +1,96 @@
+r"""Compares our verdicts with math-verify 0.9 on pairs made from every gold answer of the math sets.
+
+    python benchmarks/grading_agreement.py [--golds N] [--list FILE]
+
+The reference is `verify(parse(gold), parse(completion))` with its defaults (alarms included) in the main thread of a
+process of its own, with the gold in a box as its README asks; the same with the gold in dollars and bare is counted
+beside it. Every pair on which the verdicts differ is printed, with our reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import random
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from grading_pairs import Pair, gold_answers, pairs_of
+
+from tasks.grading import Answer, GradingPool, Verdict
+
+WRAPPINGS = {"boxed gold": "\\boxed{{{}}}", "gold in dollars": "${}$", "bare gold": "{}"}
+Reference = dict[str, bool]
+
+
+def reference(pair: Pair) -> Reference:
+    """Returns math-verify's verdict for each way of wrapping the gold answer."""
+    from math_verify import parse, verify
+
+    logging.getLogger("math_verify").setLevel(logging.CRITICAL)
+    answer = parse(pair.completion)
+    return {name: verify(parse(form.format(pair.gold.strip())), answer) for name, form in WRAPPINGS.items()}
+
+
+def build(count: int | None) -> list[Pair]:
+    golds = list(dict.fromkeys(gold_answers()))
+    golds = random.Random(0).sample(golds, count) if count else golds
+    return [pair for gold in golds for pair in pairs_of(gold, random.Random(gold))]
+
+
+def show(pair: Pair, ours: Verdict, theirs: Reference) -> str:
+    answer = pair.completion if len(pair.completion) < 200 else pair.completion[-120:]
+    return json.dumps(
+        {
+            "gold": pair.gold,
+            "completion": answer,
+            "spelling": pair.spelling,
+            "presentation": pair.presentation,
+            "ours": ours.status,
+            "our_reason": ours.reason,
+            **theirs,
+        }
+    )
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--golds", type=int, help="a sample of so many golds instead of all")
+    arguments.add_argument("--list", type=Path, help="write every difference to any reference to this file")
+    options = arguments.parse_args()
+    pairs = build(options.golds)
+    with GradingPool(workers=2, seconds=20.0) as pool:
+        ours = pool.grade([Answer("math", pair.completion, pair.gold) for pair in pairs])
+        stats = pool.last
+    start = time.perf_counter()
+    with ProcessPoolExecutor(2) as processes:
+        theirs = list(processes.map(reference, pairs, chunksize=50))
+    reference_seconds = time.perf_counter() - start
+    print(f"pairs {len(pairs)} from {len({pair.gold for pair in pairs})} golds, right {stats.right}")
+    print(f"ours {stats.seconds:.1f} s (fast path {stats.fast_path / stats.graded:.3f}), theirs {reference_seconds:.1f} s")
+    print("by spelling, ours right:", dict(Counter(p.spelling for p, v in zip(pairs, ours, strict=True) if v.correct)))
+    lines = []
+    for name in WRAPPINGS:
+        differing = [
+            (pair, verdict, other)
+            for pair, verdict, other in zip(pairs, ours, theirs, strict=True)
+            if verdict.correct != other[name]
+        ]
+        kinds = Counter((p.presentation, "ours right" if v.correct else "theirs right") for p, v, _ in differing)
+        print(f"{name}: {len(differing)} of {len(pairs)} differ {dict(kinds)}")
+        for pair, verdict, other in differing:
+            lines.append(f"{name}: {show(pair, verdict, other)}")
+            if name == "boxed gold":
+                print("  ", show(pair, verdict, other))
+    if options.list:
+        options.list.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
