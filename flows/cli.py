@@ -16,7 +16,7 @@ import typer
 
 from tasks.errors import InputError
 
-COMMANDS = ("study", "stages", "evaluate", "status", "doctor", "grade")
+COMMANDS = ("study", "prepare", "stages", "evaluate", "status", "doctor", "grade")
 
 
 def build_app() -> typer.Typer:

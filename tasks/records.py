@@ -101,12 +101,13 @@ def read_problems(path: Path) -> list[Problem]:
     except (FileNotFoundError, pa.ArrowInvalid):
         raise InputError(f"{path}: not a problem file; run `rlscale prepare` first") from None
     try:
-        return [_problem(row) for row in rows]
+        return [problem_of(row) for row in rows]
     except (KeyError, TypeError):
         raise InputError(f"{path}: rows are not of the prepared layout; run `rlscale prepare` again") from None
 
 
-def _problem(row: dict[str, Any]) -> Problem:
+def problem_of(row: dict[str, Any]) -> Problem:
+    """Turns a row of the written layout back into a problem."""
     extra = row["extra_info"]
     return Problem(
         problem_id=extra["problem_id"],

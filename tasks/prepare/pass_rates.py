@@ -1,27 +1,121 @@
-"""Measured pass rates: one JSON line per problem, written as they are measured and read back by `prepare`."""
+"""Measured pass rates: one JSON line per problem, written as they are measured and read back by `prepare`.
+
+A stopped measurement loses at most one chunk of problems: what the file already holds is not sampled again. The
+first line names model, samples and settings, so that rates of two solvers never mix.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tasks.errors import InputError
+from tasks.grading import Answer, GradingPool
+from tasks.records import Problem
+from tasks.sampling.prompts import requests
+from tasks.sampling.protocol import Engine, SamplingSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+CHUNK = 64
 
 
 def read_pass_rates(path: str | None) -> dict[str, float]:
-    """Reads pass rates by problem id; an unfinished last line is left out.
+    """Reads pass rates by problem id; an unfinished last line is left out, a missing file is empty.
 
     Raises:
         InputError: a line is no pass-rate record.
     """
-    if path is None or not Path(path).is_file():
-        return {}
-    text = Path(path).read_text(encoding="utf-8")
     rates = {}
+    for number, record in enumerate(_lines(Path(path)) if path else (), start=1):
+        if "solver" in record:
+            continue
+        try:
+            rates[str(record["problem_id"])] = record["right"] / record["samples"]
+        except (TypeError, KeyError, ZeroDivisionError):
+            raise InputError(f"{path}: line {number} is not a pass-rate record") from None
+    return rates
+
+
+def measure_pass_rates(
+    problems: Sequence[Problem],
+    engine: Engine,
+    tokenizer: PreTrainedTokenizerBase,
+    pool: GradingPool,
+    settings: SamplingSettings,
+    path: Path,
+) -> Iterator[int]:
+    """Samples each problem and appends how often the solver was right.
+
+    Args:
+        problems: problems without a pass rate.
+        engine: holds the solver.
+        tokenizer: its tokenizer; prompts are chat-formatted where it has a chat template.
+        pool: grades the samples.
+        settings: `n` samples per problem, temperature and lengths.
+        path: the JSONL file; continued where it exists.
+
+    Yields:
+        Problems measured so far, after each chunk.
+
+    Raises:
+        InputError: the file was measured with another solver or other settings.
+    """
+    solver = {"weights": engine.fingerprint(), "samples": settings.n, "temperature": settings.temperature}
+    solver |= {"top_p": settings.top_p, "max_tokens": settings.max_tokens, "seed": settings.seed}
+    done = _resume(path, solver)
+    left = [problem for problem in problems if problem.problem_id not in done]
+    style: Any = "chat" if tokenizer.chat_template else "plain"
+    for start in range(0, len(left), CHUNK):
+        part = left[start : start + CHUNK]
+        drawn = engine.generate(requests(part, tokenizer, style, 10**9), settings)
+        answers = [
+            Answer(problem.data_source, str(tokenizer.decode(list(c.tokens), skip_special_tokens=True)), problem.answer)
+            for problem, completions in zip(part, drawn, strict=True)
+            for c in completions
+        ]
+        right = [verdict.correct for verdict in pool.grade(answers)]
+        sums = [sum(right[place * settings.n : (place + 1) * settings.n]) for place in range(len(part))]
+        counts = zip(part, sums, strict=True)
+        _append(path, [{"problem_id": p.problem_id, "right": hits, "samples": settings.n} for p, hits in counts])
+        yield start + len(part)
+
+
+def _resume(path: Path, solver: dict[str, Any]) -> set[str]:
+    """Cuts off an unfinished last line, checks the solver and returns the problems already measured."""
+    if not path.is_file() or not (records := _lines(path)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"solver": solver}) + "\n", encoding="utf-8")
+        return set()
+    if records[0].get("solver") != solver:
+        raise InputError(f"{path}: was measured with {records[0].get('solver')}, not with {solver}; remove it first")
+    data = path.read_bytes()
+    os.truncate(path, data.rfind(b"\n") + 1)
+    return {str(record["problem_id"]) for record in records[1:]}
+
+
+def _append(path: Path, records: Sequence[dict[str, Any]]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write("".join(json.dumps(record) + "\n" for record in records))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    text = path.read_text(encoding="utf-8")
+    records = []
     for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), start=1):
         try:
             record = json.loads(line)
-            rates[str(record["problem_id"])] = record["right"] / record["samples"]
-        except (ValueError, TypeError, KeyError, ZeroDivisionError):
-            raise InputError(f"{path}: line {number} is not a pass-rate record") from None
-    return rates
+        except ValueError:
+            record = None
+        if not isinstance(record, dict):
+            raise InputError(f"{path}: line {number} is not a pass-rate record")
+        records.append(record)
+    return records

@@ -8,26 +8,24 @@ list of rejected rows) redoes nothing downstream.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.errors import InputError
+import numpy as np
+
 from tasks.grading import GradingPool
 from tasks.identity import prepare_mark
 from tasks.layout import Layout
 from tasks.params import Params
-from tasks.prepare.contamination import EvaluationIndex
-from tasks.prepare.evaluation import EvaluationSet, in_curriculum_order, read_set, shared_problems, unscorable_ids
-from tasks.prepare.lengths import Ruler
-from tasks.prepare.pass_rates import read_pass_rates
+from tasks.prepare.collect import Workspace, collect
+from tasks.prepare.evaluation import EvaluationSet, shared_problems, unscorable_ids
 from tasks.prepare.rejections import Rejections
-from tasks.prepare.scan import Rules, scan
 from tasks.prepare.scratch import Scratch, write_rows
-from tasks.prepare.selection import Selection, select
-from tasks.prepare.sources import benchmark_source, heldout_source, training_source
+from tasks.prepare.selection import Selection, clean, select
 from tasks.prepare.statistics import describe_training
-from tasks.records import write_problems
+from tasks.records import Problem, write_problems
 from tasks.store import canonical_json, digest_file, digest_text, once
 
 
@@ -48,63 +46,58 @@ def prepare(params: Params) -> dict[str, Any]:
     return manifest
 
 
+def unknown_problems(params: Params, folder: Path) -> list[Problem]:
+    """Returns the cleaned problems of the source that have no pass rate, for measuring it.
+
+    Args:
+        params: the study.
+        folder: takes scratch files while this runs.
+
+    Raises:
+        InputError: the source is missing or damaged.
+    """
+    with _workspace(params, folder) as work:
+        collected = collect(params, work)
+        remover = clean(params, collected.kept, collected.scanned.overlaps, collected.source.label, work.rejections)
+        rows = remover.rows[np.isnan(collected.kept.rates[remover.rows])]
+        return collected.kept.problems(rows)
+
+
 def _build(params: Params, folder: Path) -> tuple[list[str], Mapping[str, Any]]:
     _clear(folder)
-    hardware = params.hardware
-    scratch_file = folder / ".scratch.arrow"
+    with _workspace(params, folder) as work:
+        collected = collect(params, work)
+        kept, sets, source = collected.kept, collected.sets, collected.source
+        remover = clean(params, kept, collected.scanned.overlaps, source.label, work.rejections)
+        chosen = select(params, remover, any(s.name == "heldout" for s in sets))
+        names = _write(Layout.of(params), sets, chosen, kept.table)
+        counts = collected.scanned.counts
+        facts = {
+            "content": _content(Layout.of(params), names),
+            "inputs": {"train": {"source": source.label, **source.facts}} | {s.name: s.input for s in sets},
+            "counts": {"read": counts["read"], "train": len(chosen.train), "rejected": dict(work.rejections.counts)}
+            | {"repaired": counts["repaired"], "carried_instruction": counts["carried"]},
+            "evaluation": {"heldout": params.prepare.heldout} | {s.name: len(s.rows) for s in sets},
+            "unscorable": {s.name: unscorable_ids(s, work.pool) for s in sets},
+            "overlap": {"training": chosen.overlap, "evaluation": shared_problems(sets, params.prepare)},
+            "training": describe_training(kept, chosen.train, collected.ruler),
+        }
+    return [*names, "rejected.parquet"], facts
+
+
+@contextlib.contextmanager
+def _workspace(params: Params, folder: Path) -> Iterator[Workspace]:
+    """The grading pool, the list of rejected rows and the scratch file, which is removed at the end."""
+    hardware, scratch_file = params.hardware, folder / ".scratch.arrow"
     try:
         with (
             GradingPool(hardware.grading_workers, hardware.grading_seconds, hardware.grading_memory_mb) as pool,
             Rejections(folder / "rejected.parquet") as rejections,
             Scratch(scratch_file) as scratch,
         ):
-            return _build_with(params, pool, rejections, scratch)
+            yield Workspace(pool, rejections, scratch)
     finally:
         scratch_file.unlink(missing_ok=True)
-
-
-def _build_with(
-    params: Params, pool: GradingPool, rejections: Rejections, scratch: Scratch
-) -> tuple[list[str], Mapping[str, Any]]:
-    spec, layout = params.prepare, Layout.of(params)
-    sets = _evaluation_sets(params)
-    index = EvaluationIndex(
-        [entry for evaluation in sets for entry in evaluation.entries],
-        spec.cleaning.overlap_similarity,
-        spec.cleaning.decontaminate_ngram,
-    )
-    drawn = {entry.problem_id.partition("/")[2] for entry in index.entries}
-    source = training_source(params, drawn)
-    ruler = Ruler.of(params)
-    rules = Rules(spec, pool, ruler, index, read_pass_rates(spec.pass_rates))
-    scanned = scan(source, rules, scratch, rejections)
-    kept = scratch.finish()
-    chosen = select(params, kept, scanned.overlaps, any(s.name == "heldout" for s in sets), source.label, rejections)
-    names = _write(layout, sets, chosen, kept.table)
-    facts = {
-        "content": _content(layout, names),
-        "inputs": {"train": {"source": source.label, **source.facts}} | {s.name: s.input for s in sets},
-        "counts": {"read": scanned.counts["read"], "train": len(chosen.train), "rejected": dict(rejections.counts)}
-        | {"repaired": scanned.counts["repaired"], "carried_instruction": scanned.counts["carried"]},
-        "evaluation": {s.name: len(s.rows) for s in sets} | {"heldout": spec.heldout},
-        "unscorable": {s.name: unscorable_ids(s, pool) for s in sets},
-        "overlap": {"training": chosen.overlap, "evaluation": shared_problems(sets, spec)},
-        "training": describe_training(kept, chosen.train, ruler),
-    }
-    return [*names, "rejected.parquet"], facts
-
-
-def _evaluation_sets(params: Params) -> list[EvaluationSet]:
-    spec = params.prepare
-    sets = [read_set(b.name, benchmark_source(params, b), spec) for b in spec.benchmarks]
-    source = heldout_source(params)
-    if source is None:
-        return sets
-    heldout = read_set("heldout", source, spec)
-    if len(heldout.rows) != spec.heldout:
-        raise InputError(f"{source.label}: {len(heldout.rows)} held-out problems, prepare.heldout says {spec.heldout}")
-    ordered = tuple(in_curriculum_order(heldout.rows, spec.seed))
-    return [EvaluationSet("heldout", ordered, heldout.input), *sets]
 
 
 def _write(layout: Layout, sets: list[EvaluationSet], chosen: Selection, table: Any) -> list[str]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tasks.prepare.rows import Row, text_key
 from tasks.prepare.shingles import Hashes
-from tasks.records import problem_schema
+from tasks.records import Problem, problem_of, problem_schema
 from tasks.store import atomic_path
 
 
@@ -42,6 +42,11 @@ class Kept:
         """Normalised texts and answers of some rows."""
         part = self.table.select(["normalised", "reward_model"]).take(pa.array(rows, pa.int64()))
         return part["normalised"].to_pylist(), [entry["ground_truth"] for entry in part["reward_model"].to_pylist()]
+
+    def problems(self, rows: NDArray[np.int64]) -> list[Problem]:
+        """Some rows as problems."""
+        part = self.table.select(problem_schema().names).take(pa.array(rows, pa.int64()))
+        return [problem_of(record) for record in part.to_pylist()]
 
 
 class Scratch:

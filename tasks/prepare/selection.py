@@ -39,7 +39,7 @@ class Selection:
     overlap: dict[str, dict[str, int]]
 
 
-class _Remover:
+class Remover:
     """Takes rows out and lists them."""
 
     def __init__(self, kept: Kept, label: str, rejections: Rejections) -> None:
@@ -87,39 +87,44 @@ class _Remover:
         return [record["extra_info"]["problem_id"] for record in part.to_pylist()]
 
 
-def select(
-    params: Params,
-    kept: Kept,
-    overlaps: Sequence[tuple[int, list[Overlap]]],
-    heldout_given: bool,
-    label: str,
-    rejections: Rejections,
-) -> Selection:
-    """Decides every row.
+def clean(
+    params: Params, kept: Kept, overlaps: Sequence[tuple[int, list[Overlap]]], label: str, rejections: Rejections
+) -> Remover:
+    """Takes out what overlaps evaluation sets and what repeats earlier rows.
 
     Args:
         params: the study.
         kept: rows that passed the row rules.
         overlaps: their overlaps with evaluation sets, boilerplate among them.
-        heldout_given: whether the held-out set comes from elsewhere.
         label: name of the source in the list of rejected rows.
-        rejections: takes the rows that are left out.
+        rejections: takes the rows that are left out, here and later.
+    """
+    remover = Remover(kept, label, rejections)
+    remover.contaminated(without_boilerplate(overlaps))
+    _remove_duplicates(params, remover)
+    return remover
+
+
+def select(params: Params, remover: Remover, heldout_given: bool) -> Selection:
+    """Decides what the clean rows become.
+
+    Args:
+        params: the study.
+        remover: the clean rows.
+        heldout_given: whether the held-out set comes from elsewhere.
 
     Raises:
         InputError: too few problems are left.
     """
-    spec = params.prepare
-    remover = _Remover(kept, label, rejections)
-    remover.contaminated(without_boilerplate(overlaps))
-    _remove_duplicates(params, kept, remover)
+    spec, kept = params.prepare, remover.kept
     heldout = None
     if not heldout_given:
         rows = remover.rows
         heldout = rows[split_heldout(kept.rates[rows], spec.heldout, spec.easy_threshold, spec.seed)]
         heldout = heldout[curriculum(kept.rates[heldout], kept.levels[heldout], spec.seed)]
         remover.alive[heldout] = False
-        _remove_like(heldout, params, kept, remover)
-    train = _training_rows(params, kept, remover)
+        _remove_like(heldout, params, remover)
+    train = _training_rows(params, remover)
     factors = params.grid.reuse.factors if params.grid.reuse else ()
     subsets = nested_subsets(strata(kept.rates[train], kept.levels[train]).tolist(), factors, spec.seed)
     overlap: dict[str, dict[str, int]] = {}
@@ -128,8 +133,8 @@ def select(
     return Selection(train, heldout, subsets, overlap)
 
 
-def _remove_duplicates(params: Params, kept: Kept, remover: _Remover) -> None:
-    rows = remover.rows
+def _remove_duplicates(params: Params, remover: Remover) -> None:
+    rows, kept = remover.rows, remover.kept
     equal = [Duplicate(int(rows[d.row]), int(rows[d.of]), d.similarity) for d in equal_texts(kept.keys[rows])]
     remover.duplicates("duplicate", equal)
     if not kept.bands.size:
@@ -143,9 +148,9 @@ def _remove_duplicates(params: Params, kept: Kept, remover: _Remover) -> None:
     remover.duplicates("near-duplicate", [Duplicate(int(rows[d.row]), int(rows[d.of]), d.similarity) for d in near])
 
 
-def _remove_like(heldout: Integers, params: Params, kept: Kept, remover: _Remover) -> None:
+def _remove_like(heldout: Integers, params: Params, remover: Remover) -> None:
     """Removes training rows that overlap the held-out rows just split off."""
-    cleaning = params.prepare.cleaning
+    cleaning, kept = params.prepare.cleaning, remover.kept
     records = kept.table.select(["normalised", "extra_info"]).take(pa.array(heldout, pa.int64())).to_pylist()
     entries = [Entry("heldout", record["extra_info"]["problem_id"], record["normalised"]) for record in records]
     index = EvaluationIndex(entries, cleaning.overlap_similarity, cleaning.decontaminate_ngram)
@@ -157,9 +162,9 @@ def _remove_like(heldout: Integers, params: Params, kept: Kept, remover: _Remove
     remover.contaminated(without_boilerplate(found))
 
 
-def _training_rows(params: Params, kept: Kept, remover: _Remover) -> Integers:
+def _training_rows(params: Params, remover: Remover) -> Integers:
     """The training rows in curriculum order, steps x batch of them."""
-    rows, wanted = remover.rows, params.train.steps * params.train.batch
+    kept, rows, wanted = remover.kept, remover.rows, params.train.steps * params.train.batch
     if len(rows) < wanted:
         raise InputError(
             f"prepare.source: train.steps x train.batch = {wanted} training problems wanted, but {len(rows)} are left "
