@@ -110,6 +110,7 @@ class Benchmark(Block):
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = Field(
         default=None, description="Commit of that data set; null: as the source, where the repository is the same."
     )
+    origin: str | None = Field(default=None, description="Where a local file can be had; said when it is missing.")
     problems: PositiveInt | None = Field(default=None, description="How many to generate (arithmetic only).")
     level: PositiveInt | None = Field(
         default=None, description="Level to generate (arithmetic only); may exceed training's."

@@ -11,6 +11,8 @@ from tasks.params import Params
 from tasks.prepare.rejections import RULES
 from tasks.store import read_manifest
 
+SHARES = ("median", "p95", "p99", "longest")
+
 
 class Table(NamedTuple):
     """A table: title, column names, rows."""
@@ -39,7 +41,10 @@ def tables(facts: Mapping[str, Any]) -> list[Table]:
     """Lays the facts out: sources, rejected rows by reason, difficulty, prompt lengths, overlap."""
     counts, training = facts["counts"], facts["training"]
     inputs = [
-        (name, entry["source"], _rows_of(name, facts), entry["sha256"][:12]) for name, entry in facts["inputs"].items()
+        (name, entry["source"], _rows_of(name, facts), entry["sha256"][:12])
+        for name, entry in sorted(
+            facts["inputs"].items(), key=lambda item: (item[0] != "train", item[0] != "heldout", item[0])
+        )
     ]
     if "heldout" not in facts["inputs"]:
         inputs.append(("heldout", "split off train", facts["evaluation"]["heldout"], ""))
@@ -48,12 +53,12 @@ def tables(facts: Mapping[str, Any]) -> list[Table]:
     rejected += [("(recognised)", counts["carried_instruction"], "an instruction was already there; the rows stay")]
     rates = [(rate, count, _bar(count, training["pass_rates"])) for rate, count in training["pass_rates"].items()]
     levels = [(f"level {level}", count, _bar(count, training["levels"])) for level, count in training["levels"].items()]
-    lengths = [(unit, *training[unit].values()) for unit in ("characters", "tokens") if unit in training]
+    lengths = [(u, *(training[u][share] for share in SHARES)) for u in ("characters", "tokens") if u in training]
     return [
         Table("Sources", ("set", "source", "rows", "sha256"), inputs),
         Table(f"Rejected of {counts['read']} rows, {counts['train']} kept", ("rule", "rows", "meaning"), rejected),
         Table("Difficulty of the training problems", ("pass rate", "problems", ""), rates + levels),
-        Table("Prompt lengths", ("unit", *training["characters"]), lengths),
+        Table("Prompt lengths", ("unit", *SHARES), lengths),
         Table("Overlap", ("training problems in", "exact", "near", "n-gram"), _overlap_rows(facts)),
         Table("Evaluation sets", ("finding", "problems"), _evaluation_rows(facts)),
     ]

@@ -49,7 +49,7 @@ def _download(repository: str, revision: str, file: str, place: Path) -> None:
         hf_hub_download(repository, file, repo_type="dataset", revision=revision, local_dir=place)
     except EntryNotFoundError as error:
         if not isinstance(error, LocalEntryNotFoundError):
-            raise InputError(f"{repository}: revision {revision} has no file {file}") from None
+            raise InputError(f"{repository}: no file {file} at {revision}{_files(repository, revision)}") from None
         raise InputError(_unreachable(url, place / file, error)) from None
     except (HfHubHTTPError, OSError, RuntimeError) as error:
         raise InputError(_unreachable(url, place / file, error)) from None
@@ -58,6 +58,18 @@ def _download(repository: str, revision: str, file: str, place: Path) -> None:
         target.unlink()
         raise InputError(f"{url}: the download is damaged (checksum differs from the hub's); run it again")
     write_text(_checksum_file(target), expected + "\n")
+
+
+def _files(repository: str, revision: str) -> str:
+    """What the data set does have, for the message; nothing where it cannot be listed."""
+    from huggingface_hub import list_repo_files
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        names = list_repo_files(repository, repo_type="dataset", revision=revision)
+    except (HfHubHTTPError, OSError):
+        return ""
+    return f"; it has {', '.join(names)}"
 
 
 def _unreachable(url: str, target: Path, error: Exception) -> str:

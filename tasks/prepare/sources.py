@@ -80,7 +80,7 @@ def benchmark_source(params: Params, benchmark: Benchmark) -> Source:
     if benchmark.path is None:
         raise InputError(f"{where}: path is missing")
     if benchmark.source == "file":
-        return file_source(Path(benchmark.path), columns)
+        return file_source(Path(benchmark.path), columns, benchmark.origin)
     repository = benchmark.repository or (source.repository if source.kind == "hub" else None)
     if repository is None:
         raise InputError(f"{where}: repository is missing")
@@ -89,14 +89,15 @@ def benchmark_source(params: Params, benchmark: Benchmark) -> Source:
     return file_source(fetch(repository, revision, benchmark.path, params.root / "sources"), columns)
 
 
-def file_source(path: Path, columns: Columns) -> Source:
-    """A local parquet or JSONL file.
+def file_source(path: Path, columns: Columns, origin: str | None = None) -> Source:
+    """A local parquet or JSONL file; `origin` says where a missing one can be had.
 
     Raises:
         InputError: there is no such file, or it is of neither kind.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file; expected a parquet or JSONL file of problems")
+        hint = f"; fetch it from {origin} and put it there" if origin else ""
+        raise InputError(f"{path}: no such file, expected a parquet or JSONL file of problems{hint}")
     readers = {".parquet": _parquet_batches, ".pq": _parquet_batches, ".jsonl": _json_batches, ".ndjson": _json_batches}
     if path.suffix not in readers:
         raise InputError(f"{path}: expected a name that ends in {', '.join(readers)}")
