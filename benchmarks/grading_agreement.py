@@ -73,7 +73,9 @@ def main() -> None:
         theirs = list(processes.map(reference, pairs, chunksize=50))
     reference_seconds = time.perf_counter() - start
     print(f"pairs {len(pairs)} from {len({pair.gold for pair in pairs})} golds, right {stats.right}")
-    print(f"ours {stats.seconds:.1f} s (fast path {stats.fast_path / stats.graded:.3f}), theirs {reference_seconds:.1f} s")
+    print(
+        f"ours {stats.seconds:.1f} s (fast path {stats.fast_path / stats.graded:.3f}), theirs {reference_seconds:.1f} s"
+    )
     print("by spelling, ours right:", dict(Counter(p.spelling for p, v in zip(pairs, ours, strict=True) if v.correct)))
     lines = []
     for name in WRAPPINGS:

@@ -1,7 +1,7 @@
 """Pairs of gold and completion made from real gold answers, for the grading benchmarks and tests.
 
-Each gold answer is given back as itself, in an equivalent spelling and with a wrong value; each of these boxed, bare, in
-dollars, as a sentence and at the end of a 2,000-character solution. Nothing here is random but what a seed decides.
+Each gold answer is given back as itself, in an equivalent spelling and with a wrong value; each of these boxed, bare,
+in dollars, as a sentence and at the end of a 2,000-character solution. Nothing here is random but what a seed decides.
 """
 
 from __future__ import annotations
@@ -62,7 +62,11 @@ def equivalent(gold: str, rng: random.Random) -> str:
     if match and int(match.group(3)):
         sign, top, bottom = match.group(1), int(match.group(2)), int(match.group(3))
         value = Fraction(top, bottom)
-        spellings = [f"{sign}\\dfrac{{{3 * top}}}{{{3 * bottom}}}", f"{sign}{top}/{bottom}", f"\\frac{{{sign}{top}}}{{{bottom}}}"]
+        spellings = [
+            f"{sign}\\dfrac{{{3 * top}}}{{{3 * bottom}}}",
+            f"{sign}{top}/{bottom}",
+            f"\\frac{{{sign}{top}}}{{{bottom}}}",
+        ]
         exact = 10**6 * value
         return rng.choice([*spellings, f"{sign}{float(value):.6g}"] if exact.denominator == 1 else spellings)
     looks = [f"\\displaystyle {text}", text.replace("\\frac", "\\dfrac"), f" {text} ", f"{{{text}}}", f"{text} + 0"]

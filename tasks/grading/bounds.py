@@ -10,6 +10,7 @@ Not covered: slow symbolic work (integrals, simplification); the time limit ends
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +18,17 @@ DEEPEST = 60
 DIGITS = 20_000
 LARGEST_FACTORIAL = 5_000
 LONGEST_SUM = 100_000
+LARGEST_EXPANSION = 500
 MOST_NODES = 20_000
+# The parser computes binomial coefficients while it reads them, so these are refused as text.
+_BIG_BINOMIAL = re.compile(r"\\[dt]?binom\s*\{[^{}]*[0-9]{6}|[0-9]{6}[^{}]{0,20}\\choose")
+
+
+def unreadable(text: str) -> str | None:
+    """Returns why a text must not even be parsed, or None."""
+    if nested_too_deeply(text):
+        return f"brackets nested deeper than {DEEPEST}"
+    return "too large a binomial coefficient" if _BIG_BINOMIAL.search(text) else None
 
 
 def nested_too_deeply(text: str) -> bool:
@@ -42,8 +53,11 @@ def too_large(expression: Any) -> str | None:
     for count, node in enumerate(_nodes(expression)):
         if count > MOST_NODES:
             return "too many terms"
-        if isinstance(node, sympy.Pow) and _digits_of_power(node) > DIGITS:
-            return "too large a power"
+        if isinstance(node, sympy.Pow):
+            if _digits_of_power(node) > DIGITS:
+                return "too large a power"
+            if node.base.is_Add and node.base.free_symbols and abs(_estimate(node.exp)) > LARGEST_EXPANSION:
+                return "too large an expansion"
         if isinstance(node, (sympy.factorial, sympy.factorial2, sympy.subfactorial)):
             if abs(_estimate(node.args[0])) > LARGEST_FACTORIAL:
                 return "too large a factorial"

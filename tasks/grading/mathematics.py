@@ -19,7 +19,7 @@ import logging
 import re
 from typing import Any
 
-from tasks.grading.bounds import DEEPEST, nested_too_deeply, too_large
+from tasks.grading.bounds import too_large, unreadable
 from tasks.grading.boxed import last_boxed
 from tasks.grading.numerals import same_number
 from tasks.grading.texts import same_text
@@ -43,9 +43,12 @@ def quick(answer: Answer) -> Verdict | Work:
     if len(found) > LONGEST_ANSWER:
         return Verdict("wrong", 0.0, found[:100], f"the boxed answer is longer than {LONGEST_ANSWER} characters")
     verdict = _compare(gold, found)
-    if verdict is None and nested_too_deeply(found):
-        return Verdict("wrong", 0.0, found[:100], f"refused: brackets nested deeper than {DEEPEST}")
-    return verdict or Work("math", gold, found, found)
+    if verdict is not None:
+        return verdict
+    refusal = unreadable(found)
+    if refusal is not None:
+        return Verdict("wrong", 0.0, found[:100], f"refused: {refusal}")
+    return Work("math", gold, found, found)
 
 
 def _quick_unboxed(completion: str, gold: str) -> Verdict | Work:
@@ -57,8 +60,9 @@ def _quick_unboxed(completion: str, gold: str) -> Verdict | Work:
         verdict = _compare(gold, completion.strip())
         if verdict is not None:
             return verdict
-    if nested_too_deeply(completion):
-        return Verdict("wrong", 0.0, None, f"refused: no box, and brackets nested deeper than {DEEPEST}")
+    refusal = unreadable(completion)
+    if refusal is not None:
+        return Verdict("wrong", 0.0, None, f"refused: no box, and {refusal}")
     return Work("math", gold, completion, None, boxed=False)
 
 
