@@ -11,12 +11,14 @@ import signal
 import sys
 from types import FrameType
 
-import click
 import typer
 
 from tasks.errors import InputError
 
 COMMANDS = ("study", "prepare", "stages", "evaluate", "status", "doctor", "grade")
+
+
+STOPPED = (130, 143)
 
 
 def build_app() -> typer.Typer:
@@ -37,17 +39,14 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        code = build_app()(arguments, standalone_mode=False)
+        build_app()(arguments)
     except InputError as error:
         typer.echo(f"rlscale: {error}", err=True)
         sys.exit(2)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        typer.echo("rlscale: stopped; what is finished is kept, the next run continues", err=True)
-        sys.exit(130)
-    sys.exit(code if isinstance(code, int) else 0)
+    except SystemExit as end:
+        if end.code in STOPPED:
+            typer.echo("rlscale: stopped; what is finished is kept, the next run continues", err=True)
+        raise
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:

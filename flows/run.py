@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from flows.server import prefect_server
+from tasks.errors import InputError
 from tasks.grid import expand_grid, select_run
-from tasks.layout import STAGES
+from tasks.layout import STAGES, Layout
 from tasks.params import Params, load_params
 from tasks.state import run_state, stage_done
+
+INPUTS = {
+    "study": (),
+    "prepare": (),
+    "pretrain": ("prepare",),
+    "train": ("prepare", "pretrain"),
+    "evaluate": ("prepare", "pretrain", "train"),
+    "fit": ("train",),
+    "report": ("prepare", "pretrain", "evaluate", "fit"),
+}
+"""What must be done before a stage can run."""
 
 
 def run_stage(stage: str, params_file: Path) -> bool:
@@ -33,9 +47,26 @@ def run_stage(stage: str, params_file: Path) -> bool:
         return False
     # A failure is told once, by the command line's own boundary, not again by every layer of Prefect.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
-    with prefect_server():
+    _check_inputs(params, stage)
+    with prefect_server() as address, _prefect_at(address):
         getattr(importlib.import_module(f"flows.{stage}"), stage)(params_file.absolute())
     return True
+
+
+@contextlib.contextmanager
+def _prefect_at(address: str) -> Iterator[None]:
+    """Points Prefect at a server; it read the environment when it was imported, which may be long ago."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: address}):
+        yield
+
+
+def _check_inputs(params: Params, stage: str) -> None:
+    for needed in INPUTS[stage]:
+        if not stage_done(params, needed):
+            folder = Layout.of(params).stage(needed)
+            raise InputError(f"{folder}: the {needed} stage is not done; run `rlscale {needed}` first")
 
 
 def open_stages(params: Params, stages: tuple[str, ...] = STAGES) -> list[str]:

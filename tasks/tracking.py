@@ -251,7 +251,7 @@ class TrackedStudy:
         self._tag(tracked, {FINALS_TAG: mark})
 
     def _log_model(self, tracked: TrackedRun, record: RunRecord) -> None:
-        """A model record that points at the checkpoint; the weights are not copied. Names may not hold `.`, `/`, `:`."""
+        """A model record that points at the checkpoint, without copying it. Names may not hold `.`, `/`, `:`."""
         if MODEL_TAG in tracked.data.tags:
             return
         tags = record.tags | {"mlflow.model.isExternal": "true", "checkpoint": f"train/{record.name}/final"}
