@@ -15,7 +15,7 @@ import typer
 
 from tasks.errors import InputError
 
-COMMANDS = ("study", "prepare", "stages", "evaluate", "status", "doctor", "grade")
+COMMANDS = ("study", "prepare", "stages", "evaluate", "grade", "status", "doctor")
 
 
 STOPPED = (130, 143)
