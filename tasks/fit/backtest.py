@@ -14,7 +14,7 @@ import numpy as np
 
 from tasks.fit.criteria import r_squared
 from tasks.fit.estimate import Options, fit_law
-from tasks.fit.forecast import LawError, Prediction, predict, size_errors
+from tasks.fit.forecast import LawError, Memory, Prediction, predict, size_errors
 from tasks.fit.inference import Uncertain, with_draws
 from tasks.fit.laws import LAWS, Law
 from tasks.fit.laws.forms import LineLaw
@@ -35,8 +35,9 @@ def backtests(points: Measurements, law: Law, options: Options, variant: str) ->
         options: of the fits.
         variant: goes into the records.
     """
+    memory: Memory = {}
     options = replace(options, draws=min(options.draws, _DRAWS))
-    return [_test(points, law, options, variant, kind, held) for kind, held in _cuts(points, law)]
+    return [_test(points, law, options, (variant, kind, memory), held) for kind, held in _cuts(points, law)]
 
 
 def _cuts(points: Measurements, law: Law) -> Iterator[tuple[str, Mask]]:
@@ -62,12 +63,15 @@ def progress(points: Measurements) -> Floats:
     return points.step / last[points.run]
 
 
-def _test(points: Measurements, law: Law, options: Options, variant: str, kind: str, held: Mask) -> BackTest:
+def _test(points: Measurements, law: Law, options: Options, context: tuple[str, str, Memory], held: Mask) -> BackTest:
+    variant, kind, memory = context
     test = points.where(held)
     train = points.where(points.n < test.n[0] if kind == "next_size" else ~held)
     uncertain = with_draws(fit_law(train, law, options))
     between = train.sizes[0] < test.n[0] < train.sizes[-1]
-    error = LawError((), ()) if kind.startswith("last") else size_errors(train, law, options, inside=bool(between))
+    error = LawError((), ())
+    if not kind.startswith("last"):
+        error = size_errors(train, law, options, bool(between), memory)
     refitted = test.n[0] not in train.sizes and not law.forecasts_unseen
     if refitted:
         uncertain = _with_level(uncertain, test)

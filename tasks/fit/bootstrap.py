@@ -25,6 +25,8 @@ from tasks.errors import InputError
 from tasks.fit.lines import Lines, lines_of
 from tasks.fit.measurements import Floats, Ints, Measurements
 
+# The prior of a run-to-run variance never counts for more than this many degrees of freedom: sizes may really differ.
+_PRIOR_FREEDOM = 8.0
 RESAMPLINGS = ("auto", "effects", "runs", "blocks")
 
 
@@ -115,38 +117,42 @@ def _runs(points: Measurements, response: Floats, weight: Floats, lines: Lines) 
     size[points.run] = points.size
     level = own.my + own.slope * (lines.mx[size] - own.mx)
     residual = response - own.my[points.run] - own.slope[points.run] * (points.x - own.mx[points.run])
-    inflation = np.array([_long_run_ratio(residual[points.run == run]) for run in range(count)])
-    length = np.bincount(points.run, minlength=count)
-    effective = np.bincount(points.run, weights=weight, minlength=count)
-    variance = np.bincount(points.run, weights=weight * residual**2, minlength=count) / np.maximum(length - 2, 1)
     per_size = np.bincount(size, minlength=len(points.sizes))
 
     def pooled(values: Floats) -> Floats:
         return (np.bincount(size, weights=values, minlength=len(per_size)) / per_size)[size]
 
-    # Variance of a weighted mean and slope when the variance of a point is variance / weight.
-    noise = pooled(variance) * pooled(inflation)
+    pull = weight * residual
+    lever = pull * (points.x - own.mx[points.run])
+    noise_mean = pooled(_score_variance(points.run, pull, count) / own.n**2)
     squares = np.where(own.cxx > 0, own.cxx, np.inf)
+    noise_slope = pooled(_score_variance(points.run, lever, count) / squares**2)
     shift = (lines.mx[size] - own.mx) ** 2
-    return _Runs(
-        size,
-        level - pooled(level),
-        own.slope - pooled(own.slope),
-        noise / effective + noise / squares * shift,
-        noise / squares,
-        per_size,
-    )
+    centred = (level - pooled(level), own.slope - pooled(own.slope))
+    return _Runs(size, *centred, noise_mean + noise_slope * shift, noise_slope, per_size)
+
+
+def _score_variance(run: Ints, score: Floats, count: int) -> Floats:
+    """Variance of each run's sum of scores [R]: heteroscedastic and autocorrelated (a sandwich's filling).
+
+    The noise of log L differs along a trajectory and so does the leverage of a point; variance times sum of squares would
+    mistake the one for the other.
+    """
+    length = np.bincount(run, minlength=count)
+    squares = np.bincount(run, weights=score**2, minlength=count) * length / np.maximum(length - 2, 1)
+    ratio = np.array([_long_run_ratio(score[run == index]) for index in range(count)])
+    return squares * ratio
 
 
 def _long_run_ratio(residual: Floats) -> float:
-    """Long-run variance over variance of a residual series (Bartlett window), at least 1: how autocorrelation adds up."""
+    """Long-run variance over variance of a residual series (Bartlett window): how autocorrelation adds up."""
     length = len(residual)
     lags = min(int(np.ceil(1.5 * length ** (1 / 3))), length - 2)
     total = float(residual @ residual)
     if lags < 1 or total <= 0:
         return 1.0
     shares = [(1 - lag / (lags + 1)) * float(residual[lag:] @ residual[:-lag]) / total for lag in range(1, lags + 1)]
-    return max(1.0 + 2.0 * sum(shares), 1.0)
+    return max(1.0 + 2.0 * sum(shares), 0.1)
 
 
 def _moments(runs: _Runs, values: Floats) -> tuple[Floats, Floats]:
@@ -169,15 +175,18 @@ def run_level_variance(points: Measurements) -> tuple[Floats, Floats]:
         raise InputError("run-to-run variation needs a size with several runs, found one run per size")
     variance, freedom = _moments(runs, runs.level)
     within = np.bincount(runs.size, weights=runs.noise_level, minlength=len(runs.count)) / runs.count
-    return moderate(variance, freedom, within)
+    return moderate(variance, freedom, within, np.abs(lines.my))
 
 
 def _effects(runs: _Runs, lines: Lines, rng: np.random.Generator, shape: tuple[int, int]) -> LineDraws:
     scales = []
-    for values, noise in ((runs.level, runs.noise_level), (runs.slope, runs.noise_slope)):
+    for values, noise, magnitude in (
+        (runs.level, runs.noise_level, np.abs(lines.my)),
+        (runs.slope, runs.noise_slope, np.abs(lines.slope)),
+    ):
         variance, freedom = _moments(runs, values)
         within = np.bincount(runs.size, weights=noise, minlength=len(runs.count)) / runs.count
-        scales.append(moderate(variance, freedom, within))
+        scales.append(moderate(variance, freedom, within, magnitude))
     (var_level, free_level), (var_slope, free_slope) = scales
     rho = _correlation(runs, np.sqrt(var_level), np.sqrt(var_slope))
     first, second = rng.standard_normal(shape), rng.standard_normal(shape)
@@ -212,7 +221,7 @@ def _correlation(runs: _Runs, level: Floats, slope: Floats) -> float:
     return float(np.sign(rho) * np.sqrt(max(rho**2 - 1.0 / freedom, 0.0)))
 
 
-def moderate(variance: Floats, freedom: Floats, within: Floats) -> tuple[Floats, Floats]:
+def moderate(variance: Floats, freedom: Floats, within: Floats, size: Floats) -> tuple[Floats, Floats]:
     """Combines each size's run-to-run variance with what all sizes say together.
 
     Prior of size i: tau2 + within_i, tau2 >= 0 the common between-run variance beyond within-run noise (by moments). Its
@@ -222,36 +231,53 @@ def moderate(variance: Floats, freedom: Floats, within: Floats) -> tuple[Floats,
         variance: sample variances of run deviations [S], of any value where freedom is 0.
         freedom: their degrees of freedom, runs - 1 [S].
         within: variance of a run's estimate due to its own noise [S].
+        size: magnitude of what varies, |log10 L| or |slope|, for the second shape of the prior [S].
 
     Returns:
         Moderated variances and degrees of freedom [S].
     """
     known = freedom > 0
     total = float(freedom.sum())
-    prior = _between(variance[known], freedom[known], within[known]) + within
+    prior = _prior(variance, freedom, within, size)
     ratio = np.maximum(variance[known] / np.maximum(prior[known], 1e-300), 1e-12)
     half = freedom[known] / 2.0
     spread = np.log(ratio) - _digamma(half) + np.log(half)
     count = int(known.sum())
     excess = 0.0 if count < 2 else float(np.var(spread, ddof=1) - _trigamma(half).mean())
     d0 = 2.0 * _inverse_trigamma(excess) if excess > 1e-8 else np.inf
-    if not np.isfinite(d0) or d0 > total:
-        # As much alike as chance allows: the prior itself rests on `total` degrees of freedom, no more.
-        d0 = max(total, 1.0)
+    d0 = max(min(d0, total, _PRIOR_FREEDOM), 1.0)
     share = freedom / (d0 + freedom)
     moderated = share * np.where(known, variance, 0.0) + (1 - share) * prior
     return moderated, np.minimum(d0 + freedom, max(total, 1.0))
 
 
-def _between(variance: Floats, freedom: Floats, within: Floats) -> float:
-    """tau2 with sum over sizes of freedom (variance / (tau2 + within) - 1) = 0, or 0 (Paule and Mandel 1982)."""
+def _prior(variance: Floats, freedom: Floats, within: Floats, size: Floats) -> Floats:
+    """within + tau2 shape, averaged over shapes of the run-to-run variance by how likely they make the data.
+
+    The shapes go from the same for all sizes to proportional to size^2 (what learns more, varies more).
+    """
+    known, priors, likelihood = freedom > 0, [], []
+    squared = size**2 / np.mean(size**2) if (size > 0).any() else np.ones_like(size)
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        shape = (1.0 - share) + share * squared
+        tau2 = _between(variance[known], freedom[known], within[known], shape[known])
+        prior = np.maximum(within + tau2 * shape, 1e-300)
+        ratio = variance[known] / prior[known]
+        priors.append(prior)
+        likelihood.append(float(-0.5 * (freedom[known] * (np.log(prior[known]) + ratio)).sum()))
+    weight = np.exp(np.array(likelihood) - max(likelihood))
+    return np.tensordot(weight / weight.sum(), np.array(priors), axes=1)
+
+
+def _between(variance: Floats, freedom: Floats, within: Floats, shape: Floats) -> float:
+    """tau2 with sum over sizes of freedom (variance / (tau2 shape + within) - 1) = 0, or 0 (Paule and Mandel 1982)."""
 
     def surplus(tau2: float) -> float:
-        return float((freedom * (variance / np.maximum(tau2 + within, 1e-300) - 1.0)).sum())
+        return float((freedom * (variance / np.maximum(tau2 * shape + within, 1e-300) - 1.0)).sum())
 
     if surplus(0.0) <= 0:
         return 0.0
-    low, high = 0.0, float(variance.max()) * len(variance) + 1e-300
+    low, high = 0.0, float((variance / np.maximum(shape, 1e-12)).max()) * len(variance) + 1e-300
     for _ in range(200):
         middle = 0.5 * (low + high)
         low, high = (middle, high) if surplus(middle) > 0 else (low, middle)

@@ -13,7 +13,7 @@ import numpy as np
 
 from tasks.fit.measurements import Floats
 
-_ITERATIONS = 200
+_ITERATIONS = 100
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def normal_equations(curve: Curve, p: Floats, eta: Floats) -> tuple[Floats, Floa
 
 
 def descend(curve: Curve, starts: Floats) -> tuple[Floats, float]:
-    """Minimises from every start and keeps the best.
+    """Minimises from every start until gains fall below a millionth, then the best to the last bits.
 
     Args:
         curve: the problem.
@@ -51,13 +51,20 @@ def descend(curve: Curve, starts: Floats) -> tuple[Floats, float]:
     Returns:
         The best parameters [J] and their objective.
     """
-    p = np.array(starts, dtype=np.float64)
+    rough, value = _minimise(curve, np.array(starts, dtype=np.float64), 1e-6, 60)
+    best = int(np.argmin(value))
+    fine, value = _minimise(curve, rough[best : best + 1], 1e-13, _ITERATIONS)
+    return fine[0], float(value[0])
+
+
+def _minimise(curve: Curve, p: Floats, tolerance: float, iterations: int) -> tuple[Floats, Floats]:
+    """Levenberg-Marquardt from every row of p; a row stops when a step gains less than `tolerance` of its objective."""
     eta = curve.eta(p)
     value = curve.value(eta)
     damping = np.full(len(p), 1e-3)
     settled = ~np.isfinite(value)
     value = np.where(settled, np.inf, value)
-    for _ in range(_ITERATIONS):
+    for _ in range(iterations):
         if settled.all():
             break
         hessian, right = normal_equations(curve, p, eta)
@@ -66,13 +73,12 @@ def descend(curve: Curve, starts: Floats) -> tuple[Floats, float]:
         moved_value = curve.value(moved_eta)
         better = np.isfinite(moved_value) & (moved_value <= value) & ~settled
         gain = np.where(better, value - moved_value, 0.0)
-        stalled = better & (gain <= 1e-13 * value)
+        stalled = better & (gain <= tolerance * value)
         p, eta = np.where(better[:, None], p + step, p), np.where(better[:, None], moved_eta, eta)
         value = np.where(better, moved_value, value)
         damping = np.clip(np.where(better, damping * 0.2, damping * 5.0), 1e-14, 1e14)
         settled = settled | stalled | (damping >= 1e13) | (value <= 1e-28)
-    best = int(np.argmin(value))
-    return p[best], float(value[best])
+    return p, value
 
 
 def _damped_step(hessian: Floats, right: Floats, damping: Floats) -> Floats:

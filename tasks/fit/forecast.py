@@ -44,7 +44,12 @@ class LawError:
         return float(np.sqrt(np.mean(np.square(errors)))) * max(distance, 1.0), len(errors)
 
 
-def size_errors(points: Measurements, law: Law, options: Options, inside: bool = True) -> LawError:
+Memory = dict[tuple[tuple[float, ...], float], float]
+
+
+def size_errors(
+    points: Measurements, law: Law, options: Options, inside: bool = True, memory: Memory | None = None
+) -> LawError:
     """Forecasts each larger size from the smaller ones, and each inner size from the others, by refitting.
 
     Only `points` are used: hand in training points and nothing held out enters.
@@ -54,20 +59,26 @@ def size_errors(points: Measurements, law: Law, options: Options, inside: bool =
         law: the law.
         options: of the fits.
         inside: whether the inner sizes are wanted too; forecasts beyond the data do not need them.
+        memory: errors by (sizes fitted, size forecast), filled here. Callers share one between subsets of the same
+            points that are cut along whole sizes, for one law and one set of options.
     """
     sizes, start = points.sizes, max(law.minimum_sizes, 3)
     if not law.forecasts_unseen:
         return LawError((), ())
-    beyond = tuple(_missed(points, law, options, points.n < sizes[i], sizes[i]) for i in range(start, len(sizes)))
+    memory = {} if memory is None else memory
+
+    def missed(train: np.ndarray, size: float) -> float:
+        part = points.where(train)
+        key = (tuple(part.sizes.tolist()), float(size))
+        if key not in memory:
+            held = points.where(points.n == size)
+            error = fit_law(part, law, options).state.predict(held.n, held.x) - held.y
+            memory[key] = float(np.sqrt(np.mean(error**2)))
+        return memory[key]
+
+    beyond = tuple(missed(points.n < sizes[i], sizes[i]) for i in range(start, len(sizes)))
     inner = range(1, len(sizes) - 1) if inside and len(sizes) > start else range(0)
-    return LawError(beyond, tuple(_missed(points, law, options, points.n != sizes[i], sizes[i]) for i in inner))
-
-
-def _missed(points: Measurements, law: Law, options: Options, train: np.ndarray, size: float) -> float:
-    fitted = fit_law(points.where(train), law, options)
-    held = points.where(points.n == size)
-    error = fitted.state.predict(held.n, held.x) - held.y
-    return float(np.sqrt(np.mean(error**2)))
+    return LawError(beyond, tuple(missed(points.n != sizes[i], sizes[i]) for i in inner))
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from prefect import task
 
-from tasks.fit.study import fit_study
+from tasks.fit import study
+from tasks.grid import expand_grid
+from tasks.identity import fit_mark
 from tasks.layout import Layout
+from tasks.orchestration import options
 from tasks.params import Params
 
 
-@task(name="fit laws", tags=["fit"])
-def fit_laws(params: Params) -> Path:
+def _laws(given: dict[str, Any]) -> tuple[Path, str]:
+    params: Params = given["params"]
+    return Layout.of(params).stage("fit"), fit_mark(params, expand_grid(params))
+
+
+@task(name="fit laws", **options("fit", _laws))
+def fit_study(params: Params) -> Path:
     """Fits the laws to all runs and returns the folder of the results."""
-    fit_study(params)
+    study.fit_study(params)
     return Layout.of(params).stage("fit")

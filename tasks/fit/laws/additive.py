@@ -15,7 +15,7 @@ from tasks.fit.measurements import Floats, Measurements
 
 def _parts(p: Floats, log_n: Floats, x: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats]:
     """E, alpha, beta, A/N^alpha and B/X^beta."""
-    alpha, beta = np.exp(p[..., 2:3]), np.exp(p[..., 4:5])
+    alpha, beta = np.exp(np.clip(p[..., 2:3], -30, 30)), np.exp(np.clip(p[..., 4:5], -30, 30))
     by_size = 10.0 ** np.clip(p[..., 1:2] - alpha * log_n, -300.0, 8.0)
     by_resource = 10.0 ** np.clip(p[..., 3:4] - beta * x, -300.0, 8.0)
     return expit(p[..., 0:1]), alpha, beta, by_size, by_resource
@@ -35,10 +35,10 @@ def _jacobian(p: Floats, log_n: Floats, x: Floats) -> Floats:
 
 
 def _starts(points: Measurements) -> Floats:
-    log_n, x, mean = float(np.log10(points.n).mean()), float(points.x.mean()), float(points.loss.mean())
+    log_n, x = float(np.log10(points.n).mean()), float(points.x.mean())
+    level = np.log10(0.4 * points.loss.mean())
     grid = [
-        [logit(share * points.loss.min()), np.log10(0.4 * mean) + alpha * log_n, np.log(alpha)]
-        + [np.log10(0.4 * mean) + beta * x, np.log(beta)]
+        [logit(share * points.loss.min()), level + alpha * log_n, np.log(alpha), level + beta * x, np.log(beta)]
         for share in (0.1, 0.7)
         for alpha in (0.1, 0.4)
         for beta in (0.05, 0.2)
@@ -48,7 +48,13 @@ def _starts(points: Measurements) -> Floats:
 
 def _coefficients(p: Floats) -> dict[str, Floats]:
     a, b = 10.0 ** np.clip(p[..., 1], -300, 300), 10.0 ** np.clip(p[..., 3], -300, 300)
-    return {"E": expit(p[..., 0]), "A": a, "alpha": np.exp(p[..., 2]), "B": b, "beta": np.exp(p[..., 4])}
+    return {
+        "E": expit(p[..., 0]),
+        "A": a,
+        "alpha": np.exp(np.clip(p[..., 2], -30, 30)),
+        "B": b,
+        "beta": np.exp(np.clip(p[..., 4], -30, 30)),
+    }
 
 
 LAW = CurveLaw(

@@ -27,7 +27,7 @@ def logit(share: Floats | float) -> Floats:
 
 def _parts(p: Floats, x: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     """Linf, k, z = -k (x - log10 X0) and the reducible loss 10^z."""
-    k = np.exp(p[..., 2:3])
+    k = np.exp(np.clip(p[..., 2:3], -30, 30))
     z = -k * (x - p[..., 1:2])
     return expit(p[..., 0:1]), k, z, 10.0 ** np.clip(z, -300.0, 8.0)
 
@@ -55,7 +55,11 @@ def _starts(points: Measurements) -> Floats:
 
 
 def _coefficients(p: Floats) -> dict[str, Floats]:
-    return {"Linf": expit(p[..., 0]), "X0": 10.0 ** np.clip(p[..., 1], -300, 300), "k": np.exp(p[..., 2])}
+    return {
+        "Linf": expit(p[..., 0]),
+        "X0": 10.0 ** np.clip(p[..., 1], -300, 300),
+        "k": np.exp(np.clip(p[..., 2], -30, 30)),
+    }
 
 
 LAW = CurveLaw(

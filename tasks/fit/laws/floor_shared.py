@@ -18,7 +18,7 @@ from tasks.fit.project import project, reference_size
 
 def _parts(p: Floats, log_n: Floats, x: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats]:
     """Linf, N0/(N0 + N), k(N), z and the reducible loss 10^z."""
-    floor, kmax, t = expit(p[..., 0:1]), np.exp(p[..., 1:2]), p[..., 2:3]
+    floor, kmax, t = expit(p[..., 0:1]), np.exp(np.clip(p[..., 1:2], -30, 30)), p[..., 2:3]
     missing = expit(LN10 * (t - log_n))
     k = kmax * (1.0 - missing)
     z = -k * (x - p[..., 3:4] - p[..., 4:5] * log_n)
@@ -55,7 +55,13 @@ def _starts(points: Measurements) -> Floats:
 
 def _coefficients(p: Floats) -> dict[str, Floats]:
     n0 = 10.0 ** np.clip(p[..., 2], -300, 300)
-    return {"Linf": expit(p[..., 0]), "Kmax": np.exp(p[..., 1]), "N0": n0, "a": p[..., 3], "b": p[..., 4]}
+    return {
+        "Linf": expit(p[..., 0]),
+        "Kmax": np.exp(np.clip(p[..., 1], -30, 30)),
+        "N0": n0,
+        "a": p[..., 3],
+        "b": p[..., 4],
+    }
 
 
 LAW = CurveLaw(

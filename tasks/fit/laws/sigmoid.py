@@ -15,7 +15,7 @@ from tasks.fit.measurements import Floats, Measurements
 
 def _parts(p: Floats, x: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats]:
     """R0, the share of (1 - R0) that is gained at most, the share of that reached at x, B, and the loss."""
-    start, gain, steep = expit(p[..., 0:1]), expit(p[..., 1:2]), np.exp(p[..., 3:4])
+    start, gain, steep = expit(p[..., 0:1]), expit(p[..., 1:2]), np.exp(np.clip(p[..., 3:4], -30, 30))
     reached = expit(LN10 * steep * (x - p[..., 2:3]))
     loss = np.maximum((1.0 - start) * (1.0 - gain * reached), 1e-12)
     return start, gain, reached, steep, loss
@@ -58,7 +58,7 @@ def _coefficients(p: Floats) -> dict[str, Floats]:
         "R0": start,
         "A": start + (1 - start) * expit(p[..., 1]),
         "Cmid": 10.0 ** np.clip(p[..., 2], -300, 300),
-        "B": np.exp(p[..., 3]),
+        "B": np.exp(np.clip(p[..., 3], -30, 30)),
     }
 
 
