@@ -23,7 +23,7 @@ def curriculum(rates: Rates, levels: Integers, seed: int) -> Integers:
 
 
 def strata(rates: Rates, levels: Integers) -> Integers:
-    """Numbers the stratum of each row: one per (pass rate, level) that occurs.
+    """Numbers the stratum of each row: one per (pass rate, level) that occurs, the hardest first.
 
     Where there are more than 33 pass rates they are put into bins of 1/32 first, since strata of single problems would
     keep no mix at all.

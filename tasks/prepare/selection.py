@@ -126,7 +126,9 @@ def select(params: Params, remover: Remover, heldout_given: bool) -> Selection:
         _remove_like(heldout, params, remover)
     train = _training_rows(params, remover)
     factors = params.grid.reuse.factors if params.grid.reuse else ()
-    subsets = nested_subsets(strata(kept.rates[train], kept.levels[train]).tolist(), factors, spec.seed)
+    rates, levels = kept.rates[train], kept.levels[train]
+    mixes = [levels, strata(rates, np.zeros_like(levels))]
+    subsets = nested_subsets(strata(rates, levels), factors, spec.seed, mixes)
     overlap: dict[str, dict[str, int]] = {}
     for (name, kind), count in sorted(remover.overlap.items()):
         overlap.setdefault(name, {})[kind] = count
