@@ -48,16 +48,18 @@ class MicroBatch:
         sampled: log-probabilities the sampler reported.
         advantages: advantage of each token's completion.
         weights: weight of each token in the minibatch's loss (see `tasks.train.objective`).
+        live: False where it only keeps a process in step with the others.
     """
 
     packed: Packed
     sampled: torch.Tensor
     advantages: torch.Tensor
     weights: torch.Tensor
+    live: bool = True
 
     def silent(self) -> MicroBatch:
         """The same tokens with no weight: keeps processes in step when one has fewer micro-batches."""
-        return replace(self, weights=torch.zeros_like(self.weights))
+        return replace(self, weights=torch.zeros_like(self.weights), live=False)
 
 
 def rank_share(count: int, minibatch: int, rank: int, world: int) -> list[list[int]]:

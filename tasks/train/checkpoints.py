@@ -1,8 +1,9 @@
 """Training checkpoints at step boundaries: everything that a resumed run needs to equal the uninterrupted one.
 
 A checkpoint is a folder `step-000050/` with `weights.safetensors`, `optimizer.safetensors`, `state.json` and, last, a
-manifest with the digests of the others. One whose bytes do not match its manifest is passed over with a warning and
-the one before it is used.
+manifest with the digests of the others. Where the policy is sharded, each process writes its own pair of files,
+`weights-00001-of-00008.safetensors`; any number of processes can read them. A checkpoint whose bytes do not match its
+manifest is passed over with a warning and the one before it is used.
 
 Not covered: the random state of libraries, because none is used; sampling is a hash of (seed, step, prompt, sample,
 position) and the data order is the curriculum's.
@@ -13,17 +14,21 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from tasks.params import Checkpoints
-from tasks.store import atomic_path, read_manifest, verify, write_json, write_manifest
+from tasks.store import MANIFEST, atomic_path, digest_file, read_manifest, valid, write_json
+from tasks.train.slices import TensorFiles
 
 log = logging.getLogger(__name__)
+
+STATE = "state.json"
 
 
 @dataclass(frozen=True)
@@ -43,75 +48,149 @@ class TrainerState:
     flops_total: float = 0.0
 
 
+@dataclass(frozen=True)
+class Crew:
+    """The processes that write or read a checkpoint together.
+
+    Attributes:
+        rank: this process.
+        world: how many there are.
+        writers: how many of them, from 0 on, hold a part of their own.
+        exchange: returns every process's value, by rank; also a barrier.
+    """
+
+    rank: int
+    world: int
+    writers: int
+    exchange: Callable[[Any], list[Any]]
+
+
+ALONE = Crew(0, 1, 1, lambda value: [value])
+
+
 def save_checkpoint(
-    folder: Path, mark: str, state: TrainerState, weights: dict[str, torch.Tensor], optimizer: dict[str, Any]
+    folder: Path,
+    mark: str,
+    state: TrainerState,
+    parts: Mapping[str, Mapping[str, torch.Tensor]],
+    crew: Crew = ALONE,
 ) -> Path:
-    """Writes `step-NNNNNN/` below `folder`, manifest last.
+    """Writes `step-NNNNNN/` below `folder`, manifest last; every process calls it.
 
     Args:
         folder: the run's checkpoint folder.
         mark: the run's fingerprint; a checkpoint of another run is never resumed.
         state: counters.
-        weights: full parameters by name.
-        optimizer: the optimiser's state dict, of full parameters.
+        parts: this process's tensors: `weights` and `optimizer`.
+        crew: the processes.
     """
     target = folder / f"step-{state.step:06d}"
-    if target.exists():
-        shutil.rmtree(target)
-    target.mkdir(parents=True)
-    save_tensors(target / "weights.safetensors", weights)
-    tensors = {
-        f"{index}.{key}": value if isinstance(value, torch.Tensor) else torch.tensor(value)
-        for index, entry in optimizer["state"].items()
-        for key, value in entry.items()
-    }
-    save_tensors(target / "optimizer.safetensors", tensors)
-    write_json(target / "state.json", vars(state))
-    write_manifest(target, "checkpoint", mark, ["weights.safetensors", "optimizer.safetensors", "state.json"], {})
+    if crew.rank == 0:
+        _remove(target)
+        target.mkdir(parents=True)
+    crew.exchange(None)
+    entries: dict[str, Any] = {}
+    if crew.rank < crew.writers:
+        for kind, tensors in parts.items():
+            path = target / part_name(kind, crew.rank, crew.writers)
+            save_tensors(path, tensors)
+            entries[path.name] = _entry(path)
+    written = crew.exchange(entries)
+    if crew.rank == 0:
+        write_json(target / STATE, vars(state))
+        files = {name: entry for part in written for name, entry in part.items()} | {STATE: _entry(target / STATE)}
+        write_json(target / MANIFEST, {"stage": "checkpoint", "fingerprint": mark, "files": files})
+    crew.exchange(None)
     return target
 
 
-def save_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+def part_name(kind: str, rank: int, writers: int) -> str:
+    """File name of a process's part: numbered only where there are several."""
+    return f"{kind}.safetensors" if writers == 1 else f"{kind}-{rank + 1:05d}-of-{writers:05d}.safetensors"
+
+
+def _entry(path: Path) -> dict[str, Any]:
+    return {"bytes": path.stat().st_size, "sha256": digest_file(path)}
+
+
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     """Writes a safetensors file atomically."""
     with atomic_path(path) as temporary:
         save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, temporary)
 
 
-def latest_checkpoint(folder: Path, mark: str) -> Path | None:
-    """Returns the newest undamaged checkpoint of this fingerprint; damaged ones are named in a warning."""
-    for candidate in sorted(folder.glob("step-*"), reverse=True):
+def latest_checkpoint(folder: Path, mark: str, crew: Crew = ALONE) -> Path | None:
+    """Returns the newest undamaged checkpoint of this fingerprint; damaged ones are named in a warning.
+
+    Every byte is read once: each process digests its share of the files, and all agree on the answer.
+    """
+    names = crew.exchange(sorted((path.name for path in folder.glob("step-*")), reverse=True))[0]
+    for candidate in (folder / name for name in names):
         manifest = read_manifest(candidate)
         if manifest is not None and manifest["fingerprint"] != mark:
             continue
-        broken = verify(candidate)
+        broken = [name for part in crew.exchange(_broken(candidate, manifest, crew)) for name in part]
         if not broken:
             return candidate
-        log.warning("%s is damaged (%s); using the checkpoint before it", candidate, ", ".join(broken))
+        if crew.rank == 0:
+            log.warning("%s is damaged (%s); using the checkpoint before it", candidate, ", ".join(sorted(set(broken))))
     return None
+
+
+def _broken(candidate: Path, manifest: dict[str, Any] | None, crew: Crew) -> list[str]:
+    """Files among this process's share that are missing or differ from the manifest."""
+    if manifest is None:
+        return [MANIFEST]
+    share = sorted(manifest["files"])[crew.rank :: crew.world]
+    paths = {name: candidate / name for name in share}
+    return [
+        name
+        for name, path in paths.items()
+        if not path.is_file() or digest_file(path) != manifest["files"][name]["sha256"]
+    ]
+
+
+def newest_checkpoint(folder: Path, mark: str) -> Path | None:
+    """Returns the newest checkpoint of this fingerprint whose files have the right sizes; reads none of them."""
+    found = sorted(folder.glob("step-*"), reverse=True)
+    return next((candidate for candidate in found if valid(candidate, mark)), None)
 
 
 def read_state(checkpoint: Path) -> TrainerState:
     """Reads a checkpoint's counters."""
-    return TrainerState(**json.loads((checkpoint / "state.json").read_text(encoding="utf-8")))
+    return TrainerState(**json.loads((checkpoint / STATE).read_text(encoding="utf-8")))
 
 
-def read_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
-    """Reads a checkpoint's weights."""
-    return load_file(checkpoint / "weights.safetensors")
-
-
-def read_optimizer(checkpoint: Path, fresh: dict[str, Any]) -> dict[str, Any]:
-    """Reads a checkpoint's optimiser state into the form of a fresh optimiser's state dict."""
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in load_file(checkpoint / "optimizer.safetensors").items():
-        index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = tensor
-    return {"state": state, "param_groups": fresh["param_groups"]}
+def read_parts(checkpoint: Path, kind: str) -> TensorFiles:
+    """Opens the tensors of one kind, `weights` or `optimizer`, whoever wrote them."""
+    manifest = read_manifest(checkpoint) or {"files": {}}
+    names = [name for name in manifest["files"] if name.startswith((f"{kind}.", f"{kind}-"))]
+    return TensorFiles([checkpoint / name for name in sorted(names)])
 
 
 def prune_checkpoints(folder: Path, keep: Checkpoints) -> None:
-    """Removes checkpoints that are neither among the last `keep_last` nor at a multiple of `keep_every`."""
+    """Removes checkpoints that are neither among the last `keep_last` nor at a multiple of `keep_every`.
+
+    What never got its manifest does not count as one of the last and goes too.
+    """
     found = sorted(folder.glob("step-*"))
-    for path in found[: -keep.keep_last]:
-        if keep.keep_every is None or int(path.name.removeprefix("step-")) % keep.keep_every:
-            shutil.rmtree(path)
+    whole = [path for path in found if (path / MANIFEST).is_file()]
+    for path in found:
+        step = int(path.name.removeprefix("step-"))
+        kept = path in whole and (keep.keep_every is not None and step % keep.keep_every == 0)
+        if path not in whole[-keep.keep_last :] and not kept:
+            _remove(path)
+
+
+def discard_after(folder: Path, step: int) -> None:
+    """Removes checkpoints beyond a step: a resumed run passed them over, so they must not count as its last ones."""
+    for path in folder.glob("step-*"):
+        if int(path.name.removeprefix("step-")) > step:
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Removes a checkpoint, marker first: one that is half removed looks half written."""
+    (path / MANIFEST).unlink(missing_ok=True)
+    if path.exists():
+        shutil.rmtree(path)

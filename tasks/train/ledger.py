@@ -40,11 +40,11 @@ def update_flops(
 
     Args:
         architecture: shape of the model.
-        minibatches: the micro-batches computed.
+        minibatches: the micro-batches computed; those that only keep processes in step are left out.
         passes: whether a `reference` and an `old` pass are made.
         checkpointed: whether activations are recomputed.
     """
-    micros = [micro.packed for minibatch in minibatches for micro in minibatch]
+    micros = [micro.packed for minibatch in minibatches for micro in minibatch if micro.live]
     sizes = [(packed.tokens.numel(), packed.attended, packed.targets.numel()) for packed in micros]
     forward = sum(architecture.forward(*size) for size in sizes)
     update = sum(architecture.update(*size, checkpointed) for size in sizes)

@@ -6,13 +6,11 @@ checkpoint and ends with the same bytes (seconds aside); every step leaves one t
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,20 +19,13 @@ from tasks.flops import published_compute
 from tasks.grid import Run
 from tasks.layout import Layout
 from tasks.params import Params
-from tasks.records import StepMetrics, read_metrics
+from tasks.records import StepMetrics
 from tasks.sampling.protocol import SamplingSettings
-from tasks.store import canonical_json, digest_text, write_json, write_text
+from tasks.store import write_json
 from tasks.train.batching import MicroBatch, RolloutGroup, micro_batches, rank_share
-from tasks.train.checkpoints import (
-    TrainerState,
-    latest_checkpoint,
-    prune_checkpoints,
-    read_optimizer,
-    read_state,
-    read_weights,
-    save_checkpoint,
-)
+from tasks.train.checkpoints import TrainerState, newest_checkpoint
 from tasks.train.ledger import PHASES, sampling_flops, update_flops
+from tasks.train.persistence import checkpoint, finish, record, resume
 from tasks.train.rollouts import rollout_groups
 from tasks.train.session import ProblemSet, Session, open_session
 from tasks.train.update import TrainingDiverged, UpdateTotals
@@ -63,16 +54,23 @@ def train(session: Session) -> dict[str, Any]:
     Raises:
         TrainingDiverged: loss or gradient became NaN or infinite.
     """
-    state = _resume(session)
+    state = resume(session)
     if session.accelerator.is_main_process:
         write_json(session.folder / "params.json", session.params.model_dump(mode="json"))
     fingerprint = session.refresh_sampler()
     if state.step == 0:
-        clock = Clock()
-        _record(session, StepMetrics(step=0, sampler_fingerprint=fingerprint, **_evaluate(session, 0, clock)[0]))
+        fields = _evaluate(session, 0, Clock())[0]
+        record(session, StepMetrics(step=0, sampler_fingerprint=fingerprint, **fields))
+    clock = Clock()
     for step in range(state.step + 1, session.params.train.steps + 1):
-        state = _step(session, step, state)
-    return _finish(session)
+        state, row = train_step(session, step, state, clock)
+        record(session, row)
+        clock = Clock()
+        if step % session.params.checkpoints.every == 0 and step < session.params.train.steps:
+            # The row is on disk before the checkpoint that follows it, so its seconds stand in the next row.
+            with clock.phase("checkpoint"):
+                checkpoint(session, state)
+    return finish(session)
 
 
 class Clock:
@@ -91,9 +89,9 @@ class Clock:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 6)
 
 
-def _step(session: Session, step: int, state: TrainerState) -> TrainerState:
-    """One step: a rollout batch, its updates, the evaluation, the record."""
-    params, clock = session.params, Clock()
+def train_step(session: Session, step: int, state: TrainerState, clock: Clock) -> tuple[TrainerState, StepMetrics]:
+    """One step: a rollout batch, its updates, the evaluation; returns the counters and the row."""
+    params = session.params
     owned = _owned(session, step)
     with clock.phase("rollout"):
         batch = session.train.pick([index for share in owned for index in share])
@@ -107,7 +105,7 @@ def _step(session: Session, step: int, state: TrainerState) -> TrainerState:
         try:
             totals = session.updater.step(minibatches, where)
         except TrainingDiverged as error:
-            good = latest_checkpoint(Layout.of(params).checkpoints(session.run), session.mark)
+            good = newest_checkpoint(Layout.of(params).checkpoints(session.run), session.mark)
             raise TrainingDiverged(f"{error}; last good checkpoint: {good or 'none, start again'}") from error
     rolled = sampling_flops(session.architecture, batch.requests, drawn)
     passes = {"reference": session.updater.reference is not None, "old": not session.updater.exact_sampler}
@@ -117,17 +115,13 @@ def _step(session: Session, step: int, state: TrainerState) -> TrainerState:
     with clock.phase("weights"):
         fingerprint = session.refresh_sampler()
     values, evaluated = _evaluate(session, step, clock) if _is_evaluated(session, step) else ({}, {})
-    sums = _reduced(session, _rollout_sums(groups) | {f"flops.{k}": v for k, v in (flops | evaluated).items()})
+    counts = {k: v for k, v in asdict(graded.stats).items() if isinstance(v, int)}
+    named = {f"flops.{k}": v for k, v in (flops | evaluated).items()} | {f"grading.{k}": v for k, v in counts.items()}
+    sums = _reduced(session, _rollout_sums(groups) | named)
     state = _advance(session, step, state, sums)
-    if step % params.checkpoints.every == 0 and step < params.train.steps:
-        with clock.phase("checkpoint"):
-            _checkpoint(session, state)
-    grading = {k: v for k, v in asdict(graded.stats).items() if isinstance(v, int)}
-    row = _row(session, state, sums, totals)
-    _record(
-        session, StepMetrics(**row, **values, grading=grading, sampler_fingerprint=fingerprint, seconds=clock.seconds)
-    )
-    return state
+    grading = {k: int(sums[f"grading.{k}"]) for k in counts}
+    fields = _row(session, state, sums, totals) | values
+    return state, StepMetrics(**fields, grading=grading, sampler_fingerprint=fingerprint, seconds=clock.seconds)
 
 
 def _owned(session: Session, step: int) -> list[list[int]]:
@@ -265,73 +259,3 @@ def _row(session: Session, state: TrainerState, sums: Sums, totals: UpdateTotals
         "completion_length": sums["completion_tokens"] / completions,
         "truncated": sums["truncated"] / completions,
     }
-
-
-def _record(session: Session, row: StepMetrics) -> None:
-    """Appends a row; only the main process writes."""
-    if session.accelerator.is_main_process:
-        with (session.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(row.line())
-
-
-def _resume(session: Session) -> TrainerState:
-    """Loads the last good checkpoint, if any, and cuts the metrics after it."""
-    layout, run = Layout.of(session.params), session.run
-    found = latest_checkpoint(layout.checkpoints(run), session.mark)
-    state = read_state(found) if found else TrainerState()
-    if session.accelerator.is_main_process:
-        kept = [row for row in read_metrics(layout.metrics(run)) if found and row.step <= state.step]
-        write_text(layout.metrics(run), "".join(row.line() for row in kept))
-    if found:
-        policy: Any = session.accelerator.unwrap_model(session.updater.policy)
-        policy.model.load_state_dict(read_weights(found), strict=False)
-        optimizer = session.updater.optimizer
-        optimizer.load_state_dict(read_optimizer(found, optimizer.state_dict()))
-    session.accelerator.wait_for_everyone()
-    return state
-
-
-def _checkpoint(session: Session, state: TrainerState) -> None:
-    """Writes a checkpoint and prunes older ones."""
-    weights = {
-        name: tensor
-        for name, tensor in session.policy_weights().items()
-        if name != "lm_head.weight" or not _tied(session)
-    }
-    optimizer = session.updater.optimizer.state_dict()
-    if session.accelerator.is_main_process:
-        folder = Layout.of(session.params).checkpoints(session.run)
-        save_checkpoint(folder, session.mark, state, weights, optimizer)
-        prune_checkpoints(folder, session.params.checkpoints)
-    session.accelerator.wait_for_everyone()
-
-
-def _tied(session: Session) -> bool:
-    policy: Any = session.accelerator.unwrap_model(session.updater.policy)
-    return bool(policy.model.config.tie_word_embeddings)
-
-
-def _finish(session: Session) -> dict[str, Any]:
-    """Writes the final policy; returns the facts of the run."""
-    final = Layout.of(session.params).final(session.run)
-    policy: Any = session.accelerator.unwrap_model(session.updater.policy)
-    weights = session.policy_weights()
-    if session.accelerator.is_main_process:
-        policy.model.save_pretrained(final, state_dict=weights)
-        session.sampler.tokenizer.save_pretrained(final)
-    session.accelerator.wait_for_everyone()
-    rows = read_metrics(session.folder / "metrics.jsonl")
-    return asdict(session.run) | {
-        "n_params": session.model.n_params,
-        "nominal": session.model.nominal,
-        "steps": session.params.train.steps,
-        "test_loss": rows[-1].test_loss,
-        "compute": rows[-1].compute,
-        "content": content_digest(session.folder, rows, session.sampler.engine.fingerprint()),
-    }
-
-
-def content_digest(folder: Path, rows: list[StepMetrics], weights: str) -> str:
-    """Digest of what a run found out: its metrics without seconds, and its final weights."""
-    values = [{k: v for k, v in json.loads(row.line()).items() if k != "seconds"} for row in rows]
-    return digest_text(canonical_json({"run": folder.name, "rows": values, "weights": weights}))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -16,12 +15,16 @@ from tasks.grading import GradingPool
 from tasks.grid import Run
 from tasks.layout import Layout
 from tasks.params import Params
-from tasks.policy.network import Policy, load_model
+from tasks.policy.network import Policy
+from tasks.policy.packing import Packed
 from tasks.records import ModelRecord, Problem, read_models, read_problems
 from tasks.sampling.engines import open_engine
 from tasks.sampling.prompts import requests
 from tasks.sampling.protocol import Request
+from tasks.train.checkpoints import Crew
+from tasks.train.distributed import Spread, build_policy, full_weights, open_spread
 from tasks.train.ledger import architecture_of
+from tasks.train.lora import adapters_off
 from tasks.train.rollouts import Sampler
 from tasks.train.update import Updater
 
@@ -48,7 +51,7 @@ class Session:
         mark: the run's fingerprint.
         model: record of the initial checkpoint.
         architecture: its shape, for the ledger.
-        accelerator: processes and devices.
+        policy: the policy itself, outside of what DDP wraps around it.
         updater: policy, reference, optimiser.
         sampler: engine, tokenizer, grader.
         train: unique training problems in curriculum order; looped tau times.
@@ -60,7 +63,7 @@ class Session:
     mark: str
     model: ModelRecord
     architecture: Architecture
-    accelerator: Accelerator
+    policy: Policy
     updater: Updater
     sampler: Sampler
     train: ProblemSet
@@ -71,28 +74,34 @@ class Session:
         """The run's folder."""
         return Layout.of(self.params).run(self.run)
 
-    def policy_weights(self) -> dict[str, torch.Tensor]:
-        """Full parameters of the policy by transformers name, tied ones once per name."""
-        return self.accelerator.get_state_dict(self.updater.policy) if _is_sharded(self) else _plain(self)
+    @property
+    def spread(self) -> Spread:
+        """The run's processes."""
+        return self.updater.spread
+
+    @property
+    def accelerator(self) -> Accelerator:
+        """Device and reductions."""
+        return self.updater.spread.accelerator
+
+    @property
+    def crew(self) -> Crew:
+        """The processes as writers and readers of checkpoints."""
+        return Crew(self.spread.rank, self.spread.world, self.spread.writers, self.spread.exchange)
+
+    def policy_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """The policy's whole weights, one after another, at the run's precision; all processes must go through them."""
+        return full_weights(self.policy, self.params.train.precision)
 
     def refresh_sampler(self) -> str:
         """Hands the sampler the policy's current weights and checks that it holds them; returns the fingerprint."""
-        return self.sampler.engine.update(self.policy_weights().items())
+        return self.sampler.engine.update(self.policy_weights())
 
     def close(self) -> None:
         """Ends the sampler and the grader's processes."""
         self.sampler.engine.close()
         self.sampler.grader.close()
         self.accelerator.free_memory()
-
-
-def _plain(session: Session) -> dict[str, torch.Tensor]:
-    policy: Any = session.accelerator.unwrap_model(session.updater.policy)
-    return policy.model.state_dict()
-
-
-def _is_sharded(session: Session) -> bool:
-    return session.accelerator.distributed_type.value == "FSDP"
 
 
 def open_session(params: Params, run: Run, mark: str) -> Session:
@@ -104,23 +113,12 @@ def open_session(params: Params, run: Run, mark: str) -> Session:
     layout, train = Layout.of(params), params.train
     record = read_models(layout.stage("pretrain"))[run.model]
     checkpoint = layout.stage("pretrain") / record.path
-    accelerator = Accelerator(mixed_precision="bf16" if train.precision == "bfloat16" else "no")
+    spread = open_spread(train.precision)
     tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
-    policy = Policy(load_model(checkpoint, "float32"))
-    if params.hardware.gradient_checkpointing:
-        policy.model.gradient_checkpointing_enable()
-    architecture = architecture_of(policy.model.config)
-    settings = train.optimizer
-    optimizer = torch.optim.AdamW(
-        policy.parameters(),
-        lr=settings.learning_rate,
-        betas=(settings.beta1, settings.beta2),
-        eps=settings.eps,
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
-    prepared, prepared_optimizer = accelerator.prepare(policy, optimizer)
-    engine = open_engine(train.engine, checkpoint, params.hardware)
+    policy = build_policy(spread, checkpoint, train.lora, run.seed)
+    updater = _updater(params, spread, policy, checkpoint)
+    context = train.sampling.max_prompt_tokens + train.sampling.max_completion_tokens
+    engine = open_engine(train.engine, checkpoint, params.hardware, train.precision, context, colocated=True)
     style = getattr(train.prompt_style, run.variant)
     longest = train.sampling.max_prompt_tokens
 
@@ -135,28 +133,58 @@ def open_session(params: Params, run: Run, mark: str) -> Session:
         run=run,
         mark=mark,
         model=record,
-        architecture=architecture,
-        accelerator=accelerator,
-        updater=Updater(
-            accelerator=accelerator,
-            policy=prepared,
-            reference=_reference(checkpoint, accelerator) if train.objective.kl_coefficient > 0 else None,
-            optimizer=prepared_optimizer,
-            objective=train.objective,
-            temperature=train.sampling.temperature,
-            exact_sampler=_sampler_is_exact(params),
-            grad_clip=settings.grad_clip,
-        ),
+        architecture=architecture_of(policy.model.config),
+        policy=policy,
+        updater=updater,
         sampler=Sampler(engine, tokenizer, grader),
         train=problem_set(layout.train_problems if run.tau == 1 else layout.subset(run.tau)),
         heldout=problem_set(layout.heldout),
     )
 
 
-def _reference(checkpoint: Path, accelerator: Accelerator) -> torch.nn.Module:
-    """The frozen initial policy."""
-    reference = Policy(load_model(checkpoint, "float32")).to(accelerator.device).eval()
-    return reference.requires_grad_(False)
+def _updater(params: Params, spread: Spread, policy: Policy, checkpoint: Path) -> Updater:
+    """Wraps the policy and builds what updates it."""
+    train, settings = params.train, params.train.optimizer
+    if params.hardware.gradient_checkpointing:
+        policy.model.gradient_checkpointing_enable({"use_reentrant": False})
+        policy.train()  # transformers recomputes in training mode only; there is no dropout to switch on
+    optimizer: torch.optim.Optimizer = torch.optim.AdamW(
+        [parameter for parameter in policy.parameters() if parameter.requires_grad],
+        lr=settings.learning_rate,
+        betas=(settings.beta1, settings.beta2),
+        eps=settings.eps,
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
+    prepared: torch.nn.Module = policy
+    if spread.mode != "sharded":
+        prepared, optimizer = spread.accelerator.prepare(policy, optimizer)
+    return Updater(
+        spread=spread,
+        policy=prepared,
+        reference=_reference(params, spread, policy, prepared, checkpoint),
+        optimizer=optimizer,
+        objective=train.objective,
+        temperature=train.sampling.temperature,
+        exact_sampler=_sampler_is_exact(params),
+        grad_clip=settings.grad_clip,
+    )
+
+
+def _reference(
+    params: Params, spread: Spread, policy: Policy, prepared: torch.nn.Module, checkpoint: Path
+) -> Callable[[Packed, float], torch.Tensor] | None:
+    """The frozen initial policy: a second model, or with adapters the same one with the adapters switched off."""
+    if params.train.objective.kl_coefficient == 0:
+        return None
+    if params.train.lora is None:
+        return build_policy(spread, checkpoint, frozen=True).to(spread.accelerator.device).eval()
+
+    def reference(packed: Packed, temperature: float) -> torch.Tensor:
+        with adapters_off(policy):
+            return prepared(packed, temperature)
+
+    return reference
 
 
 def _sampler_is_exact(params: Params) -> bool:

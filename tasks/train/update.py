@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from accelerate import Accelerator
 
 from tasks.params import Objective
+from tasks.policy.packing import Packed
 from tasks.train.batching import MicroBatch
+from tasks.train.distributed import Spread
 from tasks.train.objective import importance_weights, token_losses
 
 
@@ -59,9 +60,9 @@ class Updater:
     """What an update needs besides the data.
 
     Attributes:
-        accelerator: owns devices and processes.
+        spread: the processes and how the policy lies on them.
         policy: the prepared policy.
-        reference: the frozen initial policy; None when the KL coefficient is 0.
+        reference: log-probabilities under the frozen initial policy; None when the KL coefficient is 0.
         optimizer: the prepared optimiser.
         objective: clip range, KL, aggregation.
         temperature: of the rollouts; log-probabilities are taken at it.
@@ -69,9 +70,9 @@ class Updater:
         grad_clip: global gradient norm is clipped to it.
     """
 
-    accelerator: Accelerator
+    spread: Spread
     policy: torch.nn.Module
-    reference: torch.nn.Module | None
+    reference: Callable[[Packed, float], torch.Tensor] | None
     optimizer: torch.optim.Optimizer
     objective: Objective
     temperature: float
@@ -94,17 +95,15 @@ class Updater:
             self.optimizer.zero_grad(set_to_none=True)
             compare = index == 0 and self.exact_sampler
             for position, (micro, old_logp) in enumerate(zip(minibatch, old, strict=True)):
-                last = position == len(minibatch) - 1
-                gather = contextlib.nullcontext() if last else self.accelerator.no_sync(self.policy)
-                with gather:
+                with self.spread.accumulate(self.policy, last=position == len(minibatch) - 1):
                     loss = self._loss(micro, old_logp, totals, compare)
-                    self.accelerator.backward(loss * self.accelerator.num_processes)
-            norm = float(self.accelerator.clip_grad_norm_(self.policy.parameters(), self.grad_clip))
+                    self.spread.accelerator.backward(loss * self.spread.world)
+            norm = self.spread.clip(self.policy, self.grad_clip)
             if not math.isfinite(norm) or not math.isfinite(totals.loss):
                 raise TrainingDiverged(f"{where}: loss {totals.loss}, gradient norm {norm} in update {index + 1}")
             self.optimizer.step()
             totals.grad_norms.append(norm)
-        return totals.reduce(self.accelerator)
+        return totals.reduce(self.spread.accelerator)
 
     def _old(self, micro: MicroBatch, totals: UpdateTotals) -> torch.Tensor:
         """Old log-probabilities: the sampler's where it is exact, else the policy's own before any update."""
@@ -112,7 +111,7 @@ class Updater:
             return micro.sampled
         with torch.no_grad():
             old = self.policy(micro.packed, self.temperature)
-        if bool(micro.weights.any()):
+        if micro.live:
             _compare(old, micro.sampled, totals)
         return old
 
@@ -132,7 +131,7 @@ class Updater:
         totals.kl += float(pieces.kl[live].sum())
         totals.surprise -= float(old[live].sum())
         totals.clipped += float(pieces.clipped[live].sum())
-        if compare and bool(live.any()):
+        if compare and micro.live:
             _compare(logp.detach(), micro.sampled, totals)
         return loss
 

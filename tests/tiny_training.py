@@ -1,0 +1,86 @@
+"""A study small enough to train in a test: a few problems, one random model of a few thousand parameters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from tasks.grid import Run, expand_grid
+from tasks.identity import model_mark, prepare_mark
+from tasks.layout import Layout
+from tasks.params import Params, TinyFamily, load_params
+from tasks.records import Problem, write_problems
+from tasks.store import write_manifest
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def make_params(root: Path, **changes: dict[str, Any]) -> Params:
+    """The small study cut down to one size and few steps; `changes` are merged into the named blocks."""
+    raw = yaml.safe_load((REPOSITORY / "params.small.yaml").read_text())
+    raw["study"] = {"name": "tiny", "data_root": "data"}
+    raw["grid"] = {"sizes": ["3k"], "variants": ["base"], "seeds": [0]}
+    raw["train"] |= {"steps": 3, "batch": 8, "group_size": 4, "minibatch": 4}
+    raw["checkpoints"] = {"every": 1, "keep_last": 2}
+    raw["hardware"] |= {"workers": 1, "token_budget": 64}
+    for block, values in changes.items():
+        raw[block] = {**raw[block], **values}
+    root.mkdir(parents=True, exist_ok=True)
+    path = root / "params.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    return load_params(path)
+
+
+def make_study(root: Path, **changes: dict[str, Any]) -> tuple[Params, Run]:
+    """Writes what the stages before would leave; returns the params and the study's first run."""
+    from tasks.policy.network import count_parameters
+    from tasks.pretrain.tiny import new_model
+    from tasks.pretrain.tokenizer import build_tokenizer
+
+    params = make_params(root, **changes)
+    layout, run = Layout.of(params), expand_grid(params)[0]
+    write_problems(layout.train_problems, [_problem("train", n % 7, n // 7 % 7) for n in range(40)], "train")
+    write_problems(layout.heldout, [_problem("heldout", n, 2) for n in range(10)], "test")
+    names = ["train.parquet", "heldout.parquet"]
+    write_manifest(layout.stage("prepare"), "prepare", prepare_mark(params), names, {})
+    family = params.pretrain.family
+    assert isinstance(family, TinyFamily)
+    model = new_model(family.models[0], 3, params, len(build_tokenizer()))
+    _teach_format(model)
+    folder = layout.model(run.model)
+    model.save_pretrained(folder)
+    build_tokenizer().save_pretrained(folder)
+    total, n_params = count_parameters(model)
+    files = sorted(path.name for path in folder.iterdir())
+    write_manifest(folder, "pretrain", model_mark(params, run.model), files, {"name": run.model})
+    record = {"name": run.model, "size": run.size, "variant": run.variant, "path": run.model, "digest": "0"}
+    record |= {"total": total, "n_params": n_params, "nominal": float(n_params)}
+    write_manifest(layout.stage("pretrain"), "pretrain", "0", [], {"models": [record]})
+    return params, run
+
+
+def _teach_format(model: PreTrainedModel) -> None:
+    """Teaches a random model to answer with some boxed digit, so that some of its answers earn a reward."""
+    from tasks.params import Supervised
+    from tasks.policy.network import Policy
+    from tasks.policy.packing import Group
+    from tasks.pretrain.tiny import fit_supervised
+    from tasks.pretrain.tokenizer import build_tokenizer
+
+    tokenizer = build_tokenizer()
+    pairs = [(a, b, answer) for a in range(4) for b in range(4) for answer in (a + b, b + 1)]
+    groups = [
+        Group(tuple(tokenizer.encode(f"{a}+{b}=")), (tuple(tokenizer.encode(f"\\boxed{{{answer}}}<|endoftext|>")),))
+        for a, b, answer in pairs
+    ]
+    recipe = Supervised(steps=40, batch=len(groups), learning_rate=2e-2, wrong_answers=0.0)
+    fit_supervised(Policy(model), recipe, recipe.learning_rate, [groups] * recipe.steps)
+
+
+def _problem(split: str, a: int, b: int) -> Problem:
+    return Problem(f"{split}-{a}-{b}-{10 * a + b}", "arithmetic", (("user", f"{a}+{b}="),), str(a + b), level=1)
