@@ -27,6 +27,18 @@ def pytest_runtest_makereport(
     return report
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a module that skips itself whole."""
+    report = yield
+    if report.skipped and os.environ.get("RLSCALE_REQUIRE_VLLM") and "vllm" in collector.nodeid:
+        report.outcome = "failed"
+        report.longrepr = f"{collector.nodeid} was skipped, but RLSCALE_REQUIRE_VLLM is set"
+    return report
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The repository's root."""
