@@ -79,7 +79,7 @@ class Expression:
         if self.operator == "+":
             return _addition_operations(self.a, self.b)
         if self.operator == "-":
-            return _addition_operations(self.a - self.b, self.b)  # a borrow where that sum has its carry
+            return _subtraction_operations(self.a, self.b)
         return _product_operations(self.a, self.b)
 
 
@@ -90,6 +90,15 @@ def _addition_operations(a: int, b: int) -> int:
         carry = int(a % 10 + b % 10 + carry > 9)
         a, b = a // 10, b // 10
     return operations + carry
+
+
+def _subtraction_operations(a: int, b: int) -> int:
+    operations, borrow = 0, 0
+    for column in range(len(str(a))):
+        place = 10**column
+        operations += 1 + borrow
+        borrow = int(a // place % 10 - borrow < b // place % 10)
+    return operations
 
 
 def _product_operations(a: int, b: int) -> int:
@@ -123,6 +132,8 @@ def draw(level: int, count: int, seed: int, exclude: Collection[str] = ()) -> li
         InputError: the level has no `count` problems besides the excluded ones.
     """
     available = capacity(level)
+    if count > available:
+        raise InputError(f"arithmetic level {level}: {count} problems wanted, but it has {available}")
     generator = np.random.default_rng([seed, level, 0])
     seen = set(exclude)
     drawn: list[Expression] = []
