@@ -1,9 +1,9 @@
 """Right programs for the 164 HumanEval problems, whose data file carries tests but no solutions.
 
-Ten problems, whose tests draw at random, call helpers of the prompt or use results as a recorder cannot follow, and a few others
-have solutions written here. For the rest a look-up table is recorded from the tests: the check function is run once
-with a stand-in that notes which arguments it gets and what its result is compared with. The tables prove that a row can
-be scored, which is all they are for.
+Ten problems, whose tests draw at random, call helpers of the prompt or use results as a recorder cannot follow, and a
+few others have solutions written here. For the rest a look-up table is recorded from the tests: the check function is
+run once with a stand-in that notes which arguments it gets and what its result is compared with. The tables prove that
+a row can be scored, which is all they are for.
 """
 
 from __future__ import annotations
