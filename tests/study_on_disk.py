@@ -37,8 +37,9 @@ def make_study(root: Path, sizes: tuple[str, ...] = ("3k",), **evaluate: object)
     params = make_params(root, sizes, **evaluate)
     layout = Layout.of(params)
     write_problems(layout.heldout, [_problem("heldout", a, 3) for a in range(12)], "test")
+    write_problems(layout.train_problems, [_problem("train", 20 + a, 5) for a in range(64)], "train")
     write_problems(layout.benchmark("hard"), [_problem("hard", 1000 + a, 4321) for a in range(6)], "test")
-    names = ["heldout.parquet", "benchmarks/hard.parquet"]
+    names = ["heldout.parquet", "train.parquet", "benchmarks/hard.parquet"]
     write_manifest(layout.stage("prepare"), "prepare", prepare_mark(params), names, {})
     runs = expand_grid(params)
     models = []

@@ -49,7 +49,12 @@ def stream(engine: Engine, jobs: Sequence[Job]) -> Iterator[tuple[int, int, list
 
 
 def open_engine(
-    kind: str, checkpoint: Path, hardware: Hardware, precision: str = "float32", context: int | None = None
+    kind: str,
+    checkpoint: Path,
+    hardware: Hardware,
+    precision: str = "float32",
+    context: int | None = None,
+    colocated: bool = False,
 ) -> Engine:
     """Opens an engine that holds a checkpoint's weights.
 
@@ -59,6 +64,7 @@ def open_engine(
         hardware: threads, batch sizes and vLLM's settings.
         precision: `float32` or `bfloat16`.
         context: longest prompt plus completion that will be asked for, tokens; None: the model's own limit.
+        colocated: whether a trainer in this process shares the device.
 
     Raises:
         InputError: no such engine, or it is not installed; the message says what to install.
@@ -72,9 +78,9 @@ def open_engine(
         return TransformersEngine(checkpoint, hardware.generation_batch, device, precision)
     if kind == "vllm":
         require_vllm()
-        from tasks.sampling.vllm_engine import open_vllm_engine
+        from tasks.sampling.vllm_engine import VllmEngine
 
-        return open_vllm_engine(checkpoint, hardware, precision, context)
+        return VllmEngine(checkpoint, hardware, precision, context, colocated)
     raise InputError(f"engine {kind!r} is not known; expected one of {', '.join(ENGINES)}")
 
 

@@ -75,10 +75,14 @@ def llm_arguments(model: Path, hardware: Hardware, precision: str, context: int,
         memory = min(CPU_CACHE_BYTES, int(psutil.virtual_memory().total * CPU_CACHE_SHARE))
         cpu = {"kv_cache_memory_bytes": memory, "enforce_eager": True, "logits_processors": [DRAWS]}
         return arguments | cpu | {"tensor_parallel_size": hardware.vllm.tensor_parallel or 1}
-    share = hardware.vllm.memory_share or (0.45 if colocated else 0.9)
+    if colocated:
+        # Each process of the trainer has its own device and its own engine on it.
+        share = hardware.vllm.memory_share or 0.45
+        place = {"tensor_parallel_size": 1, "device_ids": [int(os.environ.get("LOCAL_RANK", "0"))]}
+        return arguments | place | {"gpu_memory_utilization": share, "enable_sleep_mode": True}
+    share = hardware.vllm.memory_share or 0.9
     devices = hardware.vllm.tensor_parallel or _visible_gpus()
-    gpu = {"gpu_memory_utilization": share, "tensor_parallel_size": devices, "enable_sleep_mode": colocated}
-    return arguments | gpu
+    return arguments | {"gpu_memory_utilization": share, "tensor_parallel_size": devices}
 
 
 def _visible_gpus() -> int:

@@ -38,19 +38,19 @@ class Probe:
         self._model: torch.nn.Module | None = None
         self._last: tuple[str, list[float]] | None = None
 
-    def check(self, scored: list[float], weights: Mapping[str, torch.Tensor], mark: str) -> None:
+    def check(self, scored: list[float], weights: Mapping[str, torch.Tensor] | None, mark: str) -> None:
         """Compares what the engine scored with what its weights say.
 
         Args:
             scored: the engine's log-probabilities of `tokens[1:]`, nats.
-            weights: the state dict it was given.
+            weights: the state dict it was given; None where no copy of it is kept here.
             mark: fingerprint of the weights.
 
         Raises:
             ProbeFailed: they do not agree.
         """
         last, self._last = self._last, (mark, scored)
-        if sum(tensor.numel() for tensor in weights.values()) <= SMALL:
+        if weights is not None and sum(tensor.numel() for tensor in weights.values()) <= SMALL:
             expected = self._expected(weights)
             gap = max(abs(a - b) for a, b in zip(scored, expected, strict=True))
             if not gap <= TOLERANCE[self._dtype]:

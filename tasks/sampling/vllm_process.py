@@ -30,7 +30,11 @@ class EngineLost(RuntimeError):
 
 
 class EngineProcess:
-    """A running `vllm.LLM` whose engine lives in a process of its own."""
+    """A running `vllm.LLM` whose engine lives in a process of its own.
+
+    Attributes:
+        patience: seconds an answer may take; may be changed while it runs.
+    """
 
     def __init__(self, arguments: dict[str, Any], patience: float = PATIENCE) -> None:
         """Starts the engine; takes half a minute or more.
@@ -42,10 +46,11 @@ class EngineProcess:
         from vllm import LLM
 
         with _no_compilation(bool(arguments.get("enforce_eager"))):
-            self._llm: Any = LLM(**arguments)
-        self._client: Any = self._llm.llm_engine.engine_core
+            llm: Any = LLM(**arguments)
+        self._llm = llm
+        self._client = llm.llm_engine.engine_core
         self._processes = list(self._client.resources.engine_manager.processes)
-        self._patience = patience
+        self.patience = patience
         self._since: float | None = None
         self._closed = threading.Event()
         threading.Thread(target=self._watch, daemon=True, name="vllm-watchdog").start()
@@ -137,8 +142,8 @@ class EngineProcess:
             since = self._since
             if since is None:
                 continue
-            if time.monotonic() - since > self._patience:
-                logger.error("vLLM has not answered for %.0f seconds; its process is killed", self._patience)
+            if time.monotonic() - since > self.patience:
+                logger.error("vLLM has not answered for %.0f seconds; its process is killed", self.patience)
                 for process in self._processes:
                     process.kill()
             if not all(process.is_alive() for process in self._processes):

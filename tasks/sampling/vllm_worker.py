@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from tasks.policy.network import bit_sums, combine_sums
+from tasks.policy.network import bit_sums
 from tasks.sampling.weights import stored_tensors
 
 
@@ -18,11 +18,11 @@ class WeightSwap:
     reload_weights: Any
     model_runner: Any
 
-    def rlscale_swap(self, folder: str, dtype: str) -> str:
-        """Replaces the weights by a checkpoint folder's; returns the digest of what was read.
+    def rlscale_swap(self, folder: str, dtype: str) -> dict[str, list[int]]:
+        """Replaces the weights by a checkpoint folder's; returns the sums of each tensor (`bit_sums`).
 
-        The digest is taken of the tensors on their way into the model, so a stale or torn file cannot pass for the
-        one that was meant.
+        They are taken of the tensors on their way into the model, so a stale or torn file cannot pass for the one
+        that was meant.
         """
         sums: dict[str, list[int]] = {}
 
@@ -34,7 +34,7 @@ class WeightSwap:
 
         self.reload_weights(weights_iterator=tensors())
         _repack_embeddings(self.model_runner.get_model())
-        return combine_sums(sums)
+        return sums
 
 
 def _repack_embeddings(model: torch.nn.Module) -> None:

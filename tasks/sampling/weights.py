@@ -47,6 +47,22 @@ def stored_tensors(checkpoint: Path) -> Iterator[tuple[str, torch.Tensor]]:
                 yield name, file.get_tensor(name)
 
 
+def stored_shapes(checkpoint: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of a checkpoint's tensors by name, without reading them.
+
+    Raises:
+        InputError: there is no safetensors file.
+    """
+    files = sorted(checkpoint.glob("*.safetensors"))
+    if not files:
+        raise InputError(f"{checkpoint}: no safetensors file")
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in files:
+        with safe_open(path, framework="pt") as file:
+            shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    return shapes
+
+
 def state_dict(checkpoint: Path, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """Reads all weights; a tied output layer appears under its own name too, as in a transformers state dict."""
     tensors = {name: tensor.to(dtype) for name, tensor in stored_tensors(checkpoint)}
