@@ -9,10 +9,7 @@ from prefect.futures import PrefectFuture, wait
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from tasks.errors import InputError
-
-
-class CellsError(RuntimeError):
-    """Some tasks of a stage failed; what the others did is kept, and the next run does only what is missing."""
+from tasks.orchestration import StageFailed
 
 
 def threads(slots: int) -> ThreadPoolTaskRunner[Any]:
@@ -25,7 +22,7 @@ def finish(futures: Iterable[PrefectFuture[Any]]) -> None:
 
     Raises:
         InputError: a task was refused for bad input; that error itself.
-        CellsError: a task failed; says how many and why the first one did.
+        StageFailed: a task failed; says how many and why the first one did. What the others did is kept.
     """
     asked = list(futures)
     wait(asked)
@@ -36,7 +33,7 @@ def finish(futures: Iterable[PrefectFuture[Any]]) -> None:
     if refused is not None:
         raise refused
     first = errors[0]
-    raise CellsError(
+    raise StageFailed(
         f"{len(errors)} of {len(asked)} tasks failed, the first: {type(first).__name__}: {first}"
     ) from first
 

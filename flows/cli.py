@@ -1,7 +1,8 @@
 """The command line, `rlscale`: collects the commands and turns errors into exit codes.
 
-Exit codes: 0 done; 2 bad input, one sentence on standard error; 130 stopped by Ctrl-C, 143 by SIGTERM; 1 and a
-traceback for a defect of ours. Nothing heavy is imported here: `rlscale --help` answers in well under a second.
+Exit codes: 0 done; 2 bad input, one sentence on standard error; 130 stopped by Ctrl-C, 143 by SIGTERM; 1 a stage that
+failed, told in a few lines, or a defect of ours with its traceback. Nothing heavy is imported here: `rlscale --help`
+answers in well under a second.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from types import FrameType
 import typer
 
 from tasks.errors import InputError
+from tasks.orchestration import StageFailed
 
 COMMANDS = ("study", "prepare", "stages", "evaluate", "grade", "status", "doctor")
 
@@ -43,6 +45,9 @@ def main(arguments: list[str] | None = None) -> None:
     except InputError as error:
         typer.echo(f"rlscale: {error}", err=True)
         sys.exit(2)
+    except StageFailed as error:
+        typer.echo(f"rlscale: {error}", err=True)
+        sys.exit(1)
     except SystemExit as end:
         if end.code in STOPPED:
             typer.echo("rlscale: stopped; what is finished is kept, the next run continues", err=True)

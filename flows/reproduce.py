@@ -18,6 +18,7 @@ from pathlib import Path
 from flows import ROOT
 from flows.run import open_stages
 from flows.server import prefect_server
+from tasks.orchestration import StageFailed
 from tasks.params import load_params
 
 STOP_SECONDS = 60.0
@@ -36,7 +37,7 @@ def reproduce(params_file: Path) -> bool:
         Whether there was anything to do.
 
     Raises:
-        RuntimeError: DVC, or a stage it ran, failed.
+        StageFailed: DVC, or a stage it ran, failed.
     """
     params = load_params(params_file)
     todo, changed = open_stages(params), _changed_stages()
@@ -51,7 +52,7 @@ def reproduce(params_file: Path) -> bool:
         _run_dvc(command)
     left = open_stages(params)
     if left:
-        raise RuntimeError(f"dvc repro ended, but these stages are not done: {', '.join(left)}")
+        raise StageFailed(f"dvc repro ended, but these stages are not done: {', '.join(left)}")
     return True
 
 
@@ -65,7 +66,7 @@ def _changed_stages() -> list[str]:
     command = [sys.executable, "-m", "dvc", "status", "--json"]
     answer = subprocess.run(command, cwd=ROOT, env=_environment(), capture_output=True, text=True, check=False)
     if answer.returncode:
-        raise RuntimeError(f"dvc status failed: {answer.stderr.strip()[-2000:]}")
+        raise StageFailed(f"dvc status failed: {answer.stderr.strip()[-2000:]}")
     return list(json.loads(answer.stdout or "{}"))
 
 
@@ -77,7 +78,7 @@ def _run_dvc(arguments: list[str]) -> None:
         _stop(process)
         raise
     if code:
-        raise RuntimeError(f"dvc {' '.join(arguments)} failed with exit code {code}; its message stands above")
+        raise StageFailed(f"dvc {' '.join(arguments)} failed with exit code {code}; its message stands above")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

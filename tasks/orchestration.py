@@ -21,6 +21,10 @@ class TransientError(RuntimeError):
     """A failure that may not come back: a worker process that died, a port taken meanwhile, a busy node."""
 
 
+class StageFailed(RuntimeError):
+    """A stage did not finish; the message says why and holds what is needed to look into it."""
+
+
 def options(stage: str, piece: Piece, retries: int = 2, delay_seconds: float = 2.0) -> dict[str, Any]:
     """Keyword arguments of `@task` for a piece of a stage's work.
 
