@@ -1,0 +1,67 @@
+"""Grading checked on this study's own answers: a seeded draw of them is graded again, and by plain math-verify."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from tasks.grading import Answer, GradingPool
+from tasks.grading.audit import audit
+from tasks.grid import expand_grid
+from tasks.layout import Layout
+from tasks.params import Params
+from tasks.records import read_problems
+from tasks.report.evidence import RunLog
+from tasks.report.files import read_columns
+
+AUDITED = 1000
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class GradingCheck:
+    """What the report says about grading.
+
+    Attributes:
+        totals: counts over all training rollouts, by name as in the metrics rows.
+        distinct: distinct (gold, answer) pairs among the final samples.
+        summary: counts of the audit; empty where there were no samples.
+        disagreements: the first `SHOWN` answers on which the graders differ.
+    """
+
+    totals: dict[str, int]
+    distinct: int = 0
+    summary: dict[str, Any] = field(default_factory=dict)
+    disagreements: list[dict[str, Any]] = field(default_factory=list)
+
+
+def check_grading(params: Params, runs: list[RunLog]) -> GradingCheck:
+    """Adds up the verdicts of training and audits a draw of the final samples, seeded by `params.evaluate.seed`."""
+    totals: Counter[str] = Counter()
+    for log in runs:
+        for row in log.rows:
+            totals.update(row.grading)
+    answers = sampled_answers(params)
+    if not answers:
+        return GradingCheck(dict(totals))
+    drawn = random.Random(params.evaluate.seed).sample(answers, min(AUDITED, len(answers)))
+    limits = params.hardware
+    with GradingPool(limits.grading_workers, limits.grading_seconds, limits.grading_memory_mb) as pool:
+        found = audit(drawn, pool)
+    return GradingCheck(dict(totals), len(answers), found.summary(), found.rows()[:SHOWN])
+
+
+def sampled_answers(params: Params) -> list[Answer]:
+    """Distinct answers of the final policies, in a stable order; samples that are not on this machine are left out."""
+    layout, seen = Layout.of(params), dict[tuple[str, str, str], None]()
+    for benchmark in ["heldout", *(entry.name for entry in params.prepare.benchmarks)]:
+        problems = {problem.problem_id: problem for problem in read_problems(layout.benchmark(benchmark))}
+        for run in expand_grid(params):
+            path = layout.samples(run, benchmark)
+            if path.is_file():
+                columns = read_columns(path)
+                for name, text in zip(columns["problem_id"].tolist(), columns["text"].tolist(), strict=True):
+                    seen.setdefault((problems[name].data_source, problems[name].answer, text))
+    return [Answer(source, text, gold) for source, gold, text in sorted(seen)]

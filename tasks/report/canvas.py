@@ -1,0 +1,152 @@
+"""Figures with one look, and their way into the page: SVG text whose colours follow the reader's light or dark mode.
+
+Text stays text (searchable, in the page's font). Equal figures give equal bytes: ids are salted by the figure's name
+and no date is written.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from tasks.report.palette import ink, variables
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LOSS_TICKS = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+_FONTS = ["DejaVu Sans", "Helvetica", "Arial", "sans-serif"]
+
+
+def _style(name: str) -> Any:
+    """Settings by name; untyped, because matplotlib's stubs list its 300 keys as literals and ours are a plain dict."""
+    text, rule = ink("ink"), ink("rule")
+    return {
+        "svg.fonttype": "none",
+        "svg.hashsalt": name,
+        "font.family": _FONTS[:1],
+        "font.size": 9.5,
+        "axes.titlesize": 10.5,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.titlepad": 8,
+        "axes.labelcolor": ink("muted"),
+        "axes.edgecolor": ink("neutral"),
+        "axes.linewidth": 0.8,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.color": rule,
+        "grid.linewidth": 0.7,
+        "text.color": text,
+        "axes.titlecolor": text,
+        "xtick.color": ink("muted"),
+        "ytick.color": ink("muted"),
+        "xtick.minor.size": 2,
+        "legend.frameon": False,
+        "legend.fontsize": 9,
+        "lines.linewidth": 1.8,
+        "figure.constrained_layout.use": True,
+    }
+
+
+@contextmanager
+def panels(name: str, rows: int, columns: int, size: tuple[float, float], **share: Any) -> Iterator[tuple[Figure, Any]]:
+    """Yields a figure and its axes [rows, columns] in the report's style.
+
+    Args:
+        name: name of the figure; makes its ids unique on the page.
+        rows: rows of panels.
+        columns: columns of panels.
+        size: width and height, inches.
+        share: sharex, sharey.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure as NewFigure
+
+    with matplotlib.rc_context(_style(name)):
+        figure = NewFigure(figsize=size)
+        FigureCanvasSVG(figure)
+        yield figure, figure.subplots(rows, columns, squeeze=False, **share)
+
+
+def svg_of(figure: Figure) -> str:
+    """The figure as an SVG document on a transparent ground; to be called inside `panels`."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = re.sub(r' d="[^"]*"', _shortened, buffer.getvalue())
+    fallback = ", ".join(f"'{name}'" if " " in name else name for name in _FONTS)
+    return text.replace(f"'{_FONTS[0]}'", fallback)
+
+
+def _shortened(path: re.Match[str]) -> str:
+    """Path data with two decimals, in points of 1/72 inch."""
+    return re.sub(r"(\.\d\d)\d+", r"\1", path.group())
+
+
+def on_white(svg: str) -> str:
+    """The SVG document with a white ground, for viewers with a dark one."""
+    return re.sub(r"(<svg[^>]*>)", r'\1<rect width="100%" height="100%" fill="#ffffff"/>', svg, count=1)
+
+
+def inline(svg: str) -> str:
+    """The SVG element for inside the page: colours become CSS variables, the font is the page's."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL)
+    body = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", body, count=1))
+    fallback = ", ".join(f"'{name}'" if " " in name else name for name in _FONTS)
+    body = body.replace(fallback, "var(--font)")
+    for name, (light, _) in variables().items():
+        body = body.replace(light, f"var({name})")
+    return re.sub(r"\n\s*", "\n", body)
+
+
+def intervals(axes: Axes, x: Any, estimates: list[dict[str, Any]], colour: str, label: str) -> None:
+    """Dots with their intervals; an estimate without an interval is a dot alone."""
+    import numpy as np
+
+    value, low, high = (np.array([row[name] for row in estimates], dtype=float) for name in ("value", "low", "high"))
+    reach = np.nan_to_num(np.stack([value - low, high - value]).clip(min=0.0))
+    axes.errorbar(x, value, reach, fmt="o", color=colour, markersize=4.5, elinewidth=1.1, label=label)
+
+
+def loss_axis(axes: Axes) -> None:
+    """A logarithmic loss axis with ticks a reader knows."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(FixedLocator(_sparse([tick for tick in LOSS_TICKS if low <= tick <= high])))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _sparse(ticks: list[float]) -> list[float]:
+    """At most ten ticks, every other one left out where there are more."""
+    return ticks if len(ticks) <= 10 else ticks[::2]
+
+
+def log_axis(axes: Axes) -> None:
+    """A logarithmic x axis with ticks at powers of ten, or at 1, 2, 5 of each where it spans little."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    wide = high / low > 300
+    axes.xaxis.set_major_locator(LogLocator(10, subs=(1.0,) if wide else (1.0, 2.0, 5.0), numticks=12))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _power(value)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _power(value: float) -> str:
+    """1200 as 1.2k, 3e9 as 10 to a power: short tick labels."""
+    if value >= 1e6:
+        mantissa, power = f"{value:.0e}".split("e")
+        superscript = str(int(power)).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+        return f"10{superscript}" if mantissa == "1" else f"{mantissa}·10{superscript}"
+    return f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"

@@ -1,0 +1,91 @@
+"""Where the numbers come from: problems, models, digests, seconds, versions, machine, params."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import yaml
+
+from tasks.identity import VERSIONS, report_mark
+from tasks.layout import STAGES
+from tasks.report.evidence import Evidence
+from tasks.report.html import Html, Row, details, paragraph, table, tag
+from tasks.report.machine import machine, versions
+from tasks.report.numbers import count, duration
+from tasks.report.sections.section import Section, section
+
+
+def build(evidence: Evidence) -> Section:
+    """The section."""
+    plain = yaml.safe_dump(
+        evidence.params.model_dump(mode="json", exclude={"study": {"data_root"}}), sort_keys=False, allow_unicode=True
+    )
+    parts = [
+        tag("h3", "Stages"),
+        _stages(evidence),
+        paragraph(
+            "A fingerprint hashes the params that matter to a stage, the digests of its inputs and its code version; a "
+            "content digest is what later stages depend on. Seconds are worker time, added over workers that run "
+            "side by side; prepare, pretrain, fit and report keep none.",
+            class_="note",
+        ),
+        tag("h3", "Problems"),
+        _problems(evidence.manifests.get("prepare", {})),
+        tag("h3", "Models"),
+        _models(evidence),
+        tag("h3", "Libraries and the machine that wrote this page"),
+        _pairs(versions() | machine()),
+        details("All params", tag("pre", plain)),
+    ]
+    return section("provenance", "Provenance", parts)
+
+
+def _stages(evidence: Evidence) -> Html:
+    seconds = {
+        "train": sum(log.seconds for log in evidence.runs),
+        "evaluate": sum(score.seconds for score in evidence.scores),
+    }
+    rows: list[Row] = []
+    for stage in STAGES:
+        manifest = evidence.manifests.get(stage, {})
+        mark = report_mark(evidence.params) if stage == "report" else str(manifest.get("fingerprint", "–"))
+        content = str(manifest.get("content", "–"))
+        rows.append(
+            [stage, VERSIONS[stage], tag("code", mark), tag("code", content[:16]), duration(seconds[stage])]
+            if stage in seconds
+            else [stage, VERSIONS[stage], tag("code", mark), tag("code", content[:16]), "–"]
+        )
+    return table(["stage", "code version", "fingerprint", "content", "worker time"], rows, (4,))
+
+
+def _problems(manifest: dict[str, Any]) -> Html:
+    """Counts of the prepare stage's manifest, as far as it has them."""
+    counts, rows = manifest.get("counts", {}), list[Row]()
+    for name, value in counts.items():
+        if isinstance(value, dict):
+            rows += [[f"{name}: {reason}", count(number)] for reason, number in value.items()]
+        else:
+            rows.append([name, count(value)])
+    rows += [[f"evaluation: {name}", count(value)] for name, value in manifest.get("evaluation", {}).items()]
+    if not rows:
+        return paragraph("The prepare stage's manifest holds no counts.")
+    inputs = json.dumps(manifest["inputs"], indent=1) if "inputs" in manifest else ""
+    listed = table(["problems", "count"], rows, (1,))
+    return Html(listed + details("Inputs and their digests", tag("pre", inputs))) if inputs else listed
+
+
+def _models(evidence: Evidence) -> Html:
+    models = {log.model.name: log.model for log in evidence.runs}
+    rows: list[Row] = [
+        [model.name, count(model.n_params), count(model.total), count(model.nominal), tag("code", model.digest[:16])]
+        for model in models.values()
+    ]
+    return details(f"{len(rows)} initial checkpoints", table(
+        ["checkpoint", "non-embedding parameters N", "all parameters", "nominal", "digest"], rows, (1, 2, 3)
+    ))  # fmt: skip
+
+
+def _pairs(values: dict[str, str]) -> Html:
+    items = "".join(f"<div>{tag('dt', name)}{tag('dd', value)}</div>" for name, value in values.items())
+    return tag("dl", Html(items))

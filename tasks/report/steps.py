@@ -1,0 +1,24 @@
+"""The report stage's Prefect task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+
+from tasks.identity import report_mark
+from tasks.layout import Layout
+from tasks.orchestration import options
+from tasks.params import Params
+from tasks.report.build import build_report
+
+
+def _page(given: dict[str, Any]) -> tuple[Path, str]:
+    return Layout.of(given["params"]).stage("report"), report_mark(given["params"])
+
+
+@task(name="write_report", **options("report", _page))
+def write_report(params: Params) -> Path:
+    """Writes the page and its figures; returns their folder."""
+    return build_report(params)

@@ -1,0 +1,102 @@
+"""The page's style sheet and its one script (sorting tables). No fonts, no images, nothing from elsewhere."""
+
+from __future__ import annotations
+
+from tasks.report.palette import variables
+
+_RULES = """
+:root { --font: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; --mono:
+  ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monospace; --ground: #ffffff; --card: #f6f7f9; }
+* { box-sizing: border-box; }
+html { scroll-behavior: smooth; scroll-padding-top: 1rem; }
+body { margin: 0; background: var(--ground); color: var(--ink); font: 16px/1.55 var(--font); }
+.page { display: grid; grid-template-columns: 11rem minmax(0, 66rem); gap: 3rem; max-width: 84rem; margin: 0 auto;
+  padding: 0 2rem; }
+nav { position: sticky; top: 0; align-self: start; padding: 3.4rem 0 1rem; font-size: .875rem; }
+nav a { display: block; padding: .22rem 0; color: var(--muted); text-decoration: none; }
+nav a:hover { color: var(--ink); }
+header { padding: 3rem 0 0; }
+h1 { font-size: 2rem; line-height: 1.2; letter-spacing: -.015em; margin: 0 0 .4rem; text-wrap: balance; }
+h2 { font-size: 1.45rem; letter-spacing: -.01em; margin: 3.2rem 0 .8rem; padding-top: 1.2rem; border-top: 1px solid
+  var(--rule); }
+h3 { font-size: 1.02rem; margin: 2rem 0 .6rem; }
+p { margin: .6rem 0; max-width: 46rem; }
+.sub { color: var(--muted); max-width: none; }
+.lead { font-size: 1.15rem; }
+.note, figcaption { color: var(--muted); font-size: .875rem; line-height: 1.5; }
+.cards { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 1rem; margin: 1.2rem 0; }
+.card { background: var(--card); border: 1px solid var(--rule); border-radius: .6rem; padding: 1.1rem 1.25rem; }
+.card h3 { margin: .1rem 0 .5rem; line-height: 1.35; text-wrap: balance; }
+.card ul { list-style: none; margin: .8rem 0 0; padding: 0; font-size: .84rem; color: var(--muted); }
+.card li { padding: .14rem 0; display: grid; grid-template-columns: 1.1rem 9.5rem 1fr; gap: .3rem; }
+.card li.kind { display: block; padding-top: .5rem; color: var(--ink); }
+.card li b { color: var(--ink); font-weight: 600; font-variant-numeric: tabular-nums; }
+.kicker { font-size: .75rem; letter-spacing: .06em; text-transform: uppercase; color: var(--muted); }
+.pills { display: flex; flex-wrap: wrap; gap: .4rem; }
+.pill { display: inline-block; white-space: nowrap; padding: .08rem .55rem; border: 1px solid currentColor;
+  border-radius: 1rem; font-size: .8rem; font-weight: 600; }
+.sign { font-weight: 700; }
+.supported { color: var(--supported); }
+.contradicted { color: var(--contradicted); }
+.undecided { color: var(--undecided); }
+figure { margin: 1.6rem 0; }
+.picture svg { display: block; width: 100%; height: auto; }
+figcaption { margin-top: .5rem; max-width: 52rem; }
+.frame { overflow: auto; max-height: 34rem; margin: .8rem 0; border: 1px solid var(--rule); border-radius: .4rem; }
+table { border-collapse: collapse; width: 100%; font-size: .82rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .36rem .7rem; text-align: left; vertical-align: top; }
+tbody tr + tr td { border-top: 1px solid var(--rule); }
+th { position: sticky; top: 0; background: var(--card); color: var(--muted); font-weight: 600; vertical-align:
+  bottom; }
+.number { text-align: right; white-space: nowrap; }
+td:first-child { white-space: nowrap; }
+.sortable th { cursor: pointer; }
+.sortable th:hover { color: var(--ink); }
+details { margin: 1rem 0; }
+summary { cursor: pointer; color: var(--base); font-size: .92rem; }
+code, pre { font-family: var(--mono); font-size: .86em; }
+pre { background: var(--card); border: 1px solid var(--rule); border-radius: .4rem; padding: 1rem; overflow: auto;
+  max-height: 30rem; }
+.bar { display: inline-block; width: 5rem; height: .5rem; background: var(--rule); border-radius: .25rem; overflow:
+  hidden; }
+.bar span { display: block; height: 100%; background: var(--base); }
+dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); gap: .3rem 1.5rem; font-size:
+  .875rem; }
+dl div { display: flex; justify-content: space-between; gap: 1rem; border-bottom: 1px solid var(--rule); padding:
+  .2rem 0; }
+dt { color: var(--muted); }
+dd { margin: 0; text-align: right; }
+.warnings { color: var(--undecided); font-size: .9rem; }
+.warnings b { color: var(--ink); }
+footer { margin: 4rem 0 3rem; color: var(--muted); font-size: .875rem; border-top: 1px solid var(--rule);
+  padding-top: 1rem; }
+@media (max-width: 62rem) { .page { grid-template-columns: minmax(0, 1fr); gap: 0; padding: 0 1.1rem; } nav {
+  display: none; } .cards { grid-template-columns: minmax(0, 1fr); } }
+@media print { nav { display: none; } .page { display: block; } .frame { max-height: none; } }
+"""
+
+SCRIPT = """
+for (const table of document.querySelectorAll("table.sortable")) {
+  table.tHead.addEventListener("click", (event) => {
+    const heading = event.target.closest("th");
+    const place = heading.cellIndex, down = heading.dataset.down !== "1";
+    heading.dataset.down = down ? "1" : "0";
+    const value = (row) => row.cells[place].dataset.order ?? row.cells[place].textContent;
+    const compare = new Intl.Collator("en", { numeric: true }).compare;
+    const number = (text) => (text.trim() === "" ? NaN : Number(text));
+    const order = (a, b) => (isNaN(number(a)) || isNaN(number(b)) ? compare(a, b) : number(a) - number(b));
+    const rows = [...table.tBodies[0].rows].sort((a, b) => order(value(a), value(b)) * (down ? 1 : -1));
+    table.tBodies[0].append(...rows);
+  });
+}
+"""
+
+
+def style_sheet() -> str:
+    """The rules, with the palette as variables for light and dark."""
+    colours = variables()
+    light = " ".join(f"{name}: {pair[0]};" for name, pair in colours.items())
+    dark = " ".join(f"{name}: {pair[1]};" for name, pair in colours.items())
+    head = f":root {{ color-scheme: light dark; {light} }}"
+    night = f"@media (prefers-color-scheme: dark) {{ :root {{ --ground: #14171b; --card: #1c2026; {dark} }} }}"
+    return "\n".join([head, _RULES.strip(), night])

@@ -1,0 +1,175 @@
+"""The report stage on a made-up study: a page that needs nothing else, says what the fit found, and is written once."""
+
+from __future__ import annotations
+
+import html
+import json
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from report_study import REPOSITORY, make_finished_study
+
+from tasks.errors import InputError
+from tasks.grid import expand_grid
+from tasks.identity import report_mark
+from tasks.layout import Layout
+from tasks.params import Params
+from tasks.report.auditing import sampled_answers
+from tasks.report.build import build_report
+from tasks.store import valid, verify
+
+VOID = {"meta", "link", "br", "hr", "img"}
+GRID = {"sizes": ["3k", "25k", "99k"], "seeds": [0, 1], "reuse": {"size": "25k", "seed": 0, "factors": [2, 100]}}
+
+
+class Reader(HTMLParser):
+    """Collects addresses, text and unbalanced tags of a document."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.open: list[str] = []
+        self.unbalanced: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.addresses += [value or "" for name, value in attrs if name in {"src", "href", "xlink:href", "srcset"}]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.unbalanced.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def read(page: str) -> Reader:
+    reader = Reader()
+    reader.feed(page)
+    return reader
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Params:
+    return make_finished_study(tmp_path_factory.mktemp("report"), GRID, steps=20)
+
+
+@pytest.fixture(scope="module")
+def folder(study: Params) -> Path:
+    return build_report(study)
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> str:
+    return (folder / "index.html").read_text(encoding="utf-8")
+
+
+def test_page_loads_nothing_from_anywhere(page: str) -> None:
+    addresses = read(page).addresses
+    assert addresses
+    assert all(address.startswith(("#", "data:")) for address in addresses)
+    assert "@import" not in page
+    assert page.count("<script") == 1
+
+
+def test_page_is_balanced_markup(page: str) -> None:
+    reader = read(page)
+    assert reader.unbalanced == []
+    assert reader.open == []
+
+
+def test_page_lists_every_run_of_the_grid(study: Params, page: str) -> None:
+    assert all(run.run_id in page for run in expand_grid(study))
+
+
+def test_page_gives_every_finding_with_its_verdict_and_rule(study: Params, page: str) -> None:
+    found = json.loads((Layout.of(study).stage("fit") / "findings.json").read_text())["findings"]
+    assert len(found) >= 10
+    assert all(html.escape(finding["reason"]) in page for finding in found)
+    pills = sum(page.count(f'class="pill {verdict}">') for verdict in ("supported", "contradicted", "undecided"))
+    assert pills >= len(found)
+
+
+def test_pictures_follow_the_readers_colours(page: str) -> None:
+    start = page.index("<main")
+    assert "var(--step-0)" in page[start:]
+    assert "#2563b0" not in page[start:]
+
+
+def test_figures_lie_beside_the_page_as_valid_svg(folder: Path) -> None:
+    names = {path.stem for path in (folder / "figures").glob("*.svg")}
+    assert names == {"law_compute", "law_data", "learning", "reuse", "training", "scores"} | (names & {"forecasts"})
+    for path in (folder / "figures").glob("*.svg"):
+        assert ElementTree.parse(path).getroot().tag.endswith("svg")
+
+
+def test_finished_report_is_valid_work_with_intact_files(study: Params, folder: Path) -> None:
+    assert valid(folder, report_mark(study))
+    assert verify(folder) == []
+
+
+def test_report_written_again_has_equal_bytes(study: Params, folder: Path) -> None:
+    before = {path: path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
+    (folder / "manifest.json").unlink()
+    build_report(study)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_report_of_an_unchanged_study_is_not_written_again(study: Params, folder: Path) -> None:
+    before = (folder / "index.html").stat().st_mtime_ns
+    build_report(study)
+    assert (folder / "index.html").stat().st_mtime_ns == before
+
+
+def test_summary_repeats_verdicts_laws_and_audit(folder: Path) -> None:
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["runs"] == 16
+    assert sum(summary["verdicts"].values()) == len(summary["claims"])
+    assert {law["variant"] for law in summary["laws"]} == {"base", "instruct"}
+    assert summary["audit"]["audited"] == 6
+
+
+def test_audit_grades_every_distinct_answer_once(study: Params) -> None:
+    answers = sampled_answers(study)
+    assert len(answers) == 6
+    assert {answer.data_source for answer in answers} == {"arithmetic"}
+
+
+def test_audit_without_samples_is_said_on_the_page(tmp_path: Path) -> None:
+    params = make_finished_study(tmp_path, {"sizes": ["3k", "7k"], "seeds": [0], "reuse": None}, steps=12, draws=20)
+    for path in Layout.of(params).stage("evaluate").rglob("samples.parquet"):
+        path.unlink()
+    text = read((build_report(params) / "index.html").read_text(encoding="utf-8")).text
+    assert "nothing was audited" in text
+    assert "The grid has no reuse axis." in text
+    assert "Not tested: the grid has no runs for it." in text
+
+
+def test_title_with_markup_is_shown_as_text(study: Params) -> None:
+    titled = study.report.model_copy(update={"title": "<script>alert(1)</script> & Co"})
+    changed = study.model_copy(update={"report": titled})
+    page = (build_report(changed) / "index.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; Co" in page
+
+
+@pytest.mark.parametrize(("stage", "advice"), [("fit", "rlscale fit"), ("evaluate", "rlscale evaluate")])
+def test_unfinished_stage_is_named_with_the_command_that_helps(tmp_path: Path, stage: str, advice: str) -> None:
+    params = make_finished_study(tmp_path, {"sizes": ["3k", "7k"], "seeds": [0], "reuse": None}, steps=12, draws=20)
+    (Layout.of(params).stage(stage) / "manifest.json").unlink()
+    with pytest.raises(InputError, match=advice):
+        build_report(params)
+    assert not Layout.of(params).report.exists()
+
+
+def test_report_needs_neither_torch_nor_prefect_nor_the_fit_stage() -> None:
+    code = "import sys, tasks.report.build; print([m for m in sys.modules if m.split('.')[0] in {'torch', 'prefect', "
+    code += "'mlflow', 'matplotlib'} or m.startswith(('tasks.fit', 'tasks.train', 'tasks.evaluate'))])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,138 @@
+"""Sentences, numbers and curves of the report, piece by piece."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tasks.evaluate.statistics import wilson as wilson_of_share
+from tasks.report.canvas import inline, on_white, panels, svg_of
+from tasks.report.figures.law import binned
+from tasks.report.figures.smoothing import running_mean
+from tasks.report.html import Cell, Html, table, tag
+from tasks.report.numbers import change, compact, interval, wilson
+from tasks.report.palette import ink, ordered
+from tasks.report.wording import effect, headline, sentence
+
+
+def finding(verdict: str, key: str = "k_grows_compute", variant: str = "base", **more: Any) -> dict[str, Any]:
+    estimate = {"value": -0.02, "low": -0.03, "high": -0.01}
+    row = {"key": key, "variant": variant, "resource": "compute", "verdict": verdict, "effect": estimate}
+    return row | {"unit": "log10 L per size step"} | more
+
+
+def test_claim_that_every_test_supports_is_called_shown() -> None:
+    assert sentence([finding("supported"), finding("supported")]) == "This study shows it too, in all 2 tests."
+
+
+def test_claim_that_every_test_contradicts_is_called_not_shown() -> None:
+    assert "does not show what the paper found" in sentence([finding("contradicted")])
+
+
+def test_claim_that_no_test_decides_is_called_open() -> None:
+    assert sentence([finding("undecided"), finding("undecided")]).startswith("This study cannot tell")
+
+
+def test_one_contradiction_among_many_is_named_with_what_it_was_tested_on() -> None:
+    text = sentence([finding("supported"), finding("contradicted", variant="instruct"), finding("undecided")])
+    assert text.startswith("This study does not show what the paper found throughout.")
+    assert "contradicted for k grows (instruct, compute)" in text
+    assert "undecided for k grows (base, compute)" in text
+
+
+def test_claim_without_findings_is_called_not_tested() -> None:
+    assert sentence([]).startswith("Not tested")
+
+
+def test_headline_counts_all_three_verdicts() -> None:
+    text = headline([finding("supported"), finding("contradicted"), finding("undecided"), finding("undecided")])
+    assert text == "Of 4 tests of the published claims, 1 support them, 1 contradict them and 2 cannot decide."
+
+
+def test_effect_in_log_loss_reads_as_a_change_in_per_cent() -> None:
+    assert effect(finding("supported")) == "−4.5\u00a0%\u00a0[−6.7\u00a0%,\u00a0−2.3\u00a0%]"
+
+
+def test_effect_that_was_not_measured_says_so() -> None:
+    assert effect(finding("undecided", effect={"value": None, "low": None, "high": None})) == "not measured"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0123456, "0.0123"),
+        (57022.8, "57\u202f000"),
+        (-0.5, "−0.500"),
+        (1.378e10, "1.38e10"),
+        (2e-5, "2.00e−5"),
+        (None, "–"),
+        (float("nan"), "–"),
+        (0, "0"),
+        (999.6, "1000"),
+    ],
+)
+def test_numbers_have_three_significant_digits(value: float | None, text: str) -> None:
+    assert compact(value) == text
+
+
+def test_interval_without_bounds_is_the_value_alone() -> None:
+    assert interval({"value": 0.5, "low": None, "high": None}) == "0.500"
+
+
+def test_ratio_reads_as_a_signed_change() -> None:
+    assert change(1.036) == "+3.6\u00a0%"
+
+
+@pytest.mark.parametrize(("right", "trials"), [(0, 500), (1, 500), (250, 500), (500, 500)])
+def test_interval_of_a_share_equals_that_of_the_evaluate_stage(right: int, trials: int) -> None:
+    assert wilson(right, trials) == pytest.approx(wilson_of_share(right / trials, trials), abs=1e-12)
+
+
+def test_text_in_tables_is_escaped_and_markup_is_kept() -> None:
+    shown = table(["a"], [["<b>"], [Html("<i>x</i>")], [Cell("1 000", 1000.0)]])
+    assert "&lt;b&gt;" in shown
+    assert "<i>x</i>" in shown
+    assert '<td data-order="1000">1 000</td>' in shown
+
+
+def test_attributes_are_escaped() -> None:
+    assert tag("a", "x", href='"><script>') == '<a href="&quot;&gt;&lt;script&gt;">x</a>'
+
+
+def test_dots_keep_the_number_weighted_mean_of_the_points() -> None:
+    rng = np.random.default_rng(0)
+    x, loss = np.exp(rng.uniform(0, 5, 400)), rng.uniform(0.1, 0.9, 400)
+    centres, means = binned(x, loss)
+    assert len(centres) == len(means) == 22
+    assert np.all(np.diff(centres) > 0)
+    assert loss.min() <= means.min() <= means.max() <= loss.max()
+
+
+def test_dots_of_one_point_are_that_point() -> None:
+    centres, means = binned(np.array([64.0]), np.array([0.5]))
+    assert centres == pytest.approx([64.0])
+    assert means == pytest.approx([0.5])
+
+
+def test_running_mean_keeps_a_straight_line_and_both_ends() -> None:
+    line = np.linspace(1.0, 3.0, 11)
+    assert running_mean(line) == pytest.approx(line)
+    assert running_mean(np.array([4.0])) == pytest.approx([4.0])
+
+
+def test_sizes_get_different_colours_from_first_to_last() -> None:
+    colours = ordered(7)
+    assert len(set(colours)) == 7
+    assert (colours[0], colours[-1]) == (ordered(2)[0], ordered(2)[1])
+
+
+def test_drawn_colours_become_variables_inside_the_page_only() -> None:
+    with panels("probe", 1, 1, (2, 2)) as (figure, axes):
+        axes[0, 0].plot([1, 2], [1, 2], color=ink("base"))
+        svg = svg_of(figure)
+    assert ink("base") in on_white(svg)
+    assert ink("base") not in inline(svg)
+    assert "var(--base)" in inline(svg)
+    assert "var(--font)" in inline(svg)
