@@ -48,7 +48,7 @@ def make_orders(
     elif engine is not None and engine != params.evaluate.engine:
         root = other_root(params, engine)
         params = params.model_copy(update={"evaluate": params.evaluate.model_copy(update={"engine": engine})})
-    if server is None and params.evaluate.engine == "vllm":
+    if server is None and params.evaluate.engine == "vllm" and params.hardware.vllm.mode != "server":
         require_vllm()
     sizes = dict.fromkeys(subject.size for subject in chosen)
     return [

@@ -76,6 +76,12 @@ def open_engine(
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
         return TransformersEngine(checkpoint, hardware.generation_batch, device, precision)
+    if kind == "vllm" and hardware.vllm.mode == "server":
+        from tasks.sampling.vllm_push import PushingServerEngine
+
+        if hardware.vllm.server is None:
+            raise InputError("hardware.vllm.mode is server, but hardware.vllm.server gives no URL")
+        return PushingServerEngine(hardware.vllm.server, checkpoint, precision)
     if kind == "vllm":
         require_vllm()
         from tasks.sampling.vllm_engine import VllmEngine

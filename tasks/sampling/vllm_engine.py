@@ -27,7 +27,7 @@ from tasks.sampling.vllm_options import head_sizes, llm_arguments, on_cpu, set_e
 from tasks.sampling.vllm_probe import Probe
 from tasks.sampling.vllm_process import PATIENCE, EngineLost, EngineProcess
 from tasks.sampling.vllm_requests import Place, check_lengths, completion_of, places_of, sampling_params, stop_tokens
-from tasks.sampling.vllm_staging import Staging, StaleWeights, Sums
+from tasks.sampling.vllm_staging import Staging, StaleWeights, Sums, check_sums
 from tasks.sampling.weights import state_dict
 
 
@@ -193,12 +193,9 @@ class VllmEngine:
         if self._asleep:
             self.process.wake("kv_cache")
             self._asleep = False
-        first: Sums = results[0]
-        differing = sorted(name for name in first if expected is not None and expected.get(name) != first[name])
-        if differing or any(result != first for result in results) or (expected or first).keys() != first.keys():
-            raise StaleWeights(f"vLLM's workers read other weights than they were given: {differing or 'ranks differ'}")
+        sums = check_sums(results, expected)
         self.process.forget_prefixes()
-        return first
+        return sums
 
     def _draw(self, jobs: Sequence[Job], places: Sequence[Place]) -> Iterator[tuple[Place, Completion]]:
         prompts = [jobs[place.job].requests[place.request].tokens for place in places]

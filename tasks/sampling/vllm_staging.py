@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -122,3 +122,22 @@ class Staging:
         wrong = sorted(name for name in set(shapes) & set(self._shapes) if shapes[name] != self._shapes[name])
         if missing or foreign or wrong:
             raise StaleWeights(f"partial update refused: missing {missing}, unknown {foreign}, wrong shape {wrong}")
+
+
+def check_sums(results: Sequence[Sums], expected: Sums | None) -> Sums:
+    """Compares what the workers read with what they were given, and with one another; returns the sums.
+
+    Args:
+        results: sums by tensor, one per worker.
+        expected: what was written; None where the workers read a checkpoint by themselves.
+
+    Raises:
+        StaleWeights: they differ.
+    """
+    first = results[0]
+    given = first if expected is None else expected
+    differing = sorted(name for name in first.keys() | given.keys() if first.get(name) != given.get(name))
+    if differing or any(result != first for result in results):
+        where = f"in {', '.join(differing[:5])}" if differing else "among themselves"
+        raise StaleWeights(f"vLLM's workers read other weights than they were given; they differ {where}")
+    return first

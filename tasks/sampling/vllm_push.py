@@ -1,0 +1,79 @@
+"""A server of our own, whose weights a trainer or an evaluation replaces (`hardware.vllm.mode: server`).
+
+On the server's machine the weights go through a memory-backed folder. The server is started with
+
+    VLLM_SERVER_DEV_MODE=1 vllm serve CHECKPOINT --worker-extension-cls tasks.sampling.vllm_worker.WeightSwap
+
+so that it has the routes `/collective_rpc` and `/reset_prefix_cache` and knows `rlscale_swap`. Such a server trusts
+whoever reaches it: bind it to a private address. Between GPUs the weights go over NCCL, see `vllm_transfer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from tasks.errors import InputError
+from tasks.policy.network import fingerprint
+from tasks.sampling.vllm_client import ServerEngine
+from tasks.sampling.vllm_http import Refused
+from tasks.sampling.vllm_staging import Staging, check_sums
+from tasks.sampling.weights import state_dict
+
+
+class PushingServerEngine(ServerEngine):
+    """A server that takes new weights; see `tasks.sampling.protocol.Engine`."""
+
+    def __init__(self, url: str, checkpoint: Path, precision: str, first_delay: float | None = None) -> None:
+        """Connects, and gives the server a checkpoint's weights.
+
+        Args:
+            url: the server's.
+            checkpoint: a transformers checkpoint of the architecture the server was started with.
+            precision: the server's dtype, float32 or bfloat16.
+            first_delay: seconds before a failed request is repeated.
+
+        Raises:
+            InputError: the server does not answer or has no route for new weights.
+        """
+        super().__init__(url, first_delay)
+        self._precision, self._dtype = precision, getattr(torch, precision)
+        self._staging = Staging(checkpoint, None)
+        self.load(checkpoint)
+
+    def load(self, checkpoint: Path) -> str:
+        """Replaces the weights by a checkpoint's; returns `fingerprint()`. Raises as `update`."""
+        self._staging.check_architecture(checkpoint)
+        return self.update(state_dict(checkpoint, self._dtype).items())
+
+    def update(self, weights: Iterable[tuple[str, torch.Tensor]]) -> str:
+        """Replaces the weights by these named tensors, a whole transformers state dict; returns the fingerprint.
+
+        Raises:
+            InputError: the server does not answer or has no route for new weights.
+            StaleWeights: the update is not whole, or the server's workers read something else.
+        """
+        held = {name: tensor.detach().to("cpu", self._dtype) for name, tensor in weights}
+        expected = self._staging.put(held)
+        try:
+            arguments = [str(self._staging.folder), self._precision]
+            answer = self.server.post("/collective_rpc", {"method": "rlscale_swap", "args": arguments})
+            self.server.post("/reset_prefix_cache", {})
+        except Refused as error:
+            raise InputError(
+                f"{error}; start the server with VLLM_SERVER_DEV_MODE=1 and "
+                "--worker-extension-cls tasks.sampling.vllm_worker.WeightSwap"
+            ) from None
+        check_sums(answer["results"], expected)
+        self._fingerprint = fingerprint(held)
+        return self._fingerprint
+
+    def fingerprint(self) -> str:
+        """Digest of the weights the server was last given, equal to the other engines'."""
+        return self._fingerprint
+
+    def close(self) -> None:
+        """Removes the staged weights; the server goes on."""
+        self._staging.remove()

@@ -1,0 +1,204 @@
+"""Evaluation by a running server: seeds, token, retries, clear errors, nothing lost. The server here is a stand-in."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from study_on_disk import make_study, save_random_model
+
+from tasks.errors import InputError
+from tasks.evaluate.samples import read_samples
+from tasks.evaluate.selection import make_orders
+from tasks.evaluate.session import Order, evaluate_order
+from tasks.evaluate.subjects import folder_of, list_subjects, missing
+from tasks.params import Params
+from tasks.policy.network import bit_sums, fingerprint
+from tasks.sampling.engines import open_engine
+from tasks.sampling.protocol import Request, SamplingSettings
+from tasks.sampling.vllm_client import ServerEngine
+from tasks.sampling.vllm_http import TOKEN
+from tasks.sampling.vllm_push import PushingServerEngine
+from tasks.sampling.vllm_staging import StaleWeights
+from tasks.sampling.weights import state_dict, stored_tensors
+
+SETTINGS = SamplingSettings(n=3, temperature=0.7, top_p=0.9, max_tokens=6, seed=1, domain="evaluate")
+REQUESTS = [Request(f"p{i}", (5, 6 + i)) for i in range(9)]
+
+
+@dataclass
+class Stand:
+    """A stand-in server: what it serves, what it has been asked, how it misbehaves."""
+
+    model: str = "policy"
+    token: str | None = None
+    failures: int = 0
+    lives: int = 1 << 30
+    torn: bool = False
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    url: str = ""
+
+    def answer(self, path: str, body: dict[str, Any], authorization: str | None) -> tuple[int, Any]:
+        if self.token is not None and authorization != f"Bearer {self.token}":
+            return 401, {"error": {"message": "Unauthorized"}}
+        if path == "/v1/models":
+            return 200, {"data": [{"id": self.model, "root": "/elsewhere", "max_model_len": 36}]}
+        if self.failures > 0:
+            self.failures -= 1
+            return 503, {"error": {"message": "overloaded"}}
+        if path == "/collective_rpc":
+            folder, _ = body["args"]
+            sums = {name: bit_sums(tensor) for name, tensor in stored_tensors(Path(folder))}
+            return 200, {"results": [dict(list(sums.items())[1:]) if self.torn else sums]}
+        if path == "/reset_prefix_cache":
+            return 200, None
+        if 99 in body["prompt"]:
+            return 400, {"error": {"message": "token 99 is out of vocabulary"}}
+        self.asked.append(body)
+        tokens = [5 + (body["seed"] + index) % 10 for index in range(body["max_tokens"] - 1)] + [0]
+        choice = {"token_ids": tokens, "logprobs": {"token_logprobs": [-0.5] * len(tokens)}, "finish_reason": "stop"}
+        return 200, {"choices": [choice]}
+
+
+@pytest.fixture
+def stand() -> Iterator[Stand]:
+    state = Stand()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._reply({})
+
+        def do_POST(self) -> None:
+            self._reply(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+        def _reply(self, body: dict[str, Any]) -> None:
+            state.lives -= self.path == "/v1/completions"
+            if state.lives < 0:
+                self.connection.close()
+                return
+            status, value = state.answer(self.path, body, self.headers.get("Authorization"))
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(b"" if value is None else json.dumps(value).encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    state.url = f"http://127.0.0.1:{server.server_port}"
+    yield state
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Params:
+    return make_study(tmp_path)
+
+
+def test_every_sequence_is_asked_once_with_a_seed_of_its_own_and_answers_keep_their_order(stand: Stand) -> None:
+    engine = ServerEngine(stand.url + "/v1/", first_delay=0.01)
+    rows = engine.generate(REQUESTS, SETTINGS)
+    assert len({body["seed"] for body in stand.asked}) == 27
+    seeds = {(tuple(body["prompt"]), body["seed"]) for body in stand.asked}
+    assert len(seeds) == 27
+    assert [len(row) for row in rows] == [3] * 9
+    assert rows == engine.generate(REQUESTS, SETTINGS)
+    assert rows[4] == engine.generate([REQUESTS[4]], SETTINGS)[0]
+
+
+def test_an_overloaded_server_is_asked_again(stand: Stand) -> None:
+    stand.failures = 2
+    rows = ServerEngine(stand.url, first_delay=0.01).generate(REQUESTS[:1], SETTINGS)
+    assert len(rows[0]) == 3
+    assert stand.failures == 0
+
+
+def test_a_server_that_never_answers_is_a_clear_error() -> None:
+    with pytest.raises(InputError, match=r"http://127.0.0.1:9: the server did not answer in 6 attempts \(.*refused"):
+        ServerEngine("http://127.0.0.1:9", first_delay=0.001)
+
+
+def test_something_that_is_no_url_is_refused() -> None:
+    with pytest.raises(InputError, match="is not an http:// or https:// URL"):
+        ServerEngine("localhost:8000")
+
+
+def test_the_token_comes_from_the_environment_and_a_wrong_one_is_refused(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand.token = "secret"
+    monkeypatch.setenv(TOKEN, "guess")
+    with pytest.raises(InputError, match=f"did not take the token in {TOKEN}"):
+        ServerEngine(stand.url)
+    monkeypatch.setenv(TOKEN, "secret")
+    assert ServerEngine(stand.url).generate(REQUESTS[:1], SETTINGS)
+
+
+def test_a_refused_prompt_is_named(stand: Stand) -> None:
+    engine = ServerEngine(stand.url)
+    with pytest.raises(InputError, match=r"problem odd: .*HTTP 400: token 99 is out of vocabulary"):
+        engine.generate([REQUESTS[0], Request("odd", (99,))], SETTINGS)
+    with pytest.raises(InputError, match="problem long: 40 prompt tokens"):
+        engine.generate([Request("long", (5,) * 40)], SETTINGS)
+
+
+def test_a_server_that_serves_another_policy_is_refused(stand: Stand, study: Params) -> None:
+    run = list_subjects(study)[2]
+    order = Order(study, (run,), ("heldout",), server=stand.url)
+    with pytest.raises(InputError, match=f"serves 'policy', not {run.name}; start it with `vllm serve"):
+        evaluate_order(order)
+
+
+def test_an_evaluation_by_a_server_that_dies_keeps_what_is_finished_and_continues(
+    stand: Stand, study: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.sampling.vllm_http.FIRST_DELAY", 0.001)
+    run = list_subjects(study)[2]
+    stand.model = run.name
+    (first,) = make_orders(study, run.name, benchmarks=["heldout"], server=stand.url)
+    (both,) = make_orders(study, run.name, server=stand.url)
+    assert evaluate_order(first) == 1
+    stand.lives = 5
+    with pytest.raises(InputError, match="did not answer in 6 attempts"):
+        evaluate_order(both)
+    assert missing(study, run, ["heldout", "hard"], both.root) == ["hard"]
+    stand.lives = 1 << 30
+    assert evaluate_order(both) == 1
+    rows = read_samples(folder_of(study, run, "hard", both.root) / "samples.parquet")
+    assert len(rows) == 18
+    assert missing(study, run, ["heldout", "hard"]) == ["heldout", "hard"]
+
+
+def test_new_weights_reach_a_server_of_our_own_through_a_shared_folder(
+    stand: Stand, study: Params, tmp_path: Path
+) -> None:
+    for seed in (0, 1):
+        save_random_model(study, "3k", seed, tmp_path / str(seed))
+    server = study.hardware.vllm.model_copy(update={"mode": "server", "server": stand.url})
+    hardware = study.hardware.model_copy(update={"vllm": server})
+    engine = open_engine("vllm", tmp_path / "0", hardware)
+    weights = state_dict(tmp_path / "1", torch.float32)
+    assert engine.fingerprint() == fingerprint(state_dict(tmp_path / "0", torch.float32))
+    assert engine.load(tmp_path / "1") == fingerprint(weights)
+    assert isinstance(engine, PushingServerEngine)
+    stand.torn = True
+    with pytest.raises(StaleWeights, match="read other weights than they were given"):
+        engine.update(weights.items())
+    engine.close()
+
+
+def test_server_mode_without_a_url_is_refused(study: Params, tmp_path: Path) -> None:
+    server = study.hardware.vllm.model_copy(update={"mode": "server"})
+    hardware = study.hardware.model_copy(update={"vllm": server})
+    with pytest.raises(InputError, match=r"hardware.vllm.mode is server, but hardware.vllm.server gives no URL"):
+        open_engine("vllm", tmp_path, hardware)
