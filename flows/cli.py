@@ -17,7 +17,7 @@ import typer
 from tasks.errors import InputError
 from tasks.orchestration import StageFailed
 
-COMMANDS = ("study", "prepare", "stages", "evaluate", "grade", "status", "doctor")
+COMMANDS = ("study", "prepare", "stages", "evaluate", "laws", "grade", "status", "doctor")
 
 
 STOPPED = (130, 143)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -48,8 +49,7 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def prefect_api() -> Iterator[None]:
     """A Prefect API for the whole session, on a database of its own."""
-    import flows  # noqa: F401 - sets Prefect's defaults before it is imported
-
+    importlib.import_module("flows")  # sets Prefect's defaults, before Prefect is imported
     from prefect.testing.utilities import prefect_test_harness
 
     with prefect_test_harness(server_startup_timeout=120):

