@@ -9,7 +9,7 @@ A server of our own takes new weights, see `vllm_push`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,14 @@ class ServerEngine:
                 f"start it with `vllm serve {checkpoint} --served-model-name {name}`"
             )
         return self.fingerprint()
+
+    def update(self, weights: Iterable[tuple[str, Any]]) -> str:
+        """Refused: somebody's server keeps its weights.
+
+        Raises:
+            InputError: always; the message says which setting makes a server our own.
+        """
+        raise InputError(f"{self.server.url} takes no new weights; a server of our own is hardware.vllm.mode: server")
 
     def fingerprint(self) -> str:
         """The served model's name: a server does not tell its weights."""

@@ -34,6 +34,7 @@ class EngineProcess:
 
     Attributes:
         patience: seconds an answer may take; may be changed while it runs.
+        llm: the `vllm.LLM` itself, for measurements.
     """
 
     def __init__(self, arguments: dict[str, Any], patience: float = PATIENCE) -> None:
@@ -47,7 +48,7 @@ class EngineProcess:
 
         with _no_compilation(bool(arguments.get("enforce_eager"))):
             llm: Any = LLM(**arguments)
-        self._llm = llm
+        self.llm = llm
         self._client = llm.llm_engine.engine_core
         self._processes = list(self._client.resources.engine_manager.processes)
         self.patience = patience
@@ -64,7 +65,7 @@ class EngineProcess:
         """Queues prompts; returns the request ids that their outputs will carry."""
         entries = [{"prompt_token_ids": list(tokens)} for tokens in prompts]
         with self._waiting():
-            internal = self._llm.enqueue(entries, list(params), use_tqdm=False)
+            internal = self.llm.enqueue(entries, list(params), use_tqdm=False)
         # Inside the engine a random part is appended, `17-9f3a01bc`; outputs carry the part before it.
         return [name.partition("-")[0] for name in internal]
 
@@ -74,15 +75,15 @@ class EngineProcess:
         Raises:
             EngineLost: the process died or hung.
         """
-        while self._llm.llm_engine.has_unfinished_requests():
+        while self.llm.llm_engine.has_unfinished_requests():
             with self._waiting():
-                outputs = self._llm.llm_engine.step()
+                outputs = self.llm.llm_engine.step()
             yield from (output for output in outputs if output.finished)
 
     def abort(self, requests: Sequence[str]) -> None:
         """Drops requests."""
         with self._waiting():
-            self._llm.llm_engine.abort_request(list(requests))
+            self.llm.llm_engine.abort_request(list(requests))
 
     def call(self, method: str, *arguments: Any) -> list[Any]:
         """Calls a method of every worker; returns their results.
@@ -91,7 +92,7 @@ class EngineProcess:
             EngineLost: the process died or hung.
         """
         with self._waiting():
-            return list(self._llm.collective_rpc(method, args=arguments))
+            return list(self.llm.collective_rpc(method, args=arguments))
 
     def forget_prefixes(self) -> None:
         """Empties the prefix cache, whose entries belong to the old weights.
@@ -100,19 +101,19 @@ class EngineProcess:
             RuntimeError: requests are still running.
         """
         with self._waiting():
-            done = self._llm.reset_prefix_cache()
+            done = self.llm.reset_prefix_cache()
         if not done:
             raise RuntimeError("vLLM did not empty its prefix cache: requests are still running")
 
     def sleep(self) -> None:
         """Gives the device's memory back: weights and cache are dropped."""
         with self._waiting():
-            self._llm.sleep(level=2)
+            self.llm.sleep(level=2)
 
     def wake(self, *tags: str) -> None:
         """Takes memory again, for `weights` or `kv_cache`."""
         with self._waiting():
-            self._llm.wake_up(tags=list(tags))
+            self.llm.wake_up(tags=list(tags))
 
     def close(self) -> None:
         """Ends the engine and its processes."""

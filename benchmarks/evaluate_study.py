@@ -1,0 +1,91 @@
+"""A finished study's policies by vLLM, one engine per size, against the transformers engine.
+
+    python -m benchmarks.evaluate_study [--params params.yaml] [--runs-only]
+
+Evaluates every run (and initial checkpoint) with vLLM through the same path as `rlscale evaluate --engine vllm`: worker
+processes, one engine per size, weights swapped between runs, samples and scores written. The transformers engine's
+scores are the study's own. Both draw with the same counter-based uniforms, so the samples themselves are compared,
+not only their means. `seconds` is wall time of everything, engine starts included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tasks.evaluate.collect import read_score
+from tasks.evaluate.launch import Launcher
+from tasks.evaluate.samples import read_samples
+from tasks.evaluate.selection import make_orders, other_root
+from tasks.evaluate.session import Order
+from tasks.evaluate.subjects import INITIAL, folder_of
+from tasks.params import load_params
+
+
+def run_orders(orders: list[Order]) -> float:
+    """Evaluates all orders; returns wall seconds."""
+    start = time.perf_counter()
+    with Launcher(orders[0].params) as launcher, ThreadPoolExecutor(launcher.slots) as threads:
+        for done in [threads.submit(launcher.run, order) for order in orders]:
+            done.result()
+    return time.perf_counter() - start
+
+
+def compare(orders: list[Order]) -> dict[str, float]:
+    """Agreement of the samples and of pass@1 with the study's own scores."""
+    pairs = equal = total = outside = 0
+    gaps, seconds = [], 0.0
+    for order in orders:
+        for subject in order.subjects:
+            for name in order.benchmarks:
+                own, other = folder_of(order.params, subject, name), folder_of(order.params, subject, name, order.root)
+                a, b = read_samples(own / "samples.parquet"), read_samples(other / "samples.parquet")
+                equal += sum(x == y for x, y in zip(a, b, strict=True))
+                total += len(a)
+                mine, theirs = read_score(other), read_score(own)
+                gaps.append(abs(mine.pass_at_1 - theirs.pass_at_1))
+                outside += not theirs.low <= mine.pass_at_1 <= theirs.high
+                seconds += mine.seconds
+                pairs += 1
+    return {
+        "pairs": pairs,
+        "samples": total,
+        "equal_samples_share": equal / total,
+        "largest_pass_at_1_gap": max(gaps),
+        "mean_pass_at_1_gap": sum(gaps) / len(gaps),
+        "outside_95_interval": outside,
+        "generation_and_grading_seconds": seconds,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--runs-only", action="store_true", help="leave the initial checkpoints out")
+    parser.add_argument("--json", action="store_true")
+    chosen = parser.parse_args()
+    params = load_params(chosen.params)
+    shutil.rmtree(other_root(params, "vllm"), ignore_errors=True)
+    own, orders = make_orders(params), make_orders(params, engine="vllm")
+    run_orders(own)  # nothing to do where the study is finished
+    if chosen.runs_only:
+        orders = [
+            Order(o.params, tuple(s for s in o.subjects if not s.name.startswith(INITIAL)), o.benchmarks, o.root)
+            for o in orders
+        ]
+    seconds = run_orders(orders)
+    result = {"policies": sum(len(o.subjects) for o in orders), "engines": len(orders), "seconds": seconds}
+    result |= compare(orders)
+    if chosen.json:
+        print(json.dumps(result, indent=1))
+        return
+    for name, value in result.items():
+        print(f"{name:<32} {value:>12.4g}")
+
+
+if __name__ == "__main__":
+    main()
