@@ -174,7 +174,8 @@ class Supervised(Block):
     steps: PositiveInt
     batch: PositiveInt = Field(description="Sequences per step.")
     learning_rate: PositiveFloat = Field(description="Peak, for hidden = 64; scaled by 64 / hidden for the others.")
-    wrong_answers: Share = Field(description="Share of training answers replaced by a wrong one.")
+    wrong_answers: Share = Field(description="Share of training answers replaced by a wrong one, after the clean part.")
+    clean_share: Share = Field(description="Share of the steps, at the start, whose answers are all right.")
 
 
 class TinyModel(Block):
@@ -379,7 +380,12 @@ class Hardware(Block):
         default=None, description="Runs trained side by side; null: one per core or GPU set."
     )
     threads_per_worker: PositiveInt = 1
-    gpus_per_run: dict[str, PositiveInt] = Field(default_factory=dict, description="GPUs by size name; absent: 1.")
+    gpus_per_run: dict[str, PositiveInt] = Field(
+        default_factory=dict, description="GPUs by size name; absent: 1. On a machine without any: processes."
+    )
+    gpu_memory_gb: PositiveFloat | None = Field(
+        default=None, description="Memory of a GPU, GiB. null: asked of this machine; needed with launch_command."
+    )
     token_budget: PositiveInt = Field(default=16384, description="Tokens of a packed micro-batch.")
     generation_batch: PositiveInt = Field(default=1024, description="Sequences decoded together at most.")
     gradient_checkpointing: bool = False
@@ -388,7 +394,9 @@ class Hardware(Block):
     )
     gpus_per_node: PositiveInt = 8
     launch_command: str | None = Field(
-        default=None, description="Prefix of every launch, e.g. `sbatch --wait infra/slurm/train.sbatch`."
+        default=None,
+        description="Prefix of every training launch, e.g. `sbatch --wait --nodes={nodes} infra/slurm/train.sbatch`; "
+        "may use {nodes}, {gpus}, {gpus_per_node} and {run}.",
     )
     grading_workers: PositiveInt = 1
     grading_seconds: PositiveFloat = 5.0

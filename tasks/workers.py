@@ -7,12 +7,18 @@ that is killed breaks the whole pool.
 
 A worker whose parent vanishes, however it vanishes, stops at once; a worker that dies raises `WorkerDied` for its own
 job only and is replaced.
+
+Where parent and worker share no machine (`hardware.launch_command`, a batch system) the job and its answer are files:
+`run_job_file` writes `job.json`, starts a command that runs `python -m tasks.workers --job .../job.json` on every
+process, and reads `answer-<rank>.json` when the command has ended. Not covered there: a killed parent leaves the batch
+job running.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import os
 import queue
 import secrets
@@ -22,6 +28,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing import reduction
 from multiprocessing.connection import Client, Connection, Listener, wait
 from pathlib import Path
 from typing import Any, cast
@@ -30,6 +37,7 @@ from tasks.errors import InputError
 from tasks.layout import Layout
 from tasks.orchestration import TransientError
 from tasks.params import Params
+from tasks.store import write_json
 
 START_SECONDS = 180.0
 """A worker that has not called back by then is given up."""
@@ -43,15 +51,28 @@ class Stopped(RuntimeError):
     """The workers were ended while the job ran or waited; trying again is not wanted."""
 
 
+class LaunchFailed(WorkerDied):
+    """The worker process did not start; its log says why."""
+
+
 class JobFailed(RuntimeError):
     """The job raised; the message is the worker's traceback."""
+
+
+class OutOfMemory(JobFailed):
+    """The job ran out of the device's memory, or of the host's."""
 
 
 class Worker:
     """One worker, started at its first job: a process, or the ranks of a distributed launch working as one."""
 
     def __init__(
-        self, prefix: Sequence[str], environment: Mapping[str, str], log: Path | None = None, ranks: int = 1
+        self,
+        prefix: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path | None = None,
+        ranks: int = 1,
+        handles: Sequence[int] = (),
     ) -> None:
         """Prepares a worker.
 
@@ -61,11 +82,14 @@ class Worker:
             log: file that takes the worker's output; None leaves it on standard error.
             ranks: processes that the command starts; each does every job, and the answer of the first to fail, else
                 of rank 0, counts.
+            handles: file descriptors that every process of the worker shall hold for as long as it lives: locks on
+                what it uses, so that they outlive this process but not the worker.
         """
         self._prefix = list(prefix)
         self._environment = dict(environment)
         self._log = log
         self._ranks = ranks
+        self._handles = tuple(handles)
         self._process: subprocess.Popen[bytes] | None = None
         self._lines: list[Connection] = []
         self._ended = False
@@ -76,6 +100,8 @@ class Worker:
         Raises:
             InputError: the job found bad input.
             JobFailed: the job raised.
+            OutOfMemory: it ran out of memory; the worker is replaced.
+            LaunchFailed: the process did not start.
             WorkerDied: the process ended.
             Stopped: `end` was called, now or before.
         """
@@ -92,13 +118,9 @@ class Worker:
             if self._ended:
                 raise Stopped(f"stopped while doing {function}") from None
             raise WorkerDied(f"the worker doing {function} ended without an answer") from error
-        if kind != "done" and self._ranks > 1:
-            self.close()  # the other ranks may wait for the failed one for ever
-        if kind == "input":
-            raise InputError(value)
-        if kind == "failed":
-            raise JobFailed(value)
-        return value
+        if kind == "memory" or (kind != "done" and self._ranks > 1):
+            self.close()  # what is left of its memory is in pieces; other ranks may wait for the failed one for ever
+        return answered(kind, value)
 
     def _answers(self) -> tuple[str, Any]:
         """Waits for every rank; returns at once with the first failure."""
@@ -114,11 +136,11 @@ class Worker:
         return answers[0]
 
     def _start(self) -> None:
-        folder = tempfile.mkdtemp(prefix="rlscale-")
-        address, key = str(Path(folder) / "socket"), secrets.token_bytes(16)
+        key = secrets.token_bytes(16)
         environment = os.environ | self._environment | {"RLSCALE_WORKER_KEY": key.hex()}
         with (
-            Listener(address, "AF_UNIX", backlog=self._ranks, authkey=key) as listener,
+            tempfile.TemporaryDirectory(prefix="rlscale-") as folder,
+            Listener(address := str(Path(folder) / "socket"), "AF_UNIX", backlog=self._ranks, authkey=key) as listener,
             contextlib.ExitStack() as stack,
         ):
             out = stack.enter_context(self._log.open("ab")) if self._log else sys.stderr.fileno()
@@ -129,10 +151,13 @@ class Worker:
                 stdout=out,
                 stderr=out,
                 start_new_session=True,
+                pass_fds=self._handles,
             )
             self._lines = [_accept(listener, self._process) for _ in range(self._ranks)]
-        Path(address).unlink(missing_ok=True)
-        Path(folder).rmdir()
+        for line in self._lines:
+            line.send(len(self._handles))
+            for handle in self._handles:
+                reduction.send_handle(line, handle, self._process.pid)
 
     def close(self) -> None:
         """Ends the process and everything it started; the next job starts it again."""
@@ -149,6 +174,13 @@ class Worker:
         self.close()
 
 
+def answered(kind: str, value: Any) -> Any:
+    """A worker's answer as a value or an exception. Raises as `Worker.run`."""
+    if kind == "done":
+        return value
+    raise {"input": InputError, "memory": OutOfMemory, "failed": JobFailed}[kind](value)
+
+
 def _accept(listener: Listener, process: subprocess.Popen[bytes]) -> Connection:
     """Waits for the worker's call, or for its end."""
     accepted: queue.Queue[Connection] = queue.Queue()
@@ -161,7 +193,7 @@ def _accept(listener: Listener, process: subprocess.Popen[bytes]) -> Connection:
         if process.poll() is not None:
             break
     stop_group(process)
-    raise WorkerDied(f"a worker process did not start (exit status {process.poll()})")
+    raise LaunchFailed(f"a worker process did not start (exit status {process.poll()})")
 
 
 def stop_group(process: subprocess.Popen[bytes], patience: float = 5.0) -> None:
@@ -229,12 +261,67 @@ def stage_workers(params: Params, stage: str) -> WorkerPool:
     return WorkerPool(slots, prefix, thread_environment(hardware.threads_per_worker), log)
 
 
+def run_job_file(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    folder: Path,
+    job: tuple[str, Mapping[str, Any]],
+    stop: threading.Event,
+) -> Any:
+    """Does one job through a command that returns when the job is over, such as `sbatch --wait`.
+
+    Args:
+        command: started with the path of the job file as its last argument.
+        environment: variables set besides this process's own.
+        folder: a folder of this launch alone, visible to all machines; takes the job, its answers and the output.
+        job: `package.module:function` and its keyword arguments, JSON values.
+        stop: when set, the command is ended and `Stopped` raised.
+
+    Returns:
+        The answer of rank 0.
+
+    Raises:
+        As `Worker.run`; WorkerDied where the command ended and rank 0 left no answer.
+    """
+    write_json(folder / "job.json", {"function": job[0], "arguments": dict(job[1])})
+    with (folder / "output.log").open("ab") as out:
+        process = subprocess.Popen(
+            [*command, str(folder / "job.json")],
+            env=os.environ | dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+        while process.poll() is None:
+            if stop.wait(0.2):
+                stop_group(process)
+                raise Stopped(f"stopped while doing {job[0]}")
+    answers = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("answer-*.json"))]
+    for answer in sorted(answers, key=lambda answer: (answer["kind"] == "done", answer["rank"])):
+        if answer["kind"] != "done" or answer["rank"] == 0:
+            return answered(answer["kind"], answer["value"])
+    raise WorkerDied(f"the launch ended with status {process.returncode} and no answer; see {folder / 'output.log'}")
+
+
+def do_job_file(path: Path) -> None:
+    """One process's part of a job that came as a file; leaves its answer beside it and exits 1 on failure."""
+    job = json.loads(path.read_text(encoding="utf-8"))
+    rank = int(os.environ.get("RANK", "0"))
+    kind, value = _answer(job["function"], job["arguments"])
+    write_json(path.parent / f"answer-{rank:05d}.json", {"rank": rank, "kind": kind, "value": value})
+    if kind != "done":
+        sys.exit(1)  # the launcher ends the other processes
+
+
 def serve(address: str) -> None:
     """The worker's own loop: takes jobs until the parent closes the line or vanishes."""
     key = bytes.fromhex(os.environ.pop("RLSCALE_WORKER_KEY"))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; a terminal's Ctrl-C reaches the whole group
     with Client(address, "AF_UNIX", authkey=key) as connection:
         rank = int(os.environ.get("RANK", "0"))
+        held = [reduction.recv_handle(connection) for _ in range(connection.recv())]
+        assert len(held) == len(set(held))  # kept open, never used: the locks last as long as this process
         for function, arguments in _jobs(connection):
             connection.send((rank, *_answer(function, arguments)))
 
@@ -263,10 +350,19 @@ def _answer(function: str, arguments: dict[str, Any]) -> tuple[str, Any]:
         return "done", getattr(importlib.import_module(module), name)(**arguments)
     except InputError as error:
         return "input", str(error)
-    except Exception:
+    except Exception as error:
         # The boundary of the process: whatever a job raises becomes the parent's JobFailed, traceback included.
-        return "failed", traceback.format_exc()
+        return "memory" if _is_memory(error) else "failed", traceback.format_exc()
+
+
+def _is_memory(error: Exception) -> bool:
+    """Whether memory ran out; torch is asked only where the job has imported it."""
+    torch = sys.modules.get("torch")
+    return isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    if sys.argv[1] == "--job":
+        do_job_file(Path(sys.argv[2]))
+    else:
+        serve(sys.argv[1])

@@ -116,7 +116,7 @@ def open_spread(precision: Precision) -> Spread:
 def build_policy(
     spread: Spread, checkpoint: Path, lora: Lora | None = None, seed: int = 0, frozen: bool = False
 ) -> Policy:
-    """Loads a checkpoint as a policy with float32 weights, sharded where the mode says so.
+    """Loads a checkpoint as a policy with float32 master weights, sharded where the mode says so.
 
     Args:
         spread: the processes.
@@ -129,7 +129,9 @@ def build_policy(
         InputError: there is no loadable checkpoint.
     """
     sharded = spread.mode == "sharded"
-    policy = Policy(_on_meta(checkpoint) if sharded else load_model(checkpoint, "float32"))
+    # What is never trained needs no master weights: the forward pass would round them to its precision anyway.
+    held = getattr(torch, spread.precision if frozen else "float32")
+    policy = Policy(_on_meta(checkpoint, held) if sharded else load_model(checkpoint, "float32"))
     if lora is not None:
         add_adapters(policy.model, lora, on_meta=sharded)
     if frozen:
@@ -141,13 +143,13 @@ def build_policy(
     return policy
 
 
-def _on_meta(checkpoint: Path) -> Any:
+def _on_meta(checkpoint: Path, dtype: torch.dtype) -> Any:
     """The checkpoint's architecture with parameters that take no memory; buffers are real."""
     if not (checkpoint / "config.json").is_file():
         raise InputError(f"{checkpoint}: no checkpoint (config.json is missing); run `rlscale pretrain` first")
     config = AutoConfig.from_pretrained(checkpoint, local_files_only=True)
     with init_empty_weights(include_buffers=False):
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     model.tie_weights()
     if (checkpoint / "generation_config.json").is_file():
         model.generation_config = GenerationConfig.from_pretrained(checkpoint, local_files_only=True)

@@ -25,7 +25,7 @@ from tasks.store import write_json
 from tasks.train.batching import MicroBatch, RolloutGroup, micro_batches, rank_share
 from tasks.train.checkpoints import TrainerState, newest_checkpoint
 from tasks.train.ledger import PHASES, sampling_flops, update_flops
-from tasks.train.persistence import checkpoint, finish, record, resume
+from tasks.train.persistence import alone, checkpoint, finish, record, resume
 from tasks.train.rollouts import rollout_groups
 from tasks.train.session import ProblemSet, Session, open_session
 from tasks.train.update import TrainingDiverged, UpdateTotals
@@ -38,11 +38,12 @@ def job(params: str, run: dict[str, Any], mark: str) -> dict[str, Any]:
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
     study = Params.model_validate_json(params)
     torch.set_num_threads(study.hardware.threads_per_worker)
-    session = open_session(study, Run(**run), mark)
-    try:
-        return train(session)
-    finally:
-        session.close()
+    with alone(Layout.of(study).run(run["run_id"])):
+        session = open_session(study, Run(**run), mark)
+        try:
+            return train(session)
+        finally:
+            session.close()
 
 
 def train(session: Session) -> dict[str, Any]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,22 @@ from tasks.train.checkpoints import (
 )
 from tasks.train.distributed import load_optimizer, load_trained, optimizer_parts, trained_parts
 from tasks.train.session import Session
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Inside, no other process trains into this folder; waits for one that still does.
+
+    A killed launcher may be started again before the processes it left, perhaps on a cluster, have ended. The lock
+    belongs to the first process of a run and goes with it.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".training").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def record(session: Session, row: StepMetrics) -> None:
@@ -72,6 +91,8 @@ def finish(session: Session) -> dict[str, Any]:
     # Every process goes through the weights, the main one keeps them, in its host's memory.
     weights = {name: tensor.cpu() for name, tensor in session.policy_weights() if main}
     if main:
+        if session.policy.model.config.tie_word_embeddings:
+            weights.pop("lm_head.weight", None)
         session.policy.model.save_pretrained(final, state_dict=weights)
         session.sampler.tokenizer.save_pretrained(final)
     session.accelerator.wait_for_everyone()

@@ -1,0 +1,137 @@
+"""Where a run goes: how many processes on how many machines, with which accelerate config. Checked before a launch.
+
+| processes | machine | config |
+|---|---|---|
+| 1 or more | no GPU | cpu.yaml (several processes: DDP over gloo) |
+| 1 | GPU | one_gpu.yaml |
+| up to a node's | GPUs | fsdp2_one_node.yaml |
+| more | several nodes | fsdp2_multi_node.yaml |
+
+`hardware.accelerate_config` overrides the choice; it is checked like the others.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from tasks.errors import InputError
+from tasks.grid import Run
+from tasks.layout import Layout
+from tasks.params import Params
+from tasks.records import read_models
+from tasks.train.devices import Device
+from tasks.train.memory import GIB, estimate, read_shape, require_fit
+
+CONFIGS = Path(__file__).parents[2] / "infra" / "accelerate"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How a run is launched.
+
+    Attributes:
+        processes: one per device.
+        nodes: machines they are spread over, equally.
+        config: accelerate config.
+        sharded: whether the policy is spread over them (FSDP2) or whole on each.
+        gpu: whether the devices are GPUs.
+    """
+
+    processes: int
+    nodes: int
+    config: Path
+    sharded: bool
+    gpu: bool
+
+
+def place(params: Params, run: Run, devices: tuple[Device, ...]) -> Placement:
+    """Chooses and checks where a run goes.
+
+    Args:
+        params: the study.
+        run: the run.
+        devices: this machine's GPUs; unused where a launch command starts runs elsewhere.
+
+    Raises:
+        InputError: the machine has too few devices, the config does not suit, the batch is too small for the
+            processes, or the run does not fit the devices' memory.
+    """
+    hardware = params.hardware
+    processes = hardware.gpus_per_run.get(run.size, 1)
+    gpu = bool(devices) or hardware.launch_command is not None
+    nodes = -(-processes // hardware.gpus_per_node) if gpu else 1
+    given = f"hardware.gpus_per_run.{run.size} is {processes}"
+    if hardware.launch_command is None and gpu and (nodes > 1 or processes > len(devices)):
+        raise InputError(
+            f"{given}, this machine has {len(devices)} GPUs; set hardware.launch_command to start runs on a cluster"
+        )
+    if processes % nodes:
+        raise InputError(f"{given}, which does not fill {nodes} nodes of {hardware.gpus_per_node} GPUs equally")
+    if params.train.minibatch < processes:
+        raise InputError(f"{given}, but train.minibatch has only {params.train.minibatch} prompts to share out")
+    config = _config(params, processes, nodes, gpu)
+    sharded = _is_sharded(config, processes) or params.train.precision == "bfloat16"
+    placement = Placement(processes, nodes, config, sharded, gpu)
+    _check_memory(params, run, placement, devices)
+    return placement
+
+
+def _config(params: Params, processes: int, nodes: int, gpu: bool) -> Path:
+    override = params.hardware.accelerate_config
+    if override is not None:
+        return Path(override)
+    if not gpu:
+        return CONFIGS / "cpu.yaml"
+    if nodes > 1:
+        return CONFIGS / "fsdp2_multi_node.yaml"
+    return CONFIGS / ("one_gpu.yaml" if processes == 1 else "fsdp2_one_node.yaml")
+
+
+def _is_sharded(config: Path, processes: int) -> bool:
+    """Whether a config shards; checks that it suits.
+
+    Raises:
+        InputError: no such config, or one that this program does not train with.
+    """
+    where = f"hardware.accelerate_config {config}"
+    try:
+        read = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError):
+        raise InputError(f"{where}: no such file") from None
+    except yaml.YAMLError:
+        raise InputError(f"{where}: not YAML") from None
+    kind = read.get("distributed_type") if isinstance(read, dict) else None
+    if kind not in {"NO", "MULTI_GPU", "FSDP"}:
+        raise InputError(f"{where}: distributed_type must be NO, MULTI_GPU or FSDP (found {kind!r})")
+    if read.get("mixed_precision", "no") != "no":
+        raise InputError(f"{where}: mixed_precision must be 'no'; train.precision decides")
+    if kind == "FSDP" and read.get("fsdp_config", {}).get("fsdp_version") != 2:
+        raise InputError(f"{where}: fsdp_config.fsdp_version must be 2")
+    if kind == "MULTI_GPU" and processes < 2:
+        raise InputError(f"{where}: distributed_type MULTI_GPU needs at least 2 processes")
+    return bool(kind == "FSDP")
+
+
+def _check_memory(params: Params, run: Run, placement: Placement, devices: tuple[Device, ...]) -> None:
+    """Refuses a run that cannot fit. Raises as `place`."""
+    capacity = _capacity(params, placement, devices)
+    folder = Layout.of(params).stage("pretrain")
+    shape = read_shape(folder / read_models(folder)[run.model].path)
+    needed = estimate(params, shape, placement.processes, placement.sharded, capacity)
+    require_fit(run.run_id, needed, capacity, placement.processes, run.size)
+
+
+def _capacity(params: Params, placement: Placement, devices: tuple[Device, ...]) -> float:
+    """Bytes of a device; on a CPU, each process's share of the machine's memory."""
+    given = params.hardware.gpu_memory_gb
+    if placement.gpu and given is not None:
+        return given * GIB
+    if placement.gpu and devices:
+        return float(min(device.memory for device in devices))
+    if placement.gpu:
+        raise InputError("hardware.gpu_memory_gb must be given where hardware.launch_command is set")
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) / placement.processes
