@@ -14,11 +14,11 @@ import numpy as np
 
 from tasks.fit.criteria import r_squared
 from tasks.fit.estimate import Options, fit_law
-from tasks.fit.forecast import LawError, Memory, Prediction, predict, size_errors
+from tasks.fit.forecast import Memory, Prediction, predict, progress, size_errors
 from tasks.fit.inference import Uncertain, with_draws
 from tasks.fit.laws import LAWS, Law
 from tasks.fit.laws.forms import LineLaw
-from tasks.fit.measurements import Floats, Mask, Measurements
+from tasks.fit.measurements import Mask, Measurements
 from tasks.fit.results import BackTest, Choice, WindowFit
 from tasks.fit.state import LineState
 
@@ -56,22 +56,13 @@ def _cuts(points: Measurements, law: Law) -> Iterator[tuple[str, Mask]]:
             yield kind, share > kept
 
 
-def progress(points: Measurements) -> Floats:
-    """How far along its run each point lies, by step: (0, 1] [P]."""
-    last = np.zeros(len(points.runs))
-    np.maximum.at(last, points.run, points.step)
-    return points.step / last[points.run]
-
-
 def _test(points: Measurements, law: Law, options: Options, context: tuple[str, str, Memory], held: Mask) -> BackTest:
     variant, kind, memory = context
     test = points.where(held)
     train = points.where(points.n < test.n[0] if kind == "next_size" else ~held)
     uncertain = with_draws(fit_law(train, law, options))
     between = train.sizes[0] < test.n[0] < train.sizes[-1]
-    error = LawError((), ())
-    if not kind.startswith("last"):
-        error = size_errors(train, law, options, bool(between), memory)
+    error = size_errors(train, law, options, bool(between), memory)
     refitted = test.n[0] not in train.sizes and not law.forecasts_unseen
     if refitted:
         uncertain = _with_level(uncertain, test)
@@ -129,6 +120,35 @@ def choose(tests: list[BackTest], variant: str, resource: str) -> Choice:
             errors[name] = float(np.sqrt(np.mean(np.square(mine)))) if mine else None
     known = {name: error for name, error in errors.items() if error is not None}
     return Choice(variant, resource, errors, min(known, key=lambda name: known[name]) if known else None)
+
+
+def best_for_unseen(points: Measurements, options: Options, variant: str) -> Choice | None:
+    """The law with the smallest error when each larger size is forecast from the smaller ones, nothing refitted.
+
+    Returns:
+        None where there are too few sizes to try any law.
+    """
+    errors: dict[str, float | None] = {}
+    for name, law in LAWS.items():
+        if law.forecasts_unseen and len(points.sizes) > max(law.minimum_sizes, 3):
+            errors[name] = float(np.sqrt(np.mean(np.square(size_errors(points, law, options, inside=False).beyond))))
+    if not errors:
+        return None
+    return Choice(variant, points.unit, errors, min(errors, key=lambda name: errors[name] or 0.0))
+
+
+def held_out_largest(points: Measurements, options: Options, variant: str) -> tuple[Choice | None, BackTest | None]:
+    """Forecasts the largest size by the law that the smaller sizes pick among themselves; nothing is refitted.
+
+    Returns:
+        The choice, made without the largest size, and the forecast's score; None where there are too few sizes.
+    """
+    largest = points.sizes[-1]
+    choice = best_for_unseen(points.where(points.n < largest), options, variant)
+    if choice is None or choice.chosen is None:
+        return None, None
+    fewer = replace(options, draws=min(options.draws, _DRAWS))
+    return choice, _test(points, LAWS[choice.chosen], fewer, (variant, "largest_out", {}), points.n == largest)
 
 
 def windows(points: Measurements, law: Law, options: Options, variant: str) -> list[WindowFit]:

@@ -1,16 +1,17 @@
 """Uncertainty from run-to-run variation, as draws of every size's line (level at its centre, slope).
 
 Points within a run are not independent, so the unit that is drawn is the run. A law linear in log X sees a run only
-through its line, hence 10,000 draws are 10,000 small perturbations of sufficient statistics and cost what a few fits cost.
+through its line, hence 10,000 draws are 10,000 small perturbations of sufficient statistics and cost what a few fits
+cost.
 
-effects  (default where a size has several runs) Each run's line deviates from its size's by (level, slope). The variance
-         of the deviations by size is moderated: three runs estimate it poorly, so it is combined with what all sizes
-         say together (within-run noise of that size + a run-to-run variance common to the sizes), with weights chosen by
-         how much the sizes' variances really differ (Smyth 2004, doi:10.2202/1544-6115.1027). Draws are Student-t with the
-         combined degrees of freedom: plain resampling of three runs makes intervals a fifth too narrow, before tails.
-runs     Resampling of runs with replacement, R - 1 of R with weights R / (R - 1) (Rao and Wu 1988), which keeps the variance right.
-blocks   Moving blocks of a run's own residuals (Kuensch 1989), where a size has one run. Says nothing about what another
-         run of that size would have done.
+effects  (default where a size has several runs) Each run's line deviates from its size's by (level, slope). The
+         variance of the deviations by size is moderated: three runs estimate it poorly, so it is combined with what
+         all sizes say together (within-run noise of that size + a run-to-run variance common to the sizes), with
+         weights chosen by how much the sizes' variances really differ (Smyth 2004, doi:10.2202/1544-6115.1027). Draws
+         are Student-t with the combined degrees of freedom: plain resampling of three runs makes intervals a fifth too
+         narrow, before tails. runs     Resampling of runs with replacement, R - 1 of R with weights R / (R - 1) (Rao
+         and Wu 1988), which keeps the variance right. blocks   Moving blocks of a run's own residuals (Kuensch 1989),
+         where a size has one run. Says nothing about what another run of that size would have done.
 
 Not covered: sizes are not resampled; that the law itself is off at a size is the back-tests' business.
 """
@@ -105,8 +106,10 @@ def draw_lines(
         return LineDraws(level, slope, lines.mx, ("blocks",) * shape[1], zero, zero, np.full(shape[1], np.inf))
     if resampling == "runs" and several.all():
         level, slope = _resampled(runs, rng, shape)
-        spread = [np.sqrt(_moments(runs, values)[0]) for values in (runs.level, runs.slope)]
-        return LineDraws(level, slope, lines.mx, ("runs",) * shape[1], *spread, runs.count - 1.0)
+        spread, tilt = (np.sqrt(_moments(runs, values)[0]) for values in (runs.level, runs.slope))
+        return LineDraws(
+            level, slope, lines.mx, ("runs",) * shape[1], spread, tilt, runs.count.astype(np.float64) - 1.0
+        )
     return _effects(runs, lines, rng, shape)
 
 
@@ -135,16 +138,16 @@ def _runs(points: Measurements, response: Floats, weight: Floats, lines: Lines) 
 def _score_variance(run: Ints, score: Floats, count: int) -> Floats:
     """Variance of each run's sum of scores [R]: heteroscedastic and autocorrelated (a sandwich's filling).
 
-    The noise of log L differs along a trajectory and so does the leverage of a point; variance times sum of squares would
-    mistake the one for the other.
+    The noise of log L differs along a trajectory and so does the leverage of a point; variance times sum of squares
+    would mistake the one for the other.
     """
     length = np.bincount(run, minlength=count)
     squares = np.bincount(run, weights=score**2, minlength=count) * length / np.maximum(length - 2, 1)
-    ratio = np.array([_long_run_ratio(score[run == index]) for index in range(count)])
+    ratio = np.array([long_run_ratio(score[run == index]) for index in range(count)])
     return squares * ratio
 
 
-def _long_run_ratio(residual: Floats) -> float:
+def long_run_ratio(residual: Floats) -> float:
     """Long-run variance over variance of a residual series (Bartlett window): how autocorrelation adds up."""
     length = len(residual)
     lags = min(int(np.ceil(1.5 * length ** (1 / 3))), length - 2)
@@ -158,8 +161,8 @@ def _long_run_ratio(residual: Floats) -> float:
 def _moments(runs: _Runs, values: Floats) -> tuple[Floats, Floats]:
     """Unbiased variance of the deviations and its degrees of freedom, by size [S]."""
     freedom = runs.count - 1.0
-    total = np.bincount(runs.size, weights=values**2, minlength=len(runs.count))
-    return total / np.maximum(freedom, 1.0), freedom
+    total: Floats = np.bincount(runs.size, weights=values**2, minlength=len(runs.count)).astype(np.float64)
+    return total / np.maximum(freedom, 1.0), np.asarray(freedom, dtype=np.float64)
 
 
 def run_level_variance(points: Measurements) -> tuple[Floats, Floats]:
@@ -224,8 +227,8 @@ def _correlation(runs: _Runs, level: Floats, slope: Floats) -> float:
 def moderate(variance: Floats, freedom: Floats, within: Floats, size: Floats) -> tuple[Floats, Floats]:
     """Combines each size's run-to-run variance with what all sizes say together.
 
-    Prior of size i: tau2 + within_i, tau2 >= 0 the common between-run variance beyond within-run noise (by moments). Its
-    weight d0 comes from the spread of log(variance / prior), Smyth's estimator.
+    Prior of size i: tau2 + within_i, tau2 >= 0 the common between-run variance beyond within-run noise (by moments).
+    Its weight d0 comes from the spread of log(variance / prior), Smyth's estimator.
 
     Args:
         variance: sample variances of run deviations [S], of any value where freedom is 0.
@@ -330,7 +333,8 @@ def block_scores(
     block = min(max(round(2.0 * length ** (1 / 3)), 2), max(length // 3, 1))
     root = np.sqrt(np.where(weight > 0, weight, 1.0))[order]
     unit = root * residual[order]
-    # Residuals of a fitted line are smaller than errors (P - 2 of P), and blocks miss what spans their ends (1 - b / P).
+    # Residuals of a fitted line are smaller than errors (P - 2 of P), and blocks miss what spans their ends (1 - b /
+    # P).
     unit = (unit - unit.mean()) * np.sqrt(length / max(length - 2, 1) / (1.0 - block / length))
     pull = (weight / np.where(weight > 0, root[np.argsort(order)], 1.0))[order, None] * levers[order]
     starts = np.arange(length - block + 1)

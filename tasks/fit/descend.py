@@ -1,7 +1,7 @@
 """Multi-start damped Gauss-Newton (Levenberg-Marquardt) for curves, all starts side by side in one array.
 
-Every objective is a weighted least-squares problem about its working response (`objectives.working`), so one loop serves
-them all. Starts come from a fixed grid: the same input gives the same bits.
+Every objective is a weighted least-squares problem about its working response (`objectives.working`), so one loop
+serves them all. Starts come from a fixed grid: the same input gives the same bits.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Fits one law to one set of points: `fit_law`.
 
-Line laws: exact projection inside an iteration over working weights (one pass for squared error in log L, which needs no
-iteration). Curve laws: the same start-to-finish for every size or all of them, by `descend`.
+Line laws: exact projection inside an iteration over working weights (one pass for squared error in log L, which needs
+no iteration). Curve laws: the same start-to-finish for every size or all of them, by `descend`.
 """
 
 from __future__ import annotations

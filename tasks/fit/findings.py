@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.fit.backtest import progress
 from tasks.fit.estimate import Fitted
+from tasks.fit.forecast import progress
 from tasks.fit.inference import Uncertain
 from tasks.fit.measurements import Floats
 from tasks.fit.results import Estimate, Finding, PairEffect, ReuseEffect, SaturationTest
@@ -56,7 +56,7 @@ def larger_is_better(alone: Uncertain, variant: str) -> Finding:
         return Finding(1, key, statement, variant, unit, Estimate(None), "log10 L per size step", UNDECIDED, reason)
     mean = np.mean([draws for *_, draws in pairs], axis=0)
     low, high = np.quantile(mean, [0.025, 0.975])
-    effect = Estimate(float(np.mean([e.value for _, _, e, _ in pairs])), float(low), float(high))  # type: ignore[misc]
+    effect = Estimate(float(np.mean([e.value for _, _, e, _ in pairs])), float(low), float(high))
     better = sum(e.high < 0 for _, _, e, _ in pairs if e.high is not None)
     worse = [names for names, _, e, _ in pairs if e.low is not None and e.low > 0]
     verdict = SUPPORTED if high < 0 and not worse else CONTRADICTED if low > 0 else UNDECIDED
@@ -115,35 +115,48 @@ def learning_grows(alone: Uncertain, test: SaturationTest) -> list[Finding]:
     effect = Estimate(float(value[1] - value[0]), float(low), float(high))
     names = f"{points.label(ends[0])} to {points.label(ends[1])}"
     grows = f"k from {value[0]:.4f} to {value[1]:.4f} ({names}); against constant k p = {test.growth_p:.2g}"
+    context, gain = (test.variant, points.unit), "k(largest) - k(smallest)"
+    first = "Learning efficiency k grows with model size"
+    lead, over = Estimate(test.rival_lr), "log-likelihood over the non-saturating rival"
     return [
-        Finding(3, f"k_grows_{points.unit}", "Learning efficiency k grows with model size", test.variant, points.unit,
-                effect, "k(largest) - k(smallest)", test.growth, grows),
-        Finding(3, f"k_saturates_{points.unit}", "The growth of k saturates", test.variant, points.unit,
-                Estimate(test.rival_lr), "log-likelihood over the non-saturating rival", test.verdict, test.reason),
-    ]  # fmt: skip
+        Finding(3, f"k_grows_{points.unit}", first, *context, effect, gain, test.growth, grows),
+        Finding(
+            3,
+            f"k_saturates_{points.unit}",
+            "The growth of k saturates",
+            *context,
+            lead,
+            over,
+            test.verdict,
+            test.reason,
+        ),
+    ]
 
 
 def reuse_is_harmless(effects: list[ReuseEffect], variant: str) -> list[Finding]:
     """Claim 4: hardly any loss up to tau = 25; some at 100."""
-    few = [row for row in effects if row.tau <= 25]
     out = []
+    few = [row for row in effects if row.tau <= 25]
     if few:
         worst = max(few, key=lambda row: row.ratio.value or 0.0)
         bounds = [(row.ratio.low or 0.0, row.ratio.high or float("inf")) for row in few]
         verdict = SUPPORTED if all(high < 1 + HARMLESS for _, high in bounds) else UNDECIDED
         if any(low > 1 + HARMLESS for low, _ in bounds):
             verdict = CONTRADICTED
-        reason = (
-            f"worst of tau = {', '.join(f'{row.tau:g}' for row in few)} is tau = {worst.tau:g}; harmless means that the "
-            f"95 % interval of the final loss ratio stays below {1 + HARMLESS:g}"
-        )
-        out.append(Finding(4, "reuse_harmless_to_25", "Reusing data up to 25 times hardly changes the final loss",
-                           variant, "steps", worst.ratio, "final loss / final loss at tau = 1", verdict, reason))  # fmt: skip
+        reason = f"worst of tau = {', '.join(f'{row.tau:g}' for row in few)} is tau = {worst.tau:g}; harmless means "
+        reason += f"that the 95 % interval of the final loss ratio stays below {1 + HARMLESS:g}"
+        statement = "Reusing data up to 25 times hardly changes the final loss"
+        out.append(_reuse_finding("reuse_harmless_to_25", statement, variant, worst, verdict, reason))
     most = next((row for row in effects if row.tau >= 100), None)
     if most is not None:
         low, high = most.ratio.low or 0.0, most.ratio.high or float("inf")
         verdict = SUPPORTED if low > 1.0 else CONTRADICTED if high < 1 + HARMLESS else UNDECIDED
         reason = f"harm is shown where the interval lies above 1, and excluded where it lies below {1 + HARMLESS:g}"
-        out.append(Finding(4, "reuse_harm_at_100", f"Reusing data {most.tau:g} times overfits moderately",
-                           variant, "steps", most.ratio, "final loss / final loss at tau = 1", verdict, reason))  # fmt: skip
+        statement = f"Reusing data {most.tau:g} times overfits moderately"
+        out.append(_reuse_finding("reuse_harm_at_100", statement, variant, most, verdict, reason))
     return out
+
+
+def _reuse_finding(key: str, statement: str, variant: str, row: ReuseEffect, verdict: str, reason: str) -> Finding:
+    unit = "final loss / final loss at tau = 1"
+    return Finding(4, key, statement, variant, "steps", row.ratio, unit, verdict, reason)

@@ -22,7 +22,9 @@ def flags_of(uncertain: Uncertain, profile: dict[str, Estimate]) -> list[Flag]:
         text = "one run per size: intervals come from blocks of each run and hold no run-to-run variation"
         found.append(Flag("one_run_per_size", text))
     elif (runs == 1).any():
-        text = f"{int((runs == 1).sum())} of {len(runs)} sizes have one run; the others' run-to-run variation is used for them"
+        text = (
+            f"{int((runs == 1).sum())} of {len(runs)} sizes have one run; they borrow the others' run-to-run variation"
+        )
         found.append(Flag("some_single_runs", text))
     k = fitted.state.k(points.sizes)
     if (k <= 0).any():

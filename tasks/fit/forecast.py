@@ -1,19 +1,21 @@
-"""Predicted loss at any N and X, as draws that hold four kinds of ignorance.
+"""Predicted loss at any N and X, as draws that hold five kinds of ignorance.
 
 - parameter: the fit's bootstrap draws;
-- law: for a size that was not fitted, a common shift of log10 L, Student-t with the root mean square of the errors this
+- law, for X beyond a trajectory's end: an error that grows in proportion to the distance in log X, Student-t with what
+  this very law got wrong, per decade and size, when it saw only the first half of every trajectory;
+- law, for a size that was not fitted: a common shift of log10 L, Student-t with the root mean square of the errors this
   very law made when each larger size (each inner size, for N inside the range) was forecast from the others. It grows
   with the distance in log N beyond the largest size, in units of the usual step between sizes. This is the part that
   resampling runs cannot see;
 - run-to-run: the spread of single runs about their size's mean;
 - evaluation: the scatter of one measured loss, binomial where the number of graded answers is known, else as observed.
 
-`mean` draws hold the first two (where the law's curve lies), `measured` draws all four (what one run would report).
+`mean` draws hold parameter and law (where the curve lies), `measured` draws all of it (what one run would report).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -28,10 +30,17 @@ _LN10 = float(np.log(10.0))
 
 @dataclass(frozen=True)
 class LawError:
-    """Errors of a law on sizes it had not seen, in log10 L: root mean squares over each size's points."""
+    """What a law got wrong where it had not looked, in log10 L.
 
-    beyond: tuple[float, ...]
-    inside: tuple[float, ...]
+    Attributes:
+        beyond: root mean square error on each larger size, from the smaller ones.
+        inside: root mean square error on each inner size, from the others.
+        ahead: error per decade of X beyond the fitted part, by size.
+    """
+
+    beyond: tuple[float, ...] = ()
+    inside: tuple[float, ...] = ()
+    ahead: tuple[float, ...] = ()
 
     def scale(self, n: float, sizes: Floats) -> tuple[float, int]:
         """Root mean square error to expect at an unseen size, and its degrees of freedom; (0, 0) where unknown."""
@@ -63,8 +72,9 @@ def size_errors(
             points that are cut along whole sizes, for one law and one set of options.
     """
     sizes, start = points.sizes, max(law.minimum_sizes, 3)
+    ahead = errors_ahead(points, law, options)
     if not law.forecasts_unseen:
-        return LawError((), ())
+        return LawError(ahead=ahead)
     memory = {} if memory is None else memory
 
     def missed(train: np.ndarray, size: float) -> float:
@@ -78,7 +88,34 @@ def size_errors(
 
     beyond = tuple(missed(points.n < sizes[i], sizes[i]) for i in range(start, len(sizes)))
     inner = range(1, len(sizes) - 1) if inside and len(sizes) > start else range(0)
-    return LawError(beyond, tuple(missed(points.n != sizes[i], sizes[i]) for i in inner))
+    return LawError(beyond, tuple(missed(points.n != sizes[i], sizes[i]) for i in inner), ahead)
+
+
+def progress(points: Measurements) -> Floats:
+    """How far along its run each point lies, by step: (0, 1] [P]."""
+    last = np.zeros(len(points.runs))
+    np.maximum.at(last, points.run, points.step)
+    return points.step / last[points.run]
+
+
+def errors_ahead(points: Measurements, law: Law, options: Options) -> tuple[float, ...]:
+    """Fits the first half of every trajectory and scores its last quarter: mean error per decade beyond, by size."""
+    share = progress(points)
+    half = share <= 0.5
+    counts = np.bincount(points.size[half], minlength=len(points.sizes))
+    if counts.min() < 5:
+        return ()
+    fitted = fit_law(points.where(half), law, replace(options, skip_steps=0))
+    late = points.where(share > 0.75)
+    errors = fitted.state.predict(late.n, late.x) - late.y
+    out = []
+    for index, size in enumerate(points.sizes):
+        mine = late.n == size
+        reached = points.x[half & (points.size == index)].max()
+        distance = float(late.x[mine].mean() - reached)
+        if distance > 0:
+            out.append(float(errors[mine].mean()) / distance)
+    return tuple(out)
 
 
 @dataclass(frozen=True)
@@ -113,6 +150,7 @@ def predict(
     rng = np.random.default_rng([options.seed, 2])
     centre = uncertain.fitted.state.predict(n, x)
     mean = uncertain.draws.predict(n, x) + _law_shift(rng, n, points.sizes, law_error, options.draws)
+    mean = mean + _drift(rng, n, x, points, law_error, options.draws)
     nearest = np.argmin(np.abs(np.log10(n)[:, None] - np.log10(points.sizes)), axis=1)
     lines = uncertain.lines
     level = rng.standard_normal((options.draws, len(points.sizes))) * lines.run_level
@@ -132,6 +170,22 @@ def _law_shift(rng: np.random.Generator, n: Floats, sizes: Floats, law_error: La
         if freedom:
             shift[:, n == size] = (scale * rng.standard_t(freedom, size=draws))[:, None]
     return shift
+
+
+def _drift(
+    rng: np.random.Generator, n: Floats, x: Floats, points: Measurements, law_error: LawError, draws: int
+) -> Floats:
+    """Error in proportion to the decades beyond the end of the trajectories; one slope per draw and size [B, Q]."""
+    drift = np.zeros((draws, len(n)))
+    if not law_error.ahead:
+        return drift
+    scale = float(np.sqrt(np.mean(np.square(law_error.ahead))))
+    for size in np.unique(n):
+        mine = n == size
+        ends = points.x[points.n == size] if size in points.sizes else points.x
+        beyond = np.maximum(x[mine] - ends.max(), 0.0)
+        drift[:, mine] = scale * rng.standard_t(len(law_error.ahead), size=draws)[:, None] * beyond
+    return drift
 
 
 def _scatter(fitted: Fitted, nearest: np.ndarray, centre: Floats, trials: ArrayLike | None) -> Floats:

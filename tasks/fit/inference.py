@@ -1,7 +1,7 @@
 """From draws of lines to draws of a law's numbers, and from those to intervals.
 
-Line laws are solved again, exactly, for every draw. Curve laws take one Gauss-Newton step from their optimum towards the
-perturbed data, which is right to first order in the perturbation.
+Line laws are solved again, exactly, for every draw. Curve laws take one Gauss-Newton step from their optimum towards
+the perturbed data, which is right to first order in the perturbation.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def lines_of(x: Floats, y: Floats, weight: Floats, group: Ints, groups: int) -> 
     """
 
     def total(values: Floats) -> Floats:
-        return np.bincount(group, weights=values, minlength=groups)
+        return np.bincount(group, weights=values, minlength=groups).astype(np.float64, copy=False)
 
     n = total(weight)
     safe = np.where(n > 0, n, 1.0)

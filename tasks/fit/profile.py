@@ -1,9 +1,9 @@
 """Profile likelihood of Kmax and N0 of the saturating law, which lie on a ridge.
 
 S(q) is the smallest residual sum of squares with one number held at q; the interval is where S(q) - S_min stays below
-t^2 s^2 D. s^2 is the residual variance and D >= 1 the design effect: how much wider the bootstrap, which knows that points
-within a run are not independent, finds the estimate than independent points would make it. Unlike percentiles of draws,
-the profile says openly when the data put no upper end to N0: the bound is then null.
+t^2 s^2 D. s^2 is the residual variance and D >= 1 the design effect: how much wider the bootstrap, which knows that
+points within a run are not independent, finds the estimate than independent points would make it. Unlike percentiles
+of draws, the profile says openly when the data put no upper end to N0: the bound is then null.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _kmax_profile(law: LineLaw, uncertain: Uncertain, theta: Floats, best: float
 
 
 def _design_effect(grid: Floats, curve: Floats, best: float, draws: Floats, variance: float) -> float:
-    """Variance of the draws over the variance that the curvature of S implies, at least 1 (quartiles, robust to a ridge)."""
+    """Variance of the draws (by quartiles) over the variance that the curvature of S implies, at least 1."""
     quartiles = np.quantile(draws, [0.25, 0.75])
     spread = float(quartiles[1] - quartiles[0]) / 1.349
     rise = curve - curve.min()

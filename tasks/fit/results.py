@@ -4,10 +4,10 @@
 |---|---|
 | points.parquet | one row per run and step, columns as in `tasks.fit.points.COLUMNS` |
 | fits.json | `{"fits": [FitRecord]}`, every law for each variant x resource; `primary` marks the law named in params |
-| bootstrap.parquet | draws of the primary law: variant, resource, law, draw, name (coefficient, `k:<size>`, `E:<size>`), value |
-| backtests.json | `{"backtests": [BackTest], "windows": [WindowFit], "saturation": [SaturationTest], "choice": [Choice]}` |
-| forecasts.json | `{"forecasts": [ForecastRecord]}`: twice the largest size, and twice the resource of the largest size |
-| findings.json | `{"findings": [Finding], "reuse": [ReuseEffect], "pairs": [PairEffect]}`: the published claims, judged |
+| bootstrap.parquet | primary law: variant, resource, law, draw, name (coefficient, `k:<size>`, `E:<size>`), value |
+| backtests.json | keys backtests [BackTest], windows [WindowFit], saturation [SaturationTest], choice [Choice] |
+| forecasts.json | `{"forecasts": [ForecastRecord]}`: twice the largest size, twice the resource of the largest |
+| findings.json | keys findings [Finding] (the published claims, judged), reuse [ReuseEffect], pairs [PairEffect] |
 | metrics.json | flat name -> number for `dvc metrics show` |
 | manifest.json | completion marker of the stage |
 
@@ -40,7 +40,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Flag:
-    """A warning about a fit: a short code (at_bound, n0_unidentified, ridge, few_sizes, one_run_per_size, ...) and a sentence."""
+    """A warning about a fit: a short code (at_bound, n0_unidentified, ridge, few_sizes, ...) and a sentence."""
 
     code: str
     text: str
@@ -122,7 +122,8 @@ class BackTest:
         law: name of the law.
         kind: largest_out, next_size (each size from the smaller ones), size_out (each size in turn), last_50, last_75.
         held_out: name of the held-out size, or of all sizes for the trajectory tests.
-        level_refitted: whether E of the held-out size was taken from its own points (laws with free levels, as published).
+        level_refitted: whether E of the held-out size was taken from its own points (laws with free levels, as
+        published).
         points: held-out points.
         rmse_log: root mean square error in log10 loss.
         bias_log: mean of forecast minus measured, log10 loss.
@@ -248,7 +249,7 @@ class ReuseEffect:
 
 @dataclass(frozen=True)
 class PairEffect:
-    """Neighbouring sizes at one resource: difference of log10 L, larger minus smaller, at the largest X both reached."""
+    """Neighbouring sizes: difference of log10 L, larger minus smaller, at the largest X both reached."""
 
     variant: str
     resource: str

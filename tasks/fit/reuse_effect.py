@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.fit.backtest import progress
 from tasks.fit.bootstrap import draw_lines, run_level_variance
 from tasks.fit.estimate import Options, fit_law
+from tasks.fit.forecast import progress
 from tasks.fit.laws import LAWS
-from tasks.fit.measurements import Floats, Measurements
+from tasks.fit.measurements import Floats, Mask, Measurements
 from tasks.fit.results import Estimate, ReuseEffect
 from tasks.fit.student import quantile
 
@@ -51,17 +51,22 @@ def _levels(
     points: Measurements, options: Options, scale: Measurements | None, size: float | None, late: bool
 ) -> tuple[Floats, Floats, float]:
     """Level of each tau under a common slope, the standard deviation of each, and the degrees of freedom [T]."""
-    part = points.where(progress(points) > LATE) if late else points
+    part = points.where(_late(points)) if late else points
     fitted = fit_law(part, LAWS["reuse"], options)
     values = fitted.state.predict(part.sizes, np.full(len(part.sizes), part.x.mean()))
     runs = np.array([len(np.unique(part.run[part.size == index])) for index in range(len(part.sizes))])
     if scale is not None and size is not None:
-        same = scale.where(progress(scale) > LATE) if late else scale
+        same = scale.where(_late(scale)) if late else scale
         variance, freedom = run_level_variance(same)
         at = int(np.flatnonzero(same.sizes == size)[0])
         return values, np.sqrt(variance[at] / runs), float(freedom[at])
     draws = draw_lines(part, fitted.response, fitted.weight, max(options.draws, 1000), options.seed, "blocks")
     return values, draws.level.std(axis=0), float("inf")
+
+
+def _late(points: Measurements) -> Mask:
+    """The last fifth of every run, at least its last three steps: a line needs them."""
+    return progress(points) > min(LATE, 1.0 - 2.5 / float(points.step.max()))
 
 
 def _difference(levels: tuple[Floats, Floats, float], index: int) -> Estimate:

@@ -2,8 +2,8 @@
 
 Growth: `saturating` against constant k, by the likelihood ratio in units of a dispersion that knows about runs.
 Saturation: `saturating` against `power_k`, which have equally many parameters and are not nested: Vuong's test on the
-log-likelihood difference of each run, and the error of forecasting the next larger size's slope. A verdict needs both to
-agree; otherwise it is undecided.
+log-likelihood difference of each run, and the error of forecasting the next larger size's slope. A verdict needs both
+to agree; otherwise it is undecided.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _weighted_rss(fitted: Fitted, weights_of: Fitted | None = None) -> float:
 def _by_run(fitted: Fitted, weights_of: Fitted) -> Floats:
     """Weighted residual sum of squares of each run, with another fit's weights and response, so that laws compare."""
     squares = weights_of.weight * (weights_of.response - fitted.eta) ** 2
-    return np.bincount(fitted.points.run, weights=squares, minlength=len(fitted.points.runs))
+    return np.bincount(fitted.points.run, weights=squares, minlength=len(fitted.points.runs)).astype(float)
 
 
 def _slope_effect(uncertain: Uncertain, variance: float) -> float:

@@ -1,4 +1,4 @@
-"""A fitted law's numbers, for one optimum or a stack of draws, and what follows from them: log10 L and k at any N and X."""
+"""A fitted law's numbers, for one optimum or a stack of draws, and what follows: log10 L and k at any N and X."""
 
 from __future__ import annotations
 

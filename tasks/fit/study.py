@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from tasks.fit.analyse import Analysis, analyse
-from tasks.fit.estimate import Options
+from tasks.fit.estimate import Options, fit_law
 from tasks.fit.findings import larger_is_better, law_holds, learning_grows, pair_effects, reuse_is_harmless
-from tasks.fit.laws import SIZE_LAWS
-from tasks.fit.points import RESOURCES, collect_points, reuse_points, scale_points, write_points
+from tasks.fit.inference import Uncertain, with_draws
+from tasks.fit.laws import LAWS, SIZE_LAWS
+from tasks.fit.points import RESOURCES, collect_points, read_points, reuse_points, scale_points, write_points
 from tasks.fit.results import Finding, ReuseEffect, plain
 from tasks.fit.reuse_effect import reuse_effects
 from tasks.fit.state import LineState
@@ -55,9 +56,27 @@ def options_of(params: Params) -> Options:
     return Options(fit.objective, fit.skip_steps, fit.equal_weight_per_size, fit.bootstrap_draws, fit.seed)
 
 
+def draw_study(params: Params, path: Path) -> None:
+    """Draws the primary law on the study's own points.
+
+    Raises:
+        InputError: the stage has not run, or the file's ending is no picture format.
+    """
+    from tasks.fit.plot import draw_fits, save
+
+    rows = read_points(Layout.of(params).stage("fit") / "points.parquet")
+    fits: list[tuple[str, Uncertain]] = []
+    for variant in params.grid.variants:
+        points = scale_points(rows, variant, "compute", params.train.group_size)
+        if points is not None:
+            law = params.fit.law if len(points.sizes) >= 3 else "loglinear"
+            fits.append((variant, with_draws(fit_law(points, LAWS[law], options_of(params)))))
+    save(draw_fits(fits), path)
+
+
 def _analyses(rows: list[dict[str, Any]], params: Params) -> dict[tuple[str, str], Analysis]:
     """By variant and resource. A study of too few sizes for the law in the params is fitted by `loglinear`."""
-    out = {}
+    out: dict[tuple[str, str], Analysis] = {}
     for variant in params.grid.variants:
         for resource in RESOURCES:
             points = scale_points(rows, variant, resource, params.train.group_size)

@@ -1,7 +1,8 @@
 """L = Linf + 10^(-k(N) (log10 X - a - b log10 N)), k(N) = Kmax / (1 + N0/N): `floor` with terms shared by all sizes.
 
-Fitted: Linf in (0, 1) (common floor), Kmax, N0 (parameters), a and b as in `pivot`, which is its limit Linf -> 0. Forecasts
-sizes nobody has trained, and does not let their loss fall without end. Source: own, `floor` and `pivot` together.
+Fitted: Linf in (0, 1) (common floor), Kmax, N0 (parameters), a and b as in `pivot`, which is its limit Linf -> 0.
+Forecasts sizes nobody has trained, and does not let their loss fall without end. Source: own, `floor` and `pivot`
+together.
 """
 
 from __future__ import annotations
@@ -48,9 +49,10 @@ def _starts(points: Measurements) -> Floats:
         named = pivot.LAW.coefficients(fit.theta, fit.beta, reference_size(sizes))
         if named["Kmax"] > 0:
             log_n0 = np.log10(named["N0"])
-            starts.append([logit(floor), np.log(named["Kmax"]), log_n0, named["a"], named["b"]])
+            starts.append([float(v) for v in (logit(floor), np.log(named["Kmax"]), log_n0, named["a"], named["b"])])
     middle = float(points.x.min()) - 1.0
-    return np.array(starts or [[logit(0.1), np.log(0.1), np.log10(sizes).mean(), middle, 0.0]], dtype=float)
+    usual = [float(logit(0.1)), float(np.log(0.1)), float(np.log10(sizes).mean()), middle, 0.0]
+    return np.array(starts or [usual], dtype=np.float64)
 
 
 def _coefficients(p: Floats) -> dict[str, Floats]:

@@ -26,7 +26,8 @@ class LineLaw:
         name: as used on the command line and in files.
         equation: one line.
         source: where the form comes from.
-        free_levels: whether every size has its own E_i; otherwise v carries the levels and unseen sizes can be forecast.
+        free_levels: whether every size has its own E_i; otherwise v carries the levels and unseen sizes can be
+        forecast.
         basis: (theta [...], sizes [S], reference size) -> u, v of shape [..., S, J].
         gradient: derivative of u and v by theta; None for laws without theta.
         search: (sizes) -> ascending grid of theta that brackets every plausible optimum; None without theta.

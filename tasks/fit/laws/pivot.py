@@ -1,8 +1,8 @@
 """log10 L = -k(N) (log10 X - s(N)), k(N) = Kmax / (1 + N0/N), s(N) = a + b log10 N: lines through a moving pivot.
 
-Fitted: Kmax, N0 (parameters), a (log10 of the resource at which L would be 1, for N = 1) and b (its change per decade of
-N). E(N) = k(N) s(N) is nearly what the published table shows (E/k almost constant), so four numbers replace the table of
-E_i and a size nobody has trained can be forecast. Linear in Kmax, Kmax a, Kmax b given N0.
+Fitted: Kmax, N0 (parameters), a (log10 of the resource at which L would be 1, for N = 1) and b (its change per decade
+of N). E(N) = k(N) s(N) is nearly what the published table shows (E/k almost constant), so four numbers replace the
+table of E_i and a size nobody has trained can be forecast. Linear in Kmax, Kmax a, Kmax b given N0.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """R = R0 + (A - R0) / (1 + (Cmid/X)^B) with R = 1 - L, for every size: reward that saturates in the resource.
 
-Fitted for each size: R0 (pass rate before training), A in (R0, 1) (asymptote), Cmid (resource, in units of X, at half of
-the gain) and B > 0 (steepness). Source: ScaleRL, arXiv 2510.13786.
+Fitted for each size: R0 (pass rate before training), A in (R0, 1) (asymptote), Cmid (resource, in units of X, at half
+of the gain) and B > 0 (steepness). Source: ScaleRL, arXiv 2510.13786.
 """
 
 from __future__ import annotations

@@ -1,0 +1,121 @@
+"""What `rlscale fit FILE` says about one group of points: the law, its rivals, its held-out error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tasks.errors import InputError
+from tasks.fit.analyse import record
+from tasks.fit.backtest import held_out_largest
+from tasks.fit.criteria import quality
+from tasks.fit.estimate import Options, fit_law
+from tasks.fit.inference import with_draws
+from tasks.fit.laws import LAWS, SIZE_LAWS, law_named
+from tasks.fit.measurements import Measurements
+from tasks.fit.profile import profile_intervals
+from tasks.fit.published import published_fit
+from tasks.fit.results import BackTest, Choice, FitRecord, SaturationTest
+from tasks.fit.saturation import saturation_test
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A law beside the primary one: criteria on all points, comparable where the objective is the same."""
+
+    law: str
+    equation: str
+    parameters: int
+    r2_linear: float | None
+    rmse_log: float
+    aicc: float | None
+    bic: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Ours against published, with the published objective (squared error in linear loss)."""
+
+    sizes: str
+    kmax: float
+    kmax_published: float
+    n0: float
+    n0_published: float
+    r2: float | None
+    r2_published: float | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything that is printed about a group.
+
+    Attributes:
+        group: its name.
+        fit: the primary law.
+        rivals: criteria of all laws, the primary included.
+        saturation: growth and saturation of k.
+        choice: the law for unseen sizes, picked without the largest size; None with too few sizes.
+        held_out: that law's forecast of the largest size, nothing refitted.
+        published: comparisons, where the points are the published study's.
+    """
+
+    group: str
+    fit: FitRecord
+    rivals: list[Rival]
+    saturation: SaturationTest | None
+    choice: Choice | None
+    held_out: BackTest | None
+    published: list[Comparison]
+
+
+def summarise(points: Measurements, group: str, law: str, options: Options) -> Summary:
+    """Fits and compares.
+
+    Raises:
+        InputError: the law does not exist or needs more sizes or points.
+    """
+    alone = with_draws(fit_law(points, LAWS["loglinear"], options))
+    primary = with_draws(fit_law(points, law_named(law), options))
+    fit = record(primary, group, alone, primary=True)
+    test = None
+    if len(points.sizes) >= 3:
+        saturating = primary if law == "saturating" else with_draws(fit_law(points, LAWS["saturating"], options))
+        test = saturation_test(saturating, profile_intervals(saturating), group)
+    choice, held_out = held_out_largest(primary.fitted.points, options, group)
+    return Summary(group, fit, _rivals(points, options), test, choice, held_out, _comparisons(points, group, options))
+
+
+def _rivals(points: Measurements, options: Options) -> list[Rival]:
+    out = []
+    for name in SIZE_LAWS:
+        law = LAWS[name]
+        try:
+            fitted = fit_law(points, law, options)
+        except InputError:
+            # A law that these points cannot determine is no rival; the primary law's own refusal has been raised
+            # before.
+            continue
+        scores = quality(fitted)
+        parameters = law.parameters(len(points.sizes))
+        out.append(Rival(name, law.equation, parameters, scores.r2_linear, scores.rmse_log, scores.aicc, scores.bic))
+    return sorted(out, key=lambda rival: rival.aicc if rival.aicc is not None else np.inf)
+
+
+def _comparisons(points: Measurements, group: str, options: Options) -> list[Comparison]:
+    known = published_fit(points, group)
+    if known is None:
+        return []
+    out = []
+    linear = replace(options, objective="linear", skip_steps=0, equal_weight=False)
+    for reference in known:
+        if reference is None:
+            continue
+        fitted = fit_law(points.where(points.n <= reference.largest), LAWS["saturating"], linear)
+        named = fitted.state.coefficients()
+        names = f"{points.label(points.sizes[0])} to {points.label(reference.largest)}"
+        r2 = quality(fitted).r2_linear
+        out.append(
+            Comparison(names, float(named["Kmax"]), reference.kmax, float(named["N0"]), reference.n0, r2, reference.r2)
+        )
+    return out
