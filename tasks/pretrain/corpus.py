@@ -29,15 +29,13 @@ def barred_problems(files: Sequence[Path]) -> frozenset[str]:
 
 
 def wrong_answer(answer: str, generator: np.random.Generator) -> str:
-    """Returns a plausible wrong answer: one digit is replaced by another; never a leading zero of a longer number."""
-    place = int(generator.integers(len(answer)))
-    old = answer[place]
-    if not old.isdigit():
-        return answer[1:]
-    choices = [
-        digit for digit in "0123456789" if digit != old and not (digit == "0" and place == 0 and len(answer) > 1)
-    ]
-    return answer[:place] + choices[int(generator.integers(len(choices)))] + answer[place + 1 :]
+    """Returns a near miss: one off in the units or, from two digits on, in the tens (a slipped carry).
+
+    Near misses are few, so that a cooler temperature alone does not tell them from the right answer; a reward does.
+    """
+    value = int(answer)
+    slip = 10 if len(answer.lstrip("-")) > 1 and generator.random() < 0.5 else 1
+    return str(value + slip if value < slip or generator.random() < 0.5 else value - slip)
 
 
 def batches(
@@ -54,6 +52,7 @@ def batches(
     before, after = frame(tokenizer, style)
     generator = np.random.default_rng([seed, 2])
     wrong = generator.random((recipe.steps, recipe.batch)) < recipe.wrong_answers
+    wrong[: round(recipe.clean_share * recipe.steps)] = False
     chunk = 100
     for start in range(0, recipe.steps, chunk):
         steps = min(chunk, recipe.steps - start)

@@ -27,6 +27,9 @@ from tasks.pretrain.corpus import barred_problems, batches
 from tasks.pretrain.tokenizer import build_tokenizer
 from tasks.store import once
 
+ROPE_THETA = 100.0
+"""Base of the rotary angles: contexts here are a few dozen tokens, on which the usual 10,000 turns most pairs little."""
+
 REFERENCE_WIDTH = 64
 """Width at which `learning_rate` applies as written; others get learning_rate x 64 / width."""
 
@@ -88,6 +91,7 @@ def new_model(spec: TinyModel, seed: int, params: Params, vocabulary: int) -> Qw
         num_key_value_heads=spec.kv_heads,
         max_position_embeddings=lengths.max_prompt_tokens + lengths.max_completion_tokens,
         tie_word_embeddings=True,
+        rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
         initializer_range=1.0 / math.sqrt(spec.hidden) / 2,
         bos_token_id=None,
         eos_token_id=0,
