@@ -61,7 +61,7 @@ def _download(repository: str, revision: str, file: str, target: Path) -> None:
         metadata = get_hf_file_metadata(url)
     except EntryNotFoundError:
         raise InputError(f"{repository}: no file {file} at {revision}{_files(repository, revision)}") from None
-    except (*_network_errors(), RuntimeError) as error:
+    except _network_errors() as error:
         raise InputError(_unreachable(url, target, error)) from None
     etag = metadata.etag or ""
     # Large files lie on another host, which gets no token of ours.
@@ -119,10 +119,11 @@ def _files(repository: str, revision: str) -> str:
 
 
 def _network_errors() -> tuple[type[Exception], ...]:
-    """OSError and the error of whichever HTTP library huggingface_hub uses: the bases of its own error."""
+    """OSError and the errors of whichever HTTP library huggingface_hub uses: the bases of its own error."""
     from huggingface_hub.errors import HfHubHTTPError
 
-    return tuple(base for base in HfHubHTTPError.__mro__ if issubclass(base, Exception) and base is not Exception)
+    bases = [base for base in HfHubHTTPError.__mro__ if issubclass(base, Exception) and base is not Exception]
+    return (*bases, RuntimeError)
 
 
 def _unreachable(url: str, target: Path, error: Exception) -> str:

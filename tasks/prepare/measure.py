@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from tasks.errors import InputError
 from tasks.grading import GradingPool
 from tasks.layout import Layout
 from tasks.params import Params
-from tasks.prepare.pass_rates import measure_pass_rates, read_pass_rates
+from tasks.prepare.pass_rates import Solver, measure_pass_rates, read_pass_rates
 from tasks.prepare.prepare import unknown_problems
 from tasks.sampling.engines import open_engine
 from tasks.sampling.protocol import SamplingSettings
@@ -51,8 +52,17 @@ def measure(
             from transformers import AutoTokenizer
 
             tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-            for done in measure_pass_rates(problems, engine, tokenizer, pool, settings, path):
+            solver = Solver(engine, tokenizer, _style(params, checkpoint, bool(tokenizer.chat_template)))
+            for done in measure_pass_rates(problems, solver, pool, settings, path):
                 progress(done, len(problems))
     finally:
         engine.close()
     return path, len(read_pass_rates(str(path)))
+
+
+def _style(params: Params, checkpoint: Path, has_template: bool) -> Literal["plain", "chat"]:
+    """A model of the study's family is prompted as in training; any other by its chat template, where it has one."""
+    _, _, variant = checkpoint.name.rpartition("-")
+    if checkpoint.parent.resolve() == Layout.of(params).stage("pretrain").resolve() and variant in ("base", "instruct"):
+        return params.train.prompt_style.base if variant == "base" else params.train.prompt_style.instruct
+    return "chat" if has_template else "plain"

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tasks.errors import InputError
 from tasks.grading import Answer, GradingPool
@@ -41,20 +42,29 @@ def read_pass_rates(path: str | None) -> dict[str, float]:
     return rates
 
 
+@dataclass(frozen=True)
+class Solver:
+    """A model that solves problems.
+
+    Attributes:
+        engine: holds its weights.
+        tokenizer: its tokenizer.
+        style: whether prompts are chat-formatted.
+    """
+
+    engine: Engine
+    tokenizer: PreTrainedTokenizerBase
+    style: Literal["plain", "chat"]
+
+
 def measure_pass_rates(
-    problems: Sequence[Problem],
-    engine: Engine,
-    tokenizer: PreTrainedTokenizerBase,
-    pool: GradingPool,
-    settings: SamplingSettings,
-    path: Path,
+    problems: Sequence[Problem], solver: Solver, pool: GradingPool, settings: SamplingSettings, path: Path
 ) -> Iterator[int]:
     """Samples each problem and appends how often the solver was right.
 
     Args:
         problems: problems without a pass rate.
-        engine: holds the solver.
-        tokenizer: its tokenizer; prompts are chat-formatted where it has a chat template.
+        solver: the model.
         pool: grades the samples.
         settings: `n` samples per problem, temperature and lengths.
         path: the JSONL file; continued where it exists.
@@ -65,19 +75,17 @@ def measure_pass_rates(
     Raises:
         InputError: the file was measured with another solver or other settings.
     """
-    solver = {"weights": engine.fingerprint(), "samples": settings.n, "temperature": settings.temperature}
-    solver |= {"top_p": settings.top_p, "max_tokens": settings.max_tokens, "seed": settings.seed}
-    done = _resume(path, solver)
+    engine, tokenizer = solver.engine, solver.tokenizer
+    how = {"weights": engine.fingerprint(), "style": solver.style, "samples": settings.n, "seed": settings.seed}
+    how |= {"temperature": settings.temperature, "top_p": settings.top_p, "max_tokens": settings.max_tokens}
+    done = _resume(path, how)
     left = [problem for problem in problems if problem.problem_id not in done]
-    style: Any = "chat" if tokenizer.chat_template else "plain"
     for start in range(0, len(left), CHUNK):
         part = left[start : start + CHUNK]
-        drawn = engine.generate(requests(part, tokenizer, style, 10**9), settings)
-        answers = [
-            Answer(problem.data_source, str(tokenizer.decode(list(c.tokens), skip_special_tokens=True)), problem.answer)
-            for problem, completions in zip(part, drawn, strict=True)
-            for c in completions
-        ]
+        drawn = engine.generate(requests(part, tokenizer, solver.style, 10**9), settings)
+        texts = tokenizer.batch_decode([list(c.tokens) for group in drawn for c in group], skip_special_tokens=True)
+        asked = [problem for problem in part for _ in range(settings.n)]
+        answers = [Answer(p.data_source, text, p.answer) for p, text in zip(asked, texts, strict=True)]
         right = [verdict.correct for verdict in pool.grade(answers)]
         sums = [sum(right[place * settings.n : (place + 1) * settings.n]) for place in range(len(part))]
         counts = zip(part, sums, strict=True)
@@ -85,14 +93,14 @@ def measure_pass_rates(
         yield start + len(part)
 
 
-def _resume(path: Path, solver: dict[str, Any]) -> set[str]:
-    """Cuts off an unfinished last line, checks the solver and returns the problems already measured."""
+def _resume(path: Path, how: dict[str, Any]) -> set[str]:
+    """Cuts off an unfinished last line, checks how it was measured and returns the problems already measured."""
     if not path.is_file() or not (records := _lines(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"solver": solver}) + "\n", encoding="utf-8")
+        path.write_text(json.dumps({"solver": how}) + "\n", encoding="utf-8")
         return set()
-    if records[0].get("solver") != solver:
-        raise InputError(f"{path}: was measured with {records[0].get('solver')}, not with {solver}; remove it first")
+    if records[0].get("solver") != how:
+        raise InputError(f"{path}: was measured with {records[0].get('solver')}, not with {how}; remove it first")
     data = path.read_bytes()
     os.truncate(path, data.rfind(b"\n") + 1)
     return {str(record["problem_id"]) for record in records[1:]}
