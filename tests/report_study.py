@@ -163,9 +163,9 @@ def _write_scores(params: Params, rng: np.random.Generator) -> None:
 
 
 def _samples(benchmark: str) -> Iterable[Sample]:
-    """Six problems, right and wrong in turn; the last answer is one on which graders differ."""
+    """Six problems, right and wrong in turn; the last is right but not boxed."""
     for index in range(6):
         right, gold = index % 2 == 0, 10 + 4 * index
-        text = str(gold if right else gold + 1) if index < 5 else f"\\boxed{{{gold}}} no, \\boxed{{{gold + 1}}}"
+        text = f"\\boxed{{{gold if right else gold + 1}}}" if index < 5 else f"{gold}"
         status = "right" if right else "wrong"
         yield Sample(f"{benchmark}/{index}", 0, text, 4, "stop", status, text, float(right), "equal")

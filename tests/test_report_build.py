@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -17,7 +18,7 @@ from tasks.errors import InputError
 from tasks.grid import expand_grid
 from tasks.identity import report_mark
 from tasks.layout import Layout
-from tasks.params import Params
+from tasks.params import Params, load_params
 from tasks.report.auditing import sampled_answers
 from tasks.report.build import build_report
 from tasks.store import valid, verify
@@ -133,6 +134,8 @@ def test_summary_repeats_verdicts_laws_and_audit(folder: Path) -> None:
     assert sum(summary["verdicts"].values()) == len(summary["claims"])
     assert {law["variant"] for law in summary["laws"]} == {"base", "instruct"}
     assert summary["audit"]["audited"] == 6
+    assert summary["audit"]["right"] == 3
+    assert summary["audit"]["disagreements"] == 1
 
 
 def test_audit_grades_every_distinct_answer_once(study: Params) -> None:
@@ -160,8 +163,11 @@ def test_title_with_markup_is_shown_as_text(study: Params) -> None:
 
 
 @pytest.mark.parametrize(("stage", "advice"), [("fit", "rlscale fit"), ("evaluate", "rlscale evaluate")])
-def test_unfinished_stage_is_named_with_the_command_that_helps(tmp_path: Path, stage: str, advice: str) -> None:
-    params = make_finished_study(tmp_path, {"sizes": ["3k", "7k"], "seeds": [0], "reuse": None}, steps=12, draws=20)
+def test_unfinished_stage_is_named_with_the_command_that_helps(
+    study: Params, tmp_path: Path, stage: str, advice: str
+) -> None:
+    shutil.copytree(study.root.parent, tmp_path / "copy", ignore=shutil.ignore_patterns("report"))
+    params = load_params(tmp_path / "copy" / "params.yaml")
     (Layout.of(params).stage(stage) / "manifest.json").unlink()
     with pytest.raises(InputError, match=advice):
         build_report(params)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.options import DEFAULT_PARAMS, ParamsOption
+from flows.commands.options import DEFAULT_PARAMS, JsonOption, ParamsOption, print_json
 
 
 def pretrain(params: ParamsOption = DEFAULT_PARAMS) -> None:
@@ -31,11 +31,24 @@ def train(
         train_alone(run_id, params)
 
 
-def report(params: ParamsOption = DEFAULT_PARAMS) -> None:
+def report(params: ParamsOption = DEFAULT_PARAMS, as_json: JsonOption = False) -> None:
     """Write the page that shows the study's laws, curves and verdicts."""
-    from flows.run import run_stage
+    import contextlib
+    import json
+    import sys
 
-    run_stage("report", params)
+    from flows.run import run_stage
+    from tasks.layout import Layout
+    from tasks.params import load_params
+
+    with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
+        run_stage("report", params)
+    page = Layout.of(load_params(params)).report
+    if as_json:
+        summary = json.loads(page.with_name("summary.json").read_text(encoding="utf-8"))
+        print_json(summary | {"report": str(page)})
+    else:
+        typer.echo(f"report: {page}")
 
 
 def register(app: typer.Typer) -> None:
