@@ -147,8 +147,13 @@ def held_out_largest(points: Measurements, options: Options, variant: str) -> tu
     choice = best_for_unseen(points.where(points.n < largest), options, variant)
     if choice is None or choice.chosen is None:
         return None, None
+    return choice, held_out_of(points, LAWS[choice.chosen], options, variant)
+
+
+def held_out_of(points: Measurements, law: Law, options: Options, variant: str) -> BackTest:
+    """A law's forecast of the largest size from the others (its level refitted where the law has free levels)."""
     fewer = replace(options, draws=min(options.draws, _DRAWS))
-    return choice, _test(points, LAWS[choice.chosen], fewer, (variant, "largest_out", {}), points.n == largest)
+    return _test(points, law, fewer, (variant, "largest_out", {}), points.n == points.sizes[-1])
 
 
 def windows(points: Measurements, law: Law, options: Options, variant: str) -> list[WindowFit]:

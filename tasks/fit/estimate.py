@@ -133,29 +133,44 @@ def _fit_line(points: Measurements, law: LineLaw, options: Options) -> Fitted:
         return float((base * contributions(options.objective, points, eta, scale)).sum())
 
     fitted = replace(fitted, value=value(fitted.eta))
-    for _ in range(100):
+    for turn in range(100):
         weight, response = working(options.objective, points, fitted.eta, scale)
-        moved = _projected(points, law, options, base * weight, response)
+        moved = _projected(points, law, options, base * weight, response, _theta(fitted) if turn else None)
         change, total, share = moved.eta - fitted.eta, value(moved.eta), 1.0
         while total > fitted.value * (1 + 1e-13) and share > 1e-3:
             # The full step overshot: project a shorter one, towards the response that reaches part of the way.
             share *= 0.5
-            moved = _projected(points, law, options, base * weight, fitted.eta + share * (response - fitted.eta))
+            part = fitted.eta + share * (response - fitted.eta)
+            moved = _projected(points, law, options, base * weight, part)
             total = value(moved.eta)
         fitted = replace(moved, value=total)
-        if np.abs(change).max() < 1e-12:
+        if np.abs(change).max() < 1e-11:
             break
+    # The last projection searches the whole range again, at the final weights: no nearby start decides the result.
     weight, response = working(options.objective, points, fitted.eta, scale)
-    return replace(fitted, weight=base * weight, response=np.array(response))
+    last = _projected(points, law, options, base * weight, response)
+    return replace(last, value=value(last.eta), weight=base * weight, response=np.array(response))
 
 
-def _projected(points: Measurements, law: LineLaw, options: Options, weight: Floats, response: Floats) -> Fitted:
+def _theta(fitted: Fitted) -> float:
+    assert isinstance(fitted.state, LineState)
+    return float(fitted.state.theta)
+
+
+def _projected(
+    points: Measurements,
+    law: LineLaw,
+    options: Options,
+    weight: Floats,
+    response: Floats,
+    near: float | None = None,
+) -> Fitted:
     sizes = points.sizes
     lines = lines_of(points.x, response, weight, points.size, len(sizes))
     if not np.all(lines.cxx > 0):
         size = points.label(sizes[int(np.argmin(lines.cxx))])
         raise InputError(f"size {size} has points at one value of X only; a slope needs at least two")
-    found = project(law, lines, sizes)
+    found = project(law, lines, sizes, near)
     state = LineState.of(law, sizes, lines, found)
     slope, level = state._line(sizes)
     level = level + state.levels if law.free_levels else level

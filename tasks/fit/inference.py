@@ -18,6 +18,8 @@ from tasks.fit.measurements import Floats
 from tasks.fit.project import project
 from tasks.fit.state import CurveState, LineState, State
 
+_FARTHEST = 3.0
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -94,7 +96,8 @@ def _steps(fitted: Fitted, p: Floats, rows: np.ndarray, lines: LineDraws, rng: n
         right += block_scores(x[mine], residual[mine], weight[mine], bent[mine], rng, len(right))
     # A ridge of 1e-6 keeps directions the data say nothing about from exploding; it is far below what they do say.
     matrix = jacobian.T @ (weight[:, None] * jacobian) + 1e-6 * np.eye(len(scale))
-    return np.linalg.solve(matrix, right.T).T / scale
+    # A transformed parameter far out in its tail (a floor at 0) has no first order to speak of: steps are limited.
+    return np.clip(np.linalg.solve(matrix, right.T).T / scale, -_FARTHEST, _FARTHEST)
 
 
 def interval(value: float, draws: Floats) -> Interval:

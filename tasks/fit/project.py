@@ -91,6 +91,12 @@ def _derivative(law: LineLaw, lines: Lines, sizes: Floats, theta: Floats) -> Flo
     assert law.gradient is not None
     reference = reference_size(sizes)
     basis, slope = law.basis(theta, sizes, reference), law.gradient(theta, sizes, reference)
+    if law.free_levels and basis[0].shape[-1] == 1:
+        # The common case, in as few array operations as it takes.
+        u, du = basis[0][..., 0], slope[0][..., 0]
+        scaled = u * lines.cxx
+        single = (u * lines.cxy).sum(-1) / (u * scaled).sum(-1)
+        return single * (single * (du * scaled).sum(-1) - (du * lines.cxy).sum(-1))
     beta = solve_linear(*_normal(law, lines, basis, basis))
     gram, moment = _normal(law, lines, slope, basis)
     return np.einsum("...j,...jk,...k->...", beta, gram, beta, optimize=False) - (beta * moment).sum(-1)
@@ -106,8 +112,15 @@ def _scan(law: LineLaw, lines: Lines, sizes: Floats, grid: Floats) -> Floats:
     return _total(law, lines)[..., None] - moment**2 / np.where(gram > 0, gram, 1.0)
 
 
-def project(law: LineLaw, lines: Lines, sizes: Floats) -> Projection:
+def project(law: LineLaw, lines: Lines, sizes: Floats, near: float | None = None) -> Projection:
     """Finds the optimum of a law on lines [S], or of every draw of lines [B, S].
+
+    Args:
+        law: the law.
+        lines: statistics of the data.
+        sizes: N [S].
+        near: for a single data set, theta of a nearby problem: tried first, and kept where it brackets a minimum. An
+            iteration that ends with one call without it has still searched the whole range.
 
     Returns:
         The optimum, with the leading axes of `lines`.
@@ -116,6 +129,10 @@ def project(law: LineLaw, lines: Lines, sizes: Floats) -> Projection:
     if law.search is None:
         rss, beta = profile(law, lines, sizes, np.zeros(shape))
         return Projection(np.zeros(shape), beta, rss, np.zeros(shape, dtype=bool))
+    if not shape and near is not None:
+        close = _project_near(law, lines, sizes, near)
+        if close is not None:
+            return close
     if not shape:
         flat = project(law, Lines(*(value[None] for value in vars(lines).values())), sizes)
         return Projection(flat.theta[0], flat.beta[0], flat.rss[0], flat.at_bound[0])
@@ -127,6 +144,16 @@ def project(law: LineLaw, lines: Lines, sizes: Floats) -> Projection:
     return Projection(
         *(np.concatenate(column) for column in zip(*(vars(part).values() for part in parts), strict=True))
     )
+
+
+def _project_near(law: LineLaw, lines: Lines, sizes: Floats, near: float) -> Projection | None:
+    """The minimum within 0.05 of `near`, or None where that is no bracket."""
+    low, high = np.array(near - 0.05), np.array(near + 0.05)
+    if not _derivative(law, lines, sizes, low) < 0 < _derivative(law, lines, sizes, high):
+        return None
+    theta = _bisect(law, lines, sizes, low, high)
+    rss, beta = profile(law, lines, sizes, theta)
+    return Projection(theta, beta, rss, np.array(False))
 
 
 def _project_chunk(law: LineLaw, lines: Lines, sizes: Floats) -> Projection:

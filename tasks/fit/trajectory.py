@@ -3,21 +3,23 @@
 A run's line log10 L = m - k (x - c) has a prior from the other runs of its table: what the law says about its size,
 with parameter, law and run-to-run uncertainty, as mean and covariance of (m, k) over draws. Its own points update it,
 by the usual conjugate regression with noise that includes their autocorrelation. A run alone in its table has a flat
-prior.
+prior. Beyond the X that any run of its size has reached, the error of straight lines that the table itself shows
+(fitted to first halves, scored on last quarters) is added in proportion to the distance.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tasks.errors import InputError
+from tasks.fit.backtest import best_for_unseen
 from tasks.fit.bootstrap import long_run_ratio
 from tasks.fit.estimate import Options, fit_law
-from tasks.fit.forecast import LawError, predict, size_errors
+from tasks.fit.forecast import LawError, errors_ahead, predict, size_errors
 from tasks.fit.inference import Interval, Uncertain, interval, with_draws
-from tasks.fit.laws import Law
+from tasks.fit.laws import LAWS, Law
 from tasks.fit.lines import lines_of
 from tasks.fit.measurements import Floats, Measurements
 
@@ -50,14 +52,19 @@ class Trajectory:
 
 
 def forecast_run(
-    points: Measurements, run: str, law: Law, options: Options, ahead: Floats | None = None, target: float | None = None
+    points: Measurements,
+    run: str,
+    law: Law | None,
+    options: Options,
+    ahead: Floats | None = None,
+    target: float | None = None,
 ) -> Trajectory:
     """Forecasts a run from its own points so far and all other runs.
 
     Args:
         points: the table, the run included.
         run: its name, or an unambiguous beginning.
-        law: the law behind the prior.
+        law: the law behind the prior; None: saturating where another run has this size, else `best_for_unseen`.
         options: of its fit.
         ahead: X to forecast at; None: from the run's last X to where the longest run of its size ended, at least 4 x.
         target: target loss.
@@ -74,12 +81,12 @@ def forecast_run(
     n = float(own.n[0])
     places = _places(own, points) if ahead is None else np.asarray(ahead, float)
     centre = float(own.x.mean())
-    prior, source = _prior(others, n, centre, law, options)
+    prior, source = _prior(others, n, centre, law or _usual_law(others, n, options), options)
     mean, covariance, noise = _posterior(own, centre, prior)
     rng = np.random.default_rng([options.seed, 4])
     drawn = rng.multivariate_normal(mean, covariance, size=options.draws, method="eigh")
     lever = np.log10(places) - centre
-    curve = drawn[:, :1] + drawn[:, 1:] * lever
+    curve = drawn[:, :1] + drawn[:, 1:] * lever + _bend(rng, points, (own, others), np.log10(places), options)
     measured = curve + rng.standard_normal(curve.shape) * noise
     expected = mean[0] + mean[1] * lever
     losses = [_as_loss(interval(float(expected[i]), measured[:, i])) for i in range(len(places))]
@@ -88,12 +95,37 @@ def forecast_run(
     return Trajectory(points.runs[index], n, len(own), k, places.tolist(), losses, target, chance, source)
 
 
+def _bend(
+    rng: np.random.Generator,
+    points: Measurements,
+    parts: tuple[Measurements, Measurements],
+    x: Floats,
+    options: Options,
+) -> Floats:
+    """Departure from the straight line beyond what runs of this size have reached, one slope per draw [B, Q]."""
+    own, others = parts
+    errors = errors_ahead(points, LAWS["loglinear"], replace(options, objective="log"))
+    if not errors:
+        return np.zeros((options.draws, len(x)))
+    same = others.x[others.n == own.n[0]]
+    reached = max(float(own.x.max()), float(same.max()) if len(same) else -np.inf)
+    scale = float(np.sqrt(np.mean(np.square(errors))))
+    return scale * rng.standard_t(max(len(errors), 3), size=options.draws)[:, None] * np.maximum(x - reached, 0.0)
+
+
 def _find(points: Measurements, run: str) -> int:
     matches = [i for i, name in enumerate(points.runs) if name == run]
     matches = matches or [i for i, name in enumerate(points.runs) if name.startswith(run)]
     if len(matches) != 1:
         raise InputError(f"run {run!r} matches {len(matches)} of the {len(points.runs)} runs; expected one")
     return matches[0]
+
+
+def _usual_law(others: Measurements, n: float, options: Options) -> Law:
+    if len(others) == 0 or n in others.sizes:
+        return LAWS["saturating"]
+    choice = best_for_unseen(others, options, "")
+    return LAWS["pivot" if choice is None or choice.chosen is None else choice.chosen]
 
 
 def _places(own: Measurements, points: Measurements) -> Floats:

@@ -15,6 +15,7 @@ import numpy as np
 
 from tasks.fit.measurements import Floats, Measurements
 
+_LN10 = float(np.log(10.0))
 Basis: TypeAlias = tuple[Floats, Floats]
 
 
@@ -105,9 +106,8 @@ def saturation(theta: Floats, sizes: Floats, reference: float) -> tuple[Floats, 
         Two arrays [..., S].
     """
     n0 = 10.0 ** np.asarray(theta)[..., None]
-    phi = (1.0 + n0 / reference) / (1.0 + n0 / sizes)
-    slope = np.log(10.0) * n0 * (1.0 / reference - 1.0 / sizes) / (1.0 + n0 / sizes) ** 2
-    return phi, slope
+    over = 1.0 / (1.0 + n0 / sizes)
+    return (1.0 + n0 / reference) * over, _LN10 * n0 * (1.0 / reference - 1.0 / sizes) * over**2
 
 
 def n0_grid(sizes: Floats) -> Floats:
