@@ -1,0 +1,148 @@
+"""Packed batches give the numbers that one sequence at a time gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_training import make_study
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+from tasks.flops import published_compute
+from tasks.layout import Layout
+from tasks.policy.logprobs import token_logprobs
+from tasks.policy.network import Policy, count_parameters, fingerprint, load_model
+from tasks.policy.packing import Group, pack
+from tasks.train.ledger import architecture_of
+
+TOKENS = st.lists(st.integers(5, 20), min_size=1, max_size=9).map(tuple)
+GROUPS = st.lists(
+    st.tuples(TOKENS, st.lists(TOKENS, min_size=1, max_size=4).map(tuple)).map(lambda pair: Group(*pair)),
+    min_size=1,
+    max_size=5,
+)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    params, run = make_study(tmp_path_factory.mktemp("packing"))
+    return Layout.of(params).model(run.model)
+
+
+def _one_by_one(model: torch.nn.Module, groups: list[Group]) -> torch.Tensor:
+    """Log-probabilities from the plain transformers model, each pair alone."""
+    found = []
+    for group in groups:
+        for completion in group.completions:
+            logits = model(torch.tensor([[*group.prompt, *completion]])).logits[0].log_softmax(-1)
+            start = len(group.prompt) - 1
+            found += [logits[start + place, token] for place, token in enumerate(completion)]
+    return torch.stack(found)
+
+
+@settings(max_examples=25, deadline=None)
+@given(groups=GROUPS, share=st.booleans())
+def test_packed_log_probs_equal_one_by_one(checkpoint: Path, groups: list[Group], share: bool) -> None:
+    policy = Policy(load_model(checkpoint, "float32"))
+    plain = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+    with torch.no_grad():
+        torch.testing.assert_close(policy(pack(groups, share)), _one_by_one(plain, groups), atol=2e-5, rtol=1e-4)
+
+
+def test_gradients_through_shared_prompts_equal_one_by_one(checkpoint: Path) -> None:
+    groups = [Group((5, 6, 7), ((8, 9), (10,), (11, 12, 13))), Group((14,), ((15, 16, 17, 18), (19, 5)))]
+    policy = Policy(load_model(checkpoint, "float32"))
+    plain = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+    weights = torch.linspace(-1, 1, sum(len(c) for g in groups for c in g.completions))
+    (policy(pack(groups)) * weights).sum().backward()
+    (_one_by_one(plain, groups) * weights).sum().backward()
+    for (name, mine), other in zip(policy.model.named_parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, atol=1e-4, rtol=1e-4, msg=name)
+
+
+def test_a_completion_does_not_see_its_siblings(checkpoint: Path) -> None:
+    policy = Policy(load_model(checkpoint, "float32"))
+    alone, beside = (5, 6), (7, 8, 9)
+    with torch.no_grad():
+        first = policy(pack([Group((10, 11), (alone, beside))]))[:2]
+        second = policy(pack([Group((10, 11), (alone, (12, 13, 14, 15)))]))[:2]
+    torch.testing.assert_close(first, second, atol=1e-6, rtol=0)
+
+
+@given(groups=GROUPS)
+def test_a_packed_batch_holds_no_padding_and_every_target_once(groups: list[Group]) -> None:
+    packed = pack(groups)
+    rows = sum(len(g.prompt) + sum(len(c) - 1 for c in g.completions) for g in groups)
+    assert packed.tokens.numel() == rows
+    assert packed.targets.tolist() == [token for g in groups for c in g.completions for token in c]
+    pairs = [(len(g.prompt), len(c) - 1) for g in groups for c in g.completions]
+    own = sum(fed * prompt + fed * (fed + 1) // 2 for prompt, fed in pairs)
+    assert packed.attended == own + sum(len(g.prompt) * (len(g.prompt) + 1) // 2 for g in groups)
+
+
+def test_chunked_log_probs_equal_the_whole_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(1)
+    hidden = torch.randn(23, 8, generator=generator, requires_grad=True)
+    weight = torch.randn(31, 8, generator=generator, requires_grad=True)
+    targets = torch.randint(0, 31, (23,), generator=generator)
+    scale = torch.randn(23, generator=generator)
+    want = ((hidden @ weight.T) / 0.7).log_softmax(1).gather(1, targets[:, None])[:, 0]
+    grads = torch.autograd.grad((want * scale).sum(), (hidden, weight))
+    monkeypatch.setattr("tasks.policy.logprobs.CHUNK_ELEMENTS", 31 * 5)
+    found = token_logprobs(hidden, weight, targets, 0.7)
+    torch.testing.assert_close(found, want)
+    for mine, other in zip(torch.autograd.grad((found * scale).sum(), (hidden, weight)), grads, strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-5)
+
+
+def test_parameter_counts_equal_a_count_by_hand() -> None:
+    config = Qwen2Config(
+        vocab_size=11, hidden_size=8, intermediate_size=20, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, tie_word_embeddings=True,
+    )  # fmt: skip
+    attention = (8 * 8 + 8) + 2 * (8 * 4 + 4) + 8 * 8
+    by_hand = 2 * (attention + 3 * 8 * 20 + 2 * 8) + 8
+    model = Qwen2ForCausalLM(config)
+    assert count_parameters(model) == (by_hand + 11 * 8, by_hand)
+    assert architecture_of(config).n_params == by_hand
+
+
+def test_flops_of_forward_and_backward_agree_with_torch_within_one_percent() -> None:
+    config = Qwen2Config(
+        vocab_size=64, hidden_size=64, intermediate_size=160, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=4, tie_word_embeddings=True,
+    )  # fmt: skip
+    policy = Policy(Qwen2ForCausalLM(config))
+    generator = np.random.default_rng(0)
+    # One length, so that no attention block is padded and the counter sees exactly the real pairs' full squares.
+    groups = [Group(tuple(generator.integers(0, 64, 33).tolist()), (tuple(generator.integers(0, 64, 2).tolist()),))]
+    packed = pack(groups * 8)
+    shape = architecture_of(config)
+    rows, targets = packed.tokens.numel(), packed.targets.numel()
+    squares = sum(b.q_rows.shape[0] * b.q_rows.shape[1] * b.k_rows.shape[1] for b in packed.blocks)
+    with FlopCounterMode(display=False) as forward, torch.no_grad():
+        policy(packed)
+    assert shape.forward(rows, squares, targets) == pytest.approx(forward.get_total_flops(), rel=0.01)
+    with FlopCounterMode(display=False) as both:
+        policy(packed).sum().backward()
+    # Flash attention's backward recomputes the scores: 2.5 times its forward instead of twice.
+    again = 0.5 * 4 * squares * shape.heads * shape.head_size * shape.layers
+    assert shape.update(rows, squares, targets) + again == pytest.approx(both.get_total_flops(), rel=0.01)
+
+
+def test_published_compute_is_six_n_t() -> None:
+    assert published_compute(5e8, 1e6) == 3e15
+
+
+def test_a_fingerprint_changes_with_one_bit_and_with_two_swapped_values() -> None:
+    weights = {"a": torch.arange(6.0).view(2, 3), "b": torch.ones(2)}
+    same = {"b": torch.ones(2), "a": torch.arange(6.0).view(2, 3).clone()}
+    assert fingerprint(weights) == fingerprint(same)
+    swapped = {"a": weights["a"].flip(0), "b": weights["b"]}
+    nudged = {"a": weights["a"], "b": torch.tensor([1.0, 1.0000001])}
+    assert len({fingerprint(weights), fingerprint(swapped), fingerprint(nudged)}) == 3

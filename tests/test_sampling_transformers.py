@@ -1,0 +1,138 @@
+"""The transformers engine: exact, seeded, independent of the batch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_training import make_study
+from transformers import AutoModelForCausalLM
+
+from tasks.errors import InputError
+from tasks.layout import Layout
+from tasks.policy.network import Policy, load_model
+from tasks.policy.packing import Group, pack
+from tasks.sampling.protocol import Request, SamplingSettings
+from tasks.sampling.seeds import sequence_key, uniforms
+from tasks.sampling.transformers_engine import TransformersEngine
+
+SETTINGS = SamplingSettings(n=4, temperature=1.0, top_p=1.0, max_tokens=10, seed=3, step=2)
+PROMPTS = [Request(f"p{index}", tuple(range(5, 6 + index))) for index in range(7)]
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> TransformersEngine:
+    params, run = make_study(tmp_path_factory.mktemp("engine"))
+    return TransformersEngine(Layout.of(params).model(run.model))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    params, run = make_study(tmp_path_factory.mktemp("checkpoint"))
+    return Layout.of(params).model(run.model)
+
+
+def test_completions_do_not_depend_on_what_else_is_in_the_batch(engine: TransformersEngine) -> None:
+    together = engine.generate(PROMPTS, SETTINGS)
+    reversed_order = engine.generate(PROMPTS[::-1], SETTINGS)[::-1]
+    alone = [engine.generate([request], SETTINGS)[0] for request in PROMPTS]
+    engine.batch = 5
+    small = engine.generate(PROMPTS, SETTINGS)
+    engine.batch = 1024
+    for other in (reversed_order, alone, small):
+        assert [[c.tokens for c in row] for row in other] == [[c.tokens for c in row] for row in together]
+
+
+def test_samples_of_one_prompt_differ_and_a_seed_or_step_changes_them(engine: TransformersEngine) -> None:
+    drawn = engine.generate(PROMPTS, replace(SETTINGS, n=8))
+    assert all(len({c.tokens for c in row}) > 1 for row in drawn)
+    for change in ({"seed": 4}, {"step": 3}, {"domain": "heldout"}):
+        other = engine.generate(PROMPTS, replace(SETTINGS, n=8, **change))
+        assert [[c.tokens for c in row] for row in other] != [[c.tokens for c in row] for row in drawn]
+
+
+def test_reported_log_probs_are_the_trainers_own(checkpoint: Path) -> None:
+    engine, policy = TransformersEngine(checkpoint), Policy(load_model(checkpoint, "float32"))
+    drawn = engine.generate(PROMPTS, replace(SETTINGS, temperature=0.7, top_p=0.9))
+    groups = [Group(request.tokens, tuple(c.tokens for c in row)) for request, row in zip(PROMPTS, drawn, strict=True)]
+    reported = torch.tensor([value for row in drawn for c in row for value in c.logprobs])
+    with torch.no_grad():
+        torch.testing.assert_close(policy(pack(groups)), reported, atol=2e-5, rtol=1e-4)
+
+
+def test_greedy_decoding_equals_generate(checkpoint: Path) -> None:
+    engine = TransformersEngine(checkpoint)
+    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+    for request in PROMPTS:
+        mine = engine.generate([request], replace(SETTINGS, n=1, temperature=0.0))[0][0].tokens
+        ids = torch.tensor([request.tokens])
+        theirs = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=10, do_sample=False)
+        assert list(mine) == theirs[0, ids.shape[1] :].tolist()
+
+
+def test_first_tokens_follow_the_models_distribution(checkpoint: Path) -> None:
+    engine = TransformersEngine(checkpoint)
+    request, trials = PROMPTS[2], 4000
+    drawn = engine.generate([request], replace(SETTINGS, n=trials, max_tokens=1))[0]
+    with torch.no_grad():
+        model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+        probs = model(torch.tensor([request.tokens])).logits[0, -1].softmax(-1)
+    seen = Counter(c.tokens[0] for c in drawn)
+    for token, p in enumerate(probs.tolist()):
+        spread = (trials * p * (1 - p)) ** 0.5
+        assert abs(seen[token] - trials * p) <= 5 * spread + 1
+
+
+def test_a_nucleus_keeps_only_the_most_likely_tokens(checkpoint: Path) -> None:
+    engine = TransformersEngine(checkpoint)
+    drawn = engine.generate([PROMPTS[2]], replace(SETTINGS, n=500, max_tokens=1, top_p=0.05))[0]
+    greedy = engine.generate([PROMPTS[2]], replace(SETTINGS, n=1, max_tokens=1, temperature=0.0))[0][0]
+    assert {c.tokens for c in drawn} == {greedy.tokens}
+
+
+def test_a_finished_completion_ends_with_the_stop_token_and_a_cut_one_has_full_length(
+    engine: TransformersEngine,
+) -> None:
+    for completion in (c for row in engine.generate(PROMPTS, replace(SETTINGS, n=32)) for c in row):
+        if completion.finish == "stop":
+            assert completion.tokens[-1] in engine.stops
+            assert not engine.stops & set(completion.tokens[:-1])
+        else:
+            assert len(completion.tokens) == SETTINGS.max_tokens
+        assert len(completion.logprobs) == len(completion.tokens)
+
+
+def test_a_prompt_beyond_the_context_is_refused_by_name(engine: TransformersEngine) -> None:
+    with pytest.raises(InputError, match="problem far-too-long"):
+        engine.generate([Request("far-too-long", (5,) * 1000)], SETTINGS)
+
+
+def test_an_update_that_lacks_a_tensor_fails(checkpoint: Path) -> None:
+    engine = TransformersEngine(checkpoint)
+    weights = dict(load_model(checkpoint, "float32").state_dict())
+    del weights["model.norm.weight"]
+    with pytest.raises((RuntimeError, KeyError)):
+        engine.update(weights.items())
+
+
+@given(st.integers(0, 2**31), st.integers(0, 1000), st.text(max_size=20), st.integers(0, 64))
+def test_equal_coordinates_give_equal_keys_and_a_neighbour_another(seed: int, step: int, name: str, sample: int) -> None:
+    settings = SamplingSettings(1, 1.0, 1.0, 1, seed, step)
+    key = sequence_key(settings, name, sample)
+    assert key == sequence_key(settings, name, sample)
+    assert key != sequence_key(settings, name, sample + 1)
+    assert key != sequence_key(replace(settings, step=step + 1), name, sample)
+
+
+def test_uniforms_are_uniform_over_sequences_and_over_positions() -> None:
+    keys = torch.tensor([sequence_key(SETTINGS, "p", sample) for sample in range(2000)])
+    for values in (uniforms(keys, 0), torch.stack([uniforms(keys[:1], t)[0] for t in range(2000)])):
+        assert float(values.min()) >= 0.0
+        assert float(values.max()) < 1.0
+        counts = torch.histc(values.float(), bins=20, min=0, max=1)
+        assert float(((counts - 100) ** 2 / 100).sum()) < 45  # chi-square with 19 degrees, p about 0.001
