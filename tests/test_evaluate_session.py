@@ -146,7 +146,7 @@ def test_an_evaluation_killed_in_the_middle_continues_at_the_missing_pairs(tmp_p
     assert process.stdin is not None
     process.stdin.write(json.dumps(to_json(order)).encode())
     process.stdin.close()
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not any(path.is_file() for path in Layout.of(params).stage("evaluate").glob("*/*/manifest.json")):
         assert time.monotonic() < deadline
         assert process.poll() is None

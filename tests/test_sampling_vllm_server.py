@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from study_on_disk import make_study, save_random_model
+from transformers import AutoModelForCausalLM
 
 from tasks.errors import InputError
 from tasks.evaluate.samples import read_samples
@@ -25,6 +28,7 @@ from tasks.sampling.engines import open_engine
 from tasks.sampling.protocol import Request, SamplingSettings
 from tasks.sampling.vllm_client import ServerEngine
 from tasks.sampling.vllm_http import TOKEN
+from tasks.sampling.vllm_probe import ProbeFailed
 from tasks.sampling.vllm_push import PushingServerEngine
 from tasks.sampling.vllm_staging import StaleWeights
 from tasks.sampling.weights import state_dict, stored_tensors
@@ -42,6 +46,8 @@ class Stand:
     failures: int = 0
     lives: int = 1 << 30
     torn: bool = False
+    deaf: bool = False
+    folder: str = ""
     asked: list[dict[str, Any]] = field(default_factory=list)
     url: str = ""
 
@@ -55,16 +61,29 @@ class Stand:
             return 503, {"error": {"message": "overloaded"}}
         if path == "/collective_rpc":
             folder, _ = body["args"]
+            if not self.deaf:
+                self.folder = tempfile.mkdtemp(prefix="stand-")
+                shutil.copytree(folder, self.folder, dirs_exist_ok=True)
             sums = {name: bit_sums(tensor) for name, tensor in stored_tensors(Path(folder))}
             return 200, {"results": [dict(list(sums.items())[1:]) if self.torn else sums]}
         if path == "/reset_prefix_cache":
             return 200, None
+        if "prompt_logprobs" in body:
+            return 200, {"choices": [{"prompt_logprobs": score(self.folder, body["prompt"])}]}
         if 99 in body["prompt"]:
             return 400, {"error": {"message": "token 99 is out of vocabulary"}}
         self.asked.append(body)
         tokens = [5 + (body["seed"] + index) % 10 for index in range(body["max_tokens"] - 1)] + [0]
         choice = {"token_ids": tokens, "logprobs": {"token_logprobs": [-0.5] * len(tokens)}, "finish_reason": "stop"}
         return 200, {"choices": [choice]}
+
+
+def score(folder: str, prompt: list[int]) -> list[dict[str, Any] | None]:
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with torch.no_grad():
+        logprobs = model(torch.tensor([prompt])).logits[0].log_softmax(-1)
+    pairs = zip(logprobs[:-1], prompt[1:], strict=True)
+    return [None, *({str(token): {"logprob": row[token].item()}} for row, token in pairs)]
 
 
 @pytest.fixture
@@ -191,6 +210,9 @@ def test_new_weights_reach_a_server_of_our_own_through_a_shared_folder(
     assert engine.fingerprint() == fingerprint(state_dict(tmp_path / "0", torch.float32))
     assert engine.load(tmp_path / "1") == fingerprint(weights)
     assert isinstance(engine, PushingServerEngine)
+    stand.deaf = True
+    with pytest.raises(ProbeFailed, match="log-probs differ by"):
+        engine.load(tmp_path / "0")
     stand.torn = True
     with pytest.raises(StaleWeights, match="read other weights than they were given"):
         engine.update(weights.items())

@@ -14,6 +14,7 @@ from types import TracebackType
 
 from tasks.evaluate.session import Order, evaluate_order, outstanding
 from tasks.evaluate.subjects import list_subjects
+from tasks.layout import Layout
 from tasks.params import Params
 from tasks.workers import Worker, thread_environment
 
@@ -60,7 +61,9 @@ class Launcher:
         self.slots = len(places)
         self._single_use = bool(devices)
         command = [hardware.python or sys.executable, "-m"]
-        self._workers = [Worker(command, environment | place) for place in places]
+        log = Layout.of(params).stage("evaluate") / "workers.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self._workers = [Worker(command, environment | place, log) for place in places]
         self._free: queue.Queue[Worker] = queue.Queue()
         for worker in self._workers:
             self._free.put(worker)

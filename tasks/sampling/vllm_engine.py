@@ -7,15 +7,17 @@ Differences from using `vllm.LLM` directly:
 - jobs with different settings share a batch, and prompts come back as they finish;
 - a process that dies or hangs is replaced once, with the weights it held, and its open requests are asked again.
 
-Not covered: quantised checkpoints; adapters that are not merged; a trainer that shards its policy over several
-processes while each has an engine larger than one device (use a server). Memory release and tensor parallelism follow
+Not covered: a restart after weights came over CUDA (the run stops at its last checkpoint instead); quantised
+checkpoints; adapters that are not merged; a trainer that shards its policy over several processes while each has an
+engine larger than one device (use a server). Memory release, tensor parallelism and the transfer over CUDA follow
 vLLM 0.32's interfaces but have not been run on a GPU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -29,6 +31,9 @@ from tasks.sampling.vllm_process import PATIENCE, EngineLost, EngineProcess
 from tasks.sampling.vllm_requests import Place, check_lengths, completion_of, places_of, sampling_params, stop_tokens
 from tasks.sampling.vllm_staging import Staging, StaleWeights, Sums, check_sums
 from tasks.sampling.weights import state_dict
+
+if TYPE_CHECKING:
+    from tasks.sampling.vllm_transfer import Transfer
 
 
 class VllmEngine:
@@ -58,7 +63,7 @@ class VllmEngine:
         Raises:
             InputError: no checkpoint, or one that vLLM cannot run on this machine.
         """
-        set_environment(hardware.threads_per_worker)
+        set_environment(hardware.threads_per_worker, colocated)
         self._staging = Staging(checkpoint, head_sizes() if on_cpu() else None)
         config = self._staging.config
         self._context = min(context or 1 << 31, int(config["max_position_embeddings"]))
@@ -69,6 +74,7 @@ class VllmEngine:
         self._own_draws = on_cpu()
         self._restarts = 1
         self._asleep = False
+        self._transfer: Transfer | None = None
         self._process: EngineProcess | None = None
         try:
             if self._staging.reads_checkpoints:
@@ -136,8 +142,12 @@ class VllmEngine:
             StaleWeights: a tensor is missing, foreign or of another shape, or the engine read something else.
             ProbeFailed: the engine computes something else.
         """
-        held = {name: tensor.detach().to("cpu", self._dtype) for name, tensor in weights}
-        self._swap(self._staging.put(held))
+        held = {name: tensor.detach().to(self._dtype) for name, tensor in weights}
+        self._staging.check_complete(held)
+        if not on_cpu() and all(tensor.is_cuda for tensor in held.values()):
+            self._send(held)
+        else:
+            self._swap(self._staging.put(held))
         self._fingerprint = fingerprint(held)
         self._probe.check(self._score_probe(), held, self._fingerprint)
         return self._fingerprint
@@ -180,6 +190,19 @@ class VllmEngine:
         self._restarts -= 1
         self._process = self._start()
         self._asleep = False
+        self._transfer = None
+
+    def _send(self, held: Mapping[str, torch.Tensor]) -> None:
+        """Hands the trainer's tensors over on the device (`vllm_transfer`)."""
+        from tasks.sampling.vllm_transfer import ipc_transfer
+
+        if self._asleep:
+            self.process.wake("weights")
+        if self._transfer is None:
+            self._transfer = ipc_transfer(self.process.llm, held)
+        self._transfer.send(held)
+        self._restarts = 0  # a new process could not start from these weights: they lie in no file
+        self._take_back_cache()
 
     def _swap(self, expected: Sums | None) -> Sums:
         """Has the workers read the staged weights; returns the sums of what they read."""
@@ -190,12 +213,15 @@ class VllmEngine:
         except EngineLost:
             self._restart()
             results = self.process.call("rlscale_swap", str(self._staging.folder), self._precision)
+        sums = check_sums(results, expected)
+        self._take_back_cache()
+        return sums
+
+    def _take_back_cache(self) -> None:
         if self._asleep:
             self.process.wake("kv_cache")
             self._asleep = False
-        sums = check_sums(results, expected)
         self.process.forget_prefixes()
-        return sums
 
     def _draw(self, jobs: Sequence[Job], places: Sequence[Place]) -> Iterator[tuple[Place, Completion]]:
         prompts = [jobs[place.job].requests[place.request].tokens for place in places]

@@ -19,7 +19,7 @@ CPU_CACHE_BYTES = 1 << 30
 CPU_CACHE_SHARE = 0.05
 
 
-def set_environment(threads: int) -> None:
+def set_environment(threads: int, colocated: bool = False) -> None:
     """Sets what vLLM reads from the environment when it is first imported; what a user has set is left alone."""
     defaults = {
         "VLLM_NO_USAGE_STATS": "1",
@@ -30,6 +30,9 @@ def set_environment(threads: int) -> None:
         "OMP_NUM_THREADS": str(threads),
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
     }
+    if colocated:
+        # Lets the engine's own child processes take pickled memory handles from this one (`vllm_transfer`).
+        defaults["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
 
@@ -79,7 +82,8 @@ def llm_arguments(model: Path, hardware: Hardware, precision: str, context: int,
         # Each process of the trainer has its own device and its own engine on it.
         share = hardware.vllm.memory_share or 0.45
         place = {"tensor_parallel_size": 1, "device_ids": [int(os.environ.get("LOCAL_RANK", "0"))]}
-        return arguments | place | {"gpu_memory_utilization": share, "enable_sleep_mode": True}
+        transfer = {"enable_sleep_mode": True, "weight_transfer_config": {"backend": "ipc"}}
+        return arguments | place | transfer | {"gpu_memory_utilization": share}
     share = hardware.vllm.memory_share or 0.9
     devices = hardware.vllm.tensor_parallel or _visible_gpus()
     return arguments | {"gpu_memory_utilization": share, "tensor_parallel_size": devices}

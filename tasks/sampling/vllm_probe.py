@@ -43,7 +43,7 @@ class Probe:
 
         Args:
             scored: the engine's log-probabilities of `tokens[1:]`, nats.
-            weights: the state dict it was given; None where no copy of it is kept here.
+            weights: the state dict it was given, on any device; None where no copy of it is kept here.
             mark: fingerprint of the weights.
 
         Raises:
@@ -69,6 +69,7 @@ class Probe:
                 model = AutoModelForCausalLM.from_config(config, dtype=self._dtype, attn_implementation="eager")
             self._model = model.eval()
         tokens = torch.tensor([self.tokens])
-        output: Any = torch.func.functional_call(self._model, dict(weights), (tokens,), tie_weights=False)
+        held = {name: tensor.to("cpu") for name, tensor in weights.items()}
+        output: Any = torch.func.functional_call(self._model, held, (tokens,), tie_weights=False)
         logprobs = output.logits[0].float().log_softmax(-1)
         return logprobs[:-1].gather(1, tokens[0, 1:, None])[:, 0].tolist()

@@ -10,8 +10,9 @@ whoever reaches it: bind it to a private address. Between GPUs the weights go ov
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -19,8 +20,12 @@ from tasks.errors import InputError
 from tasks.policy.network import fingerprint
 from tasks.sampling.vllm_client import ServerEngine
 from tasks.sampling.vllm_http import Refused
+from tasks.sampling.vllm_probe import Probe
 from tasks.sampling.vllm_staging import Staging, check_sums
 from tasks.sampling.weights import state_dict
+
+if TYPE_CHECKING:
+    from tasks.sampling.vllm_transfer import Transfer
 
 
 class PushingServerEngine(ServerEngine):
@@ -41,6 +46,8 @@ class PushingServerEngine(ServerEngine):
         super().__init__(url, first_delay)
         self._precision, self._dtype = precision, getattr(torch, precision)
         self._staging = Staging(checkpoint, None)
+        self._probe = Probe(self._staging.config, self._context, self._dtype)
+        self._transfer: Transfer | None = None
         self.load(checkpoint)
 
     def load(self, checkpoint: Path) -> str:
@@ -54,21 +61,43 @@ class PushingServerEngine(ServerEngine):
         Raises:
             InputError: the server does not answer or has no route for new weights.
             StaleWeights: the update is not whole, or the server's workers read something else.
+            ProbeFailed: the server computes something else.
         """
-        held = {name: tensor.detach().to("cpu", self._dtype) for name, tensor in weights}
-        expected = self._staging.put(held)
-        try:
-            arguments = [str(self._staging.folder), self._precision]
-            answer = self.server.post("/collective_rpc", {"method": "rlscale_swap", "args": arguments})
-            self.server.post("/reset_prefix_cache", {})
-        except Refused as error:
-            raise InputError(
-                f"{error}; start the server with VLLM_SERVER_DEV_MODE=1 and "
-                "--worker-extension-cls tasks.sampling.vllm_worker.WeightSwap"
-            ) from None
-        check_sums(answer["results"], expected)
+        held = {name: tensor.detach().to(self._dtype) for name, tensor in weights}
+        self._staging.check_complete(held)
+        if _is_first_process():
+            try:
+                self._replace(held)
+            except Refused as error:
+                raise InputError(
+                    f"{error}; start the server with VLLM_SERVER_DEV_MODE=1 and "
+                    "--worker-extension-cls tasks.sampling.vllm_worker.WeightSwap"
+                ) from None
+        _wait_for_all_processes()
         self._fingerprint = fingerprint(held)
         return self._fingerprint
+
+    def _replace(self, held: Mapping[str, torch.Tensor]) -> None:
+        if all(tensor.is_cuda for tensor in held.values()):
+            from tasks.sampling.vllm_transfer import nccl_transfer
+
+            if self._transfer is None:
+                self._transfer = nccl_transfer(self.server, held)
+            self._transfer.send(held)
+        else:
+            expected = self._staging.put(held)
+            arguments = [str(self._staging.folder), self._precision]
+            answer = self.server.post("/collective_rpc", {"method": "rlscale_swap", "args": arguments})
+            check_sums(answer["results"], expected)
+        self.server.post("/reset_prefix_cache", {})
+        self._probe.check(self._score_probe(), held, fingerprint(held))
+
+    def _score_probe(self) -> list[float]:
+        """Log-probabilities of the probe's tokens, as the server computes them now."""
+        tokens = list(self._probe.tokens)
+        body = {"model": self.model["id"], "prompt": tokens, "max_tokens": 1, "prompt_logprobs": 0, "temperature": 0.0}
+        rows = self.server.post("/v1/completions", body)["choices"][0]["prompt_logprobs"]
+        return [row[str(token)]["logprob"] for row, token in zip(rows[1:], tokens[1:], strict=True)]
 
     def fingerprint(self) -> str:
         """Digest of the weights the server was last given, equal to the other engines'."""
@@ -77,3 +106,13 @@ class PushingServerEngine(ServerEngine):
     def close(self) -> None:
         """Removes the staged weights; the server goes on."""
         self._staging.remove()
+
+
+def _is_first_process() -> bool:
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
+def _wait_for_all_processes() -> None:
+    """No process of the trainer samples before the first one has replaced the weights."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()

@@ -80,8 +80,8 @@ class Staging:
         Raises:
             StaleWeights: a tensor is missing, foreign or of another shape.
         """
-        self._check_complete(held)
-        kept = {name: tensor for name, tensor in held.items() if not (self._tied and name == HEAD)}
+        self.check_complete(held)
+        kept = {name: tensor.to("cpu") for name, tensor in held.items() if not (self._tied and name == HEAD)}
         if self._widening is not None:
             kept = {name: widen_tensor(name, tensor, self._widening) for name, tensor in kept.items()}
         fill_stage(self._stage, kept)
@@ -114,7 +114,12 @@ class Staging:
     def _tied(self) -> bool:
         return bool(self.config.get("tie_word_embeddings"))
 
-    def _check_complete(self, held: Mapping[str, torch.Tensor]) -> None:
+    def check_complete(self, held: Mapping[str, torch.Tensor]) -> None:
+        """Refuses what is not a whole state dict of this architecture.
+
+        Raises:
+            StaleWeights: a tensor is missing, foreign or of another shape; it is named.
+        """
         optional = {HEAD} if self._tied else set()
         shapes = {name: tuple(tensor.shape) for name, tensor in held.items()}
         missing = sorted(set(self._shapes) - set(shapes) - optional)

@@ -1,0 +1,227 @@
+"""The pieces around the vLLM engine that need no running engine."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from study_on_disk import make_params, save_random_model
+
+from tasks.errors import InputError
+from tasks.params import Hardware
+from tasks.sampling.engines import Job, open_engine
+from tasks.sampling.protocol import Request, SamplingSettings
+from tasks.sampling.vllm_probe import Probe, ProbeFailed
+from tasks.sampling.vllm_staging import Staging, StaleWeights, check_sums
+from tasks.sampling.vllm_widen import plan_widening, widen_config, widen_tensor
+from tasks.sampling.weights import PREFIX, SHARED_MEMORY, fill_stage, new_stage, stored_tensors
+
+SUPPORTED = [32, 64, 80, 96]
+SETTINGS = SamplingSettings(n=2, temperature=1.0, top_p=1.0, max_tokens=4, seed=0)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    save_random_model(make_params(tmp_path), "7k", 0, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def config_of(**changes: Any) -> dict[str, Any]:
+    base = {"model_type": "qwen2", "hidden_size": 24, "num_attention_heads": 2, "num_key_value_heads": 1}
+    return base | {"rms_norm_eps": 1e-6, "rope_theta": 10000.0} | changes
+
+
+def test_a_head_size_the_kernel_knows_is_left_alone() -> None:
+    assert plan_widening(config_of(hidden_size=64), SUPPORTED) is None
+
+
+def test_a_small_head_is_widened_to_the_next_size_with_unchanged_rotary_frequencies() -> None:
+    widening = plan_widening(config_of(), SUPPORTED)
+    assert widening is not None
+    assert (widening.narrow, widening.wide, widening.wide_hidden) == (12, 32, 64)
+    wide = widen_config(config_of(), widening)
+    assert wide["hidden_size"] == 64
+    assert wide["rope_parameters"]["partial_rotary_factor"] * 32 == 12
+    assert wide["rms_norm_eps"] == pytest.approx(1e-6 * 24 / 64)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"model_type": "llama"}, {"use_sliding_window": True}, {"quantization_config": {}}]
+)
+def test_what_cannot_be_widened_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"knows head sizes \[32, 64, 80, 96\], the checkpoint has 12"):
+        plan_widening(config_of(**changes), SUPPORTED)
+
+
+def test_widened_projections_and_norms_compute_the_same_on_padded_input() -> None:
+    widening = plan_widening(config_of(), SUPPORTED)
+    assert widening is not None
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(5, 24, generator=generator)
+    padded = torch.nn.functional.pad(x, (0, 40))
+    down = torch.randn(24, 9, generator=generator)
+    y = torch.randn(5, 9, generator=generator)
+    assert torch.equal((y @ widen_tensor("mlp.down_proj.weight", down, widening).T)[:, :24], y @ down.T)
+    value = torch.randn(12, 24, generator=generator)
+    wide_value = padded @ widen_tensor("self_attn.v_proj.weight", value, widening).T
+    torch.testing.assert_close(wide_value[:, :12], x @ value.T)
+    assert wide_value[:, 12:].abs().max() == 0
+    norm = torch.rand(24, generator=generator)
+    eps = widen_config(config_of(), widening)["rms_norm_eps"]
+    narrow = x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6) * norm
+    wide = (
+        padded * torch.rsqrt(padded.pow(2).mean(-1, keepdim=True) + eps) * widen_tensor("norm.weight", norm, widening)
+    )
+    torch.testing.assert_close(wide[:, :24], narrow)
+
+
+def test_a_weight_of_another_architecture_cannot_be_widened() -> None:
+    widening = plan_widening(config_of(), SUPPORTED)
+    assert widening is not None
+    with pytest.raises(InputError, match=r"weight 'model.router.weight' is not one of a Qwen2 checkpoint"):
+        widen_tensor("model.router.weight", torch.zeros(2, 24), widening)
+
+
+def test_a_stage_holds_the_last_weights_and_nothing_else(tmp_path: Path) -> None:
+    fill_stage(tmp_path, {"a": torch.zeros(3)})
+    fill_stage(tmp_path, {"a": torch.ones(3)})
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+    assert {name: tensor.tolist() for name, tensor in stored_tensors(tmp_path)} == {"a": [1.0, 1.0, 1.0]}
+
+
+def test_weights_that_do_not_fit_into_memory_are_refused_before_they_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 8})())
+    with pytest.raises(OSError, match="12 bytes of weights do not fit into 8 bytes free"):
+        fill_stage(tmp_path, {"a": torch.zeros(3)})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not SHARED_MEMORY.is_dir(), reason="no shared memory here")
+def test_a_killed_process_leaves_no_weights_in_memory_for_long() -> None:
+    code = "from tasks.sampling.weights import new_stage; print(new_stage())"
+    left = Path(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip())
+    assert left.is_dir()
+    assert left.name.startswith(PREFIX)
+    mine = new_stage()
+    assert not left.exists()
+    assert new_stage().parent == mine.parent
+    assert mine.exists()
+
+
+def test_a_partial_state_dict_is_refused(checkpoint: Path) -> None:
+    staging = Staging(checkpoint, SUPPORTED)
+    held = dict(stored_tensors(checkpoint))
+    staging.check_complete(held)
+    with pytest.raises(StaleWeights, match=r"unknown \['extra'\]"):
+        staging.put(held | {"extra": torch.zeros(1)})
+    with pytest.raises(StaleWeights, match=r"wrong shape \['model.norm.weight'\]"):
+        staging.put(held | {"model.norm.weight": torch.zeros(1)})
+    staging.remove()
+
+
+def test_workers_that_disagree_are_noticed() -> None:
+    with pytest.raises(StaleWeights, match="differ among themselves"):
+        check_sums([{"a": [1, 2]}, {"a": [1, 3]}], None)
+    with pytest.raises(StaleWeights, match="differ in b"):
+        check_sums([{"a": [1, 2]}], {"a": [1, 2], "b": [0, 0]})
+    assert check_sums([{"a": [1, 2]}, {"a": [1, 2]}], {"a": [1, 2]}) == {"a": [1, 2]}
+
+
+def test_the_probe_of_a_large_model_must_change_with_the_weights_and_only_then(checkpoint: Path) -> None:
+    probe = Probe(json.loads((checkpoint / "config.json").read_text()), 36, torch.float32)
+    probe.check([-1.0, -2.0], None, "first")
+    probe.check([-1.0, -2.0], None, "first")
+    probe.check([-1.0, -2.5], None, "second")
+    with pytest.raises(ProbeFailed, match="from second to third, but the engine computes the same"):
+        probe.check([-1.0, -2.5], None, "third")
+    with pytest.raises(ProbeFailed, match="from third to third, but the engine computes other"):
+        probe.check([-1.0, -2.6], None, "third")
+
+
+def test_the_probe_of_a_small_model_refuses_log_probabilities_that_are_no_numbers(checkpoint: Path) -> None:
+    probe = Probe(json.loads((checkpoint / "config.json").read_text()), 36, torch.float32)
+    weights = dict(stored_tensors(checkpoint))
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
+    with pytest.raises(ProbeFailed, match="differ by nan"):
+        probe.check([float("nan")] * (len(probe.tokens) - 1), weights, "mark")
+
+
+def test_asking_for_vllm_where_it_is_missing_says_what_to_install(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="vLLM is not installed; install it with `make setup ENGINE=vllm`"):
+        open_engine("vllm", checkpoint, Hardware())
+
+
+def test_an_unknown_engine_is_refused_with_those_that_exist(checkpoint: Path) -> None:
+    with pytest.raises(InputError, match="engine 'sglang' is not known; expected one of transformers, vllm"):
+        open_engine("sglang", checkpoint, Hardware())
+
+
+@pytest.mark.vllm
+def test_an_engine_lost_twice_stops_the_run(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("vllm", reason="vLLM is not installed; `make setup ENGINE=vllm`")
+    from tasks.sampling import vllm_engine
+    from tasks.sampling.vllm_process import EngineLost
+
+    started = []
+
+    class Dying:
+        def __init__(self, arguments: dict[str, Any], patience: float) -> None:
+            started.append(arguments["model"])
+
+        def enqueue(self, prompts: list[Any], params: list[Any]) -> list[str]:
+            raise EngineLost("gone")
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(vllm_engine, "EngineProcess", Dying)
+    monkeypatch.setattr(vllm_engine.VllmEngine, "load", lambda self, checkpoint: "mark")
+    engine = vllm_engine.VllmEngine(checkpoint, Hardware(), context=36)
+    with pytest.raises(EngineLost, match="lost twice"):
+        list(engine.stream([Job([Request("p", (5, 6))], SETTINGS)]))
+    assert len(started) == 2
+    assert started[0] == started[1]
+    engine.close()
+    assert not Path(started[0]).exists()
+
+
+@pytest.mark.vllm
+def test_weights_for_a_transfer_are_announced_in_the_order_they_are_sent() -> None:
+    pytest.importorskip("vllm", reason="vLLM is not installed; `make setup ENGINE=vllm`")
+    from tasks.sampling.vllm_transfer import HeldWeights
+
+    source = HeldWeights({"b": torch.zeros(2, 3), "a": torch.zeros(4, dtype=torch.bfloat16)})
+    assert [(m.name, m.shape, m.dtype) for m in source.metadata()] == [
+        ("b", (2, 3), torch.float32),
+        ("a", (4,), torch.bfloat16),
+    ]
+    assert [name for name, _ in source] == [name for name, _ in source] == ["b", "a"]
+
+
+@pytest.mark.vllm
+def test_memory_handles_travel_to_the_engine_in_a_form_it_reads_back() -> None:
+    pytest.importorskip("vllm", reason="vLLM is not installed; `make setup ENGINE=vllm`")
+    import base64
+    import pickle
+
+    from tasks.sampling.vllm_transfer import EngineClient
+
+    calls: list[Any] = []
+    llm = type("Llm", (), {"update_weights": lambda self, request: calls.append(request)})()
+    handles = [{"gpu-uuid": (1, "handle", b"\x00\xff")}]
+    EngineClient(llm).update_weights({"names": ["w"], "ipc_handles": handles})
+    (call,) = calls
+    assert json.dumps(call)
+    assert pickle.loads(base64.b64decode(call["update_info"]["ipc_handles_pickled"])) == handles
+    assert call["update_info"]["names"] == ["w"]
