@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from tasks.grading import GRADER_VERSION
 from tasks.grid import Run, scientific_values
@@ -21,15 +22,26 @@ VERSIONS = {"prepare": "1", "pretrain": "1", "train": "1", "evaluate": "1", "fit
 def prepare_mark(params: Params) -> str:
     """Problems: the prepare block, how many prompts a run sees, the reuse factors, and the bytes of local files."""
     factors = params.grid.reuse.factors if params.grid.reuse else ()
-    shape = {"prompts": params.train.steps * params.train.batch, "batch": params.train.batch, "factors": sorted(factors)}
+    shape = {
+        "prompts": params.train.steps * params.train.batch,
+        "batch": params.train.batch,
+        "factors": sorted(factors),
+    }
     shape |= {"longest": params.train.sampling.max_prompt_tokens, "grader": GRADER_VERSION}
-    source = params.prepare.source
-    names = [source.path, source.heldout_path] if source.kind == "file" else []
-    names += [params.prepare.pass_rates, f"{params.prepare.tokenizer}/tokenizer.json"]
-    names += [benchmark.path for benchmark in params.prepare.benchmarks if benchmark.source == "file"]
-    inputs = {name: digest_file(Path(name)) if Path(name).is_file() else "missing" for name in names if name}
-    block = params.prepare.model_dump(mode="json")
-    return fingerprint("prepare", VERSIONS["prepare"], {"prepare": block, **shape}, inputs)
+    block = _by_content(params.prepare.model_dump(mode="json"))
+    return fingerprint("prepare", VERSIONS["prepare"], {"prepare": block, **shape})
+
+
+def _by_content(value: Any, key: str = "") -> Any:
+    """The prepare block with the names of local files replaced by digests of their bytes: a moved file is no other."""
+    if isinstance(value, dict):
+        return {name: _by_content(entry, name) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_by_content(entry) for entry in value]
+    if key in ("path", "heldout_path", "pass_rates", "tokenizer") and isinstance(value, str):
+        file = Path(value, "tokenizer.json") if key == "tokenizer" else Path(value)
+        return digest_file(file) if file.is_file() else value
+    return value
 
 
 def model_mark(params: Params, name: str) -> str:

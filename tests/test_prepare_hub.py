@@ -51,7 +51,6 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         constants, "HUGGINGFACE_CO_URL_TEMPLATE", state.url + "/{repo_id}/resolve/{revision}/{filename}"
     )
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 2)
     yield state
     server.shutdown()
     server.server_close()

@@ -324,3 +324,9 @@ def test_the_description_shows_counts_reasons_difficulty_lengths_and_overlap(stu
     assert titles[0] == "Sources"
     assert any("Rejected of 200 rows, 160 kept" in title for title in titles)
     assert all(len(row) == len(table.columns) for table in tables(facts) for row in table.rows)
+
+
+def test_a_moved_source_file_is_no_other_source(study: Study, tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "set.jsonl", plain_rows(200))
+    mark = prepare_mark(file_study(study, path))
+    assert prepare_mark(file_study(study, path.rename(tmp_path / "moved.jsonl"))) == mark
