@@ -151,7 +151,7 @@ def test_audit_without_samples_is_said_on_the_page(tmp_path: Path) -> None:
     text = read((build_report(params) / "index.html").read_text(encoding="utf-8")).text
     assert "nothing was audited" in text
     assert "The grid has no reuse axis." in text
-    assert "Not tested: the grid has no runs for it." in text
+    assert "Not tested: the grid has too few runs for it." in text
 
 
 def test_title_with_markup_is_shown_as_text(study: Params) -> None:

@@ -117,13 +117,14 @@ def intervals(axes: Axes, x: Any, estimates: list[dict[str, Any]], colour: str, 
 
 def loss_axis(axes: Axes) -> None:
     """A logarithmic loss axis with ticks a reader knows."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
     axes.set_yscale("log")
     low, high = axes.get_ylim()
-    axes.yaxis.set_major_locator(FixedLocator(_sparse([tick for tick in LOSS_TICKS if low <= tick <= high])))
+    ticks = _sparse([tick for tick in LOSS_TICKS if low <= tick <= high])
+    axes.yaxis.set_major_locator(FixedLocator(ticks) if len(ticks) > 2 else MaxNLocator(5))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
 
 
 def _sparse(ticks: list[float]) -> list[float]:

@@ -85,6 +85,11 @@ class Evidence:
         """Resources that were fitted, in the order of the fits."""
         return list(dict.fromkeys(fit["resource"] for fit in self.fits))
 
+    @cached_property
+    def repeated(self) -> bool:
+        """Whether sizes have several runs, so that intervals hold run-to-run variation."""
+        return len(self.params.grid.seeds) > 1
+
     def primary(self, variant: str, resource: str) -> Record | None:
         """The fit of the law that the params name, None where there were too few points."""
         chosen = (f for f in self.fits if f["primary"] and (f["variant"], f["resource"]) == (variant, resource))

@@ -62,7 +62,7 @@ def _header(evidence: Evidence, title: str) -> Html:
         f"{len(evidence.runs)} GRPO runs",
         f"{len(evidence.sizes)} sizes ({evidence.sizes[0]} to {evidence.sizes[-1]} non-embedding parameters)",
         " and ".join(evidence.variants),
-        f"{len(evidence.params.grid.seeds)} seeds",
+        f"{len(evidence.params.grid.seeds)} seed{'s' if len(evidence.params.grid.seeds) > 1 else ''}",
         f"{train.steps} steps of {train.batch} prompts × {train.group_size} completions",
         f"{count(evidence.params.prepare.heldout)} held-out problems",
     ]

@@ -31,7 +31,7 @@ def headline(findings: Sequence[dict[str, Any]]) -> str:
 def sentence(findings: Sequence[dict[str, Any]]) -> str:
     """What the findings on one claim say together."""
     if not findings:
-        return "Not tested: the grid has no runs for it."
+        return "Not tested: the grid has too few runs for it."
     counts, total = tally(findings), len(findings)
     if counts["supported"] == total:
         return "This study shows it too." if total == 1 else f"This study shows it too, in all {total} tests."
@@ -39,7 +39,7 @@ def sentence(findings: Sequence[dict[str, Any]]) -> str:
         return "This study cannot tell." if total == 1 else f"This study cannot tell, in any of {total} tests."
     against, open_ones = (_named(findings, verdict) for verdict in ("contradicted", "undecided"))
     if counts["contradicted"] == total:
-        return "This study does not show what the paper found; it shows the opposite."
+        return f"This study does not show what the paper found; all {total} tests contradict it."
     start = f"Supported in {counts['supported']} of {total} tests"
     if counts["contradicted"]:
         start = "This study does not show what the paper found throughout. " + start

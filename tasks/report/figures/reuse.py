@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.report.canvas import intervals, log_axis, loss_axis, panels, svg_of
+from tasks.report.canvas import intervals, loss_axis, panels, svg_of
 from tasks.report.evidence import Evidence
 from tasks.report.figures.smoothing import mean_curve
 from tasks.report.palette import ink, ordered
@@ -20,7 +20,7 @@ HARMLESS = 1.05
 def draw(evidence: Evidence) -> str | None:
     """Draws the reuse axis; None where the grid has none."""
     variants = [variant for variant in evidence.variants if evidence.reuse_runs(variant)]
-    if not variants:
+    if not variants or not evidence.judged["reuse"]:
         return None
     columns = len(variants) + 1
     with panels("reuse", 1, columns, (3.7 * columns, 3.9)) as (figure, axes):
@@ -53,6 +53,8 @@ def _curves(panel: Axes, evidence: Evidence, variant: str) -> None:
 
 def _ratios(panel: Axes, evidence: Evidence, variants: list[str]) -> None:
     """Ratios of the final loss, from findings.json."""
+    from matplotlib.ticker import NullLocator
+
     panel.axhspan(1.0, HARMLESS, color=ink("neutral"), alpha=0.14, linewidth=0)
     panel.axhline(1.0, color=ink("neutral"), linewidth=0.9)
     for variant in variants:
@@ -65,4 +67,8 @@ def _ratios(panel: Axes, evidence: Evidence, variants: list[str]) -> None:
     panel.set_title("final loss / final loss at τ = 1")
     panel.set_xlabel("reuse factor τ")
     panel.legend(loc="upper left")
-    log_axis(panel)
+    taus = sorted({row["tau"] for row in evidence.judged["reuse"]})
+    panel.set_xscale("log")
+    panel.set_xlim(taus[0] / 1.4, taus[-1] * 1.4)
+    panel.set_xticks(taus, [f"{tau:g}" for tau in taus])
+    panel.xaxis.set_minor_locator(NullLocator())

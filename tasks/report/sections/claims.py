@@ -15,18 +15,22 @@ def build(evidence: Evidence) -> Section:
     """The section."""
     findings = evidence.judged["findings"]
     cards = [_card(claim, [row for row in findings if row["claim"] == claim]) for claim in CLAIMS]
-    rule = (
-        "A verdict needs a 95 % interval that excludes the opposite; everything else is undecided. Intervals come from "
-        "run-to-run variation, not from the scatter of single points."
-    )
+    rule = "A verdict needs a 95 % interval that excludes the opposite; everything else is undecided."
     parts = [
         paragraph(headline(findings), class_="lead"),
         *(paragraph(in_law(fit)) for fit in evidence.fits if fit["primary"] and fit["resource"] == "compute"),
         tag("div", joined(cards), class_="cards"),
-        paragraph(f"The claims are those of {SOURCE}.", rule, class_="note"),
+        paragraph(f"The claims are those of {SOURCE}.", rule, _source(evidence), class_="note"),
         details("Every test, with its effect, interval and rule", _table(findings)),
     ]
     return section("findings", "Findings", parts)
+
+
+def _source(evidence: Evidence) -> str:
+    """Where intervals come from."""
+    if evidence.repeated:
+        return "Intervals come from the variation between runs, not from the scatter of single points."
+    return "With one run per size, intervals come from blocks of that run and hold no variation between runs."
 
 
 def _card(claim: int, findings: list[dict[str, Any]]) -> Html:

@@ -11,8 +11,8 @@ from tasks.report.sections.section import Pictures, Section, section, shown
 
 CAPTION = (
     "Final loss of each size, forecast from the smaller sizes alone, and what was then measured. The law is the one "
-    "with the smallest such error, so it looks a little better here than it would on new sizes. Intervals hold parameter, "
-    "law, run-to-run and evaluation noise; wide ones mean that the study cannot extrapolate."
+    "with the smallest such error, so it looks a little better here than it would on new sizes. Intervals hold "
+    "parameter, law, run-to-run and evaluation noise; wide ones mean that the study cannot extrapolate."
 )
 KINDS = {
     "largest_out": "largest size left out",

@@ -16,7 +16,7 @@ LEARNING = (
 )
 DOTS = (
     "Dots: mean over seeds and over the steps of one of 22 equal parts of the axis. Lines: the fitted law, from every "
-    "step of every run. Bands: 95 % interval of the line, from run-to-run variation."
+    "step of every run. Bands: 95 % interval of the line."
 )
 
 
@@ -38,7 +38,7 @@ def build(evidence: Evidence, pictures: Pictures) -> Section:
         tag("h3", "Coefficients"),
         _coefficients(fits),
         _flags(fits),
-        details("Beside the published fits", _beside_published(fits)),
+        _beside_published(fits),
         tag("h3", "Learning efficiency"),
         shown(pictures, "learning", LEARNING, "k(N) by size"),
         details("k and E of every size", _by_size(fits)),
@@ -82,7 +82,9 @@ def _beside_published(fits: list[dict[str, Any]]) -> Html:
     columns = ["variant", "against", "Kmax", "published", "N0 / largest N", "published", "R²", "published"]
     note = f"Published: {SOURCE}, Qwen2.5 0.5B to 72B. N0 is a share of the largest size, since the families differ by "
     note += "five orders of magnitude; other problems and models, so nothing says that the numbers should agree."
-    return joined([table(columns, rows, range(2, 8)), paragraph(note, class_="note")])
+    return details(
+        "Beside the published fits", joined([table(columns, rows, range(2, 8)), paragraph(note, class_="note")])
+    )
 
 
 def _flags(fits: list[dict[str, Any]]) -> Html:

@@ -30,14 +30,20 @@ def build(evidence: Evidence, pictures: Pictures) -> Section:
         "5 %, which counts as harmless."
     )
     parts = [
-        paragraph(
-            "At τ every unique prompt is seen τ times in the same number of steps. Each τ > 1 was run once per "
-            "variant: its interval takes the run-to-run variation from the seeds of the scale axis."
-        ),
+        paragraph("At τ every unique prompt is seen τ times in the same number of steps.", _source(evidence)),
         shown(pictures, "reuse", caption, "loss by reuse factor"),
         table(columns, rows, range(1, 5)),
     ]
     return section("reuse", "Data reuse", [*parts, _smallest(evidence)])
+
+
+def _source(evidence: Evidence) -> str:
+    """Where the intervals come from."""
+    if evidence.repeated:
+        return (
+            "Each τ > 1 was run once: its interval takes the variation between runs from the seeds of the scale axis."
+        )
+    return "Each τ was run once: intervals come from blocks of each run and hold no variation between runs."
 
 
 def _smallest(evidence: Evidence) -> str:
