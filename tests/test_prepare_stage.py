@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -330,3 +332,9 @@ def test_a_moved_source_file_is_no_other_source(study: Study, tmp_path: Path) ->
     path = write_jsonl(tmp_path / "set.jsonl", plain_rows(200))
     mark = prepare_mark(file_study(study, path))
     assert prepare_mark(file_study(study, path.rename(tmp_path / "moved.jsonl"))) == mark
+
+
+def test_the_stage_imports_neither_torch_nor_an_orchestrator(repository: Path) -> None:
+    code = "import sys, tasks.prepare.prepare, flows.commands.prepare; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True)
+    assert not {"torch", "transformers", "prefect", "mlflow", "math_verify"} & set(done.stdout.split())

@@ -2,6 +2,8 @@ r"""Normalised text, recognised instructions, repaired backslashes."""
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -115,3 +117,13 @@ def test_repair_only_ever_removes_backslashes(text: str) -> None:
     repaired = repair_backslashes(text)
     assert repaired.replace("\\", "") == text.replace("\\", "")
     assert len(repaired) <= len(text)
+
+
+@pytest.mark.parametrize("piece", ["\\\\( ", "[asy] ", " ", "Please ", "\\\\[", "(", "$", "You are a "])
+def test_hostile_repetition_takes_no_more_than_a_moment(piece: str) -> None:
+    text = "a" + piece * 100_000 + "b"
+    begun = time.process_time()
+    normalise(text)
+    repair_backslashes(text)
+    bare_problem(text)
+    assert time.process_time() - begun < 5.0

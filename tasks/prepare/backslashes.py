@@ -12,8 +12,8 @@ import re
 
 _RUN = re.compile(r"\\+")
 _COMMAND = re.compile(r"\\\\[A-Za-z{}]")
-_ROUND = re.compile(r"(?<!\\)\\\\\(([^&]*?)(?<!\\)\\\\\)", re.DOTALL)
-_SQUARE = re.compile(r"(?<!\\)\\\\\[([^&]*?)(?<!\\)\\\\\]", re.DOTALL)
+_ROUND = re.compile(r"(?<!\\)\\\\\(([^&]{0,500}?)(?<!\\)\\\\\)", re.DOTALL)
+_SQUARE = re.compile(r"(?<!\\)\\\\\[([^&]{0,500}?)(?<!\\)\\\\\]", re.DOTALL)
 
 
 def repair_backslashes(text: str) -> str:

@@ -13,7 +13,7 @@ _PREFIX = re.compile(
 )
 _BOX_SENTENCE = r"(?:Please|Put|Write|Give|Present|Make sure|Remember|Let'?s)\b[^.\n]{0,160}\\boxed\s*\{[^{}\n]{0,40}\}"
 _LEADING_REQUEST = re.compile(rf"\s*{_BOX_SENTENCE}[^.\n]{{0,60}}\.\s*", re.IGNORECASE)
-_SUFFIX = re.compile(rf"\s*(?:\(?{_BOX_SENTENCE}[^.\n]{{0,60}}[.)!]*)\s*$", re.IGNORECASE)
+_SUFFIX = re.compile(rf"(?:\(?{_BOX_SENTENCE}[^.\n]{{0,60}}[.)!]{{0,3}})\s*$", re.IGNORECASE)
 
 
 def bare_problem(text: str, instruction: str = "", suffix: str = "") -> str:

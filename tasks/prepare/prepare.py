@@ -124,6 +124,7 @@ def _content(layout: Layout, names: list[str]) -> str:
 
 
 def _clear(folder: Path) -> None:
-    """Removes sets of an earlier grid, which nothing would list any more."""
-    for path in [*folder.glob("reuse/*.parquet"), *folder.glob("benchmarks/*.parquet")]:
-        path.unlink()
+    """Removes sets of an earlier grid, which nothing would list any more, and what a killed run left."""
+    for pattern in ("reuse/*.parquet", "benchmarks/*.parquet", ".scratch.arrow", ".*.tmp", "*/.*.tmp"):
+        for path in folder.glob(pattern):
+            path.unlink()

@@ -18,7 +18,7 @@ _ENUMERATION = re.compile(
     r"|\[?\(?\d{1,3}(?:\.\d{1,3})?\)?\]?[.):]\s+)",
     re.IGNORECASE,
 )
-_DRAWING = re.compile(r"\[asy\].*?\[/asy\]", re.DOTALL)
+_DRAWING = re.compile(r"\[asy\](?:(?!\[asy\]).){0,9000}?\[/asy\]", re.DOTALL)
 _LAYOUT = re.compile(
     r"\\(?:left|right|bigl?|bigr?|displaystyle|text|mathrm|mathbf|mathit|textbf|textit|operatorname|quad|qquad|hfill"
     r"|(?:begin|end)\{[a-zA-Z]+\*?\}(?:\{[lcr|]*\})?)(?![a-zA-Z])|\\[,;:! ]"
