@@ -46,11 +46,13 @@ def _status_row(state: RunState, steps: int) -> list[Any]:
 
 def verify(params: ParamsOption = DEFAULT_PARAMS, as_json: JsonOption = False) -> None:
     """Compare every file of the study with the digest in its manifest; exit code 1 where one differs."""
+    from tasks.layout import STAGES
     from tasks.params import load_params
     from tasks.store import MANIFEST, verify
 
     loaded = load_params(params)
-    folders = sorted(path.parent for path in loaded.root.rglob(MANIFEST))
+    # The stages' folders only: a tracker's store beside them holds copies of manifests without their files.
+    folders = sorted(path.parent for stage in STAGES for path in (loaded.root / stage).rglob(MANIFEST))
     damaged = {str(folder.relative_to(loaded.root)): names for folder in folders if (names := verify(folder))}
     if as_json:
         print_json({"folders": len(folders), "damaged": damaged})
