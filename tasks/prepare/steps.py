@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from prefect import task
 
+from tasks.identity import prepare_mark
 from tasks.layout import Layout
+from tasks.orchestration import options
 from tasks.params import Params
 from tasks.prepare.prepare import prepare
 
 
-@task(name="prepare problems")
+def _problems(given: dict[str, Any]) -> tuple[Path, str]:
+    params: Params = given["params"]
+    return Layout.of(params).stage("prepare"), prepare_mark(params)
+
+
+@task(name="prepare problems", **options("prepare", _problems))
 def prepare_problems(params: Params) -> Path:
     """Writes the study's problem sets and returns their folder."""
     prepare(params)
