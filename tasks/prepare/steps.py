@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from typing import Any
 
 from prefect import task
 
 from tasks.identity import prepare_mark
-from tasks.identity import prepare_mark
 from tasks.layout import Layout
-from tasks.orchestration import options
 from tasks.orchestration import options
 from tasks.params import Params
 from tasks.prepare.prepare import prepare
