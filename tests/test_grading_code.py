@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tasks.grading import Answer, GradingPool, Verdict
+from tasks.grading.clock import PATIENCE
 from tasks.grading.code_answer import extract_program
 from tasks.grading.sandbox import run_program
 
@@ -79,7 +80,8 @@ def test_a_misbehaving_program_fails_within_the_limit(pool: GradingPool, name: s
     program, reason = MISBEHAVING[name]
     verdict = grade(pool, f"{program}\n{RIGHT}")
     assert (verdict.status, verdict.score, verdict.reason) == ("wrong", 0.0, reason)
-    assert verdict.seconds < 2 * LIMIT
+    # Twice the limit on a machine with a core to spare; a crowded one may stretch it, see tasks.grading.clock.
+    assert verdict.seconds < PATIENCE * LIMIT + 1.0
 
 
 def test_a_program_cannot_write_outside_its_folder_but_can_inside(tmp_path: Path) -> None:
@@ -100,7 +102,7 @@ def test_a_program_that_ignores_signals_is_gone_at_the_limit() -> None:
     start = time.monotonic()
     outcome = run_program(program, 1.0)
     assert (outcome.passed, outcome.reason) == (False, "timed out")
-    assert time.monotonic() - start < 2.0
+    assert time.monotonic() - start < PATIENCE + 1.0
     assert not [entry for entry in Path("/proc").iterdir() if _is_child_script(entry)]
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.grading import wire
+from tasks.grading import clock, wire
 from tasks.grading.verdicts import Status, Verdict, Work
 
 TIMED_OUT = "timed out"
@@ -38,13 +38,42 @@ class _Try:
 
 @dataclass(eq=False)
 class _Worker:
-    """A worker process, what it is doing, since when (monotonic seconds) and how many seconds that may take."""
+    """A worker process and what it is doing.
+
+    Attributes:
+        started: when that began, in monotonic seconds.
+        before: seconds the worker had waited for a core by then.
+        limit: seconds it may take.
+        deadline: when to look whether it has had them.
+    """
 
     pid: int
     connection: socket.socket
     current: _Try | None = None
     started: float = 0.0
+    before: float = 0.0
     limit: float = 0.0
+    deadline: float = 0.0
+
+    def start(self, current: _Try, limit: float) -> None:
+        """Hands over work. The clock starts here, not when the work was queued."""
+        self.current, self.limit = current, limit
+        self.before = clock.withheld_seconds(self.pid)
+        # A worker that is already gone shows as closed in the next wait, which is where its work is dealt with.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.connection.sendall(wire.encode({"work": dataclasses.asdict(current.work), "seconds": limit}))
+        self.started = time.monotonic()
+        sandboxed = current.work.scorer == "code"
+        self.deadline = self.started + (clock.PATIENCE * limit + GRACE_SECONDS if sandboxed else limit)
+
+    def overdue(self) -> bool:
+        """Tells whether the worker must be stopped; one that was merely starved gets a later deadline."""
+        now = time.monotonic()
+        if self.current is None or now < self.deadline:
+            return False
+        owed = clock.still_owed(self.pid, self.before, self.limit, now - self.started)
+        self.deadline = now + owed
+        return owed <= 0.0
 
     def end(self, reason: str, status: Status = "wrong", score: float = 0.0, **rest: Any) -> tuple[_Try, Verdict]:
         """Makes the worker idle. Returns what it was doing and the verdict, with all seconds spent on it."""
@@ -125,18 +154,13 @@ class Crew:
                     return
                 idle = self._hire()
                 selector.register(idle.connection, selectors.EVENT_READ, idle)
-            current = idle.current = todo.popleft()
-            limit = self.seconds * (RETRY_SHARE if current.second else 1.0)
-            idle.limit = limit + GRACE_SECONDS * (current.work.scorer == "code")
-            # A worker that is already gone shows as closed in the next wait, which is where its work is dealt with.
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                idle.connection.sendall(wire.encode({"work": dataclasses.asdict(current.work), "seconds": limit}))
-            idle.started = time.monotonic()
+            current = todo.popleft()
+            idle.start(current, self.seconds * (RETRY_SHARE if current.second else 1.0))
 
     def _wait(self, selector: selectors.BaseSelector) -> list[tuple[_Try, Verdict]]:
         """Waits for the next event and returns the tries that ended, each with its verdict."""
         busy = [each for each in self._workers if each.current is not None]
-        deadline = min(each.started + each.limit for each in busy)
+        deadline = min(each.deadline for each in busy)
         ended: list[tuple[_Try, Verdict]] = []
         for key, _ in selector.select(max(0.0, deadline - time.monotonic())):
             each: _Worker = key.data
@@ -151,7 +175,7 @@ class Crew:
             if message["leaving"]:
                 self._dismiss(each, selector)
         for each in busy:
-            if each.current is not None and time.monotonic() >= each.started + each.limit:
+            if each.overdue():
                 self._dismiss(each, selector)
                 ended.append(each.end(TIMED_OUT))
         return ended

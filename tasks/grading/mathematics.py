@@ -21,7 +21,8 @@ from typing import Any
 
 from tasks.grading.bounds import too_large, unreadable
 from tasks.grading.boxed import last_boxed
-from tasks.grading.numerals import same_number
+from tasks.grading.evaluator import clearly_different
+from tasks.grading.numerals import same_number, same_plain_number
 from tasks.grading.texts import same_text
 from tasks.grading.verdicts import Answer, Verdict, Work
 
@@ -71,19 +72,21 @@ def quick_number(answer: Answer) -> Verdict | Work:
     found = last_boxed(answer.completion)
     if found is None:
         return Verdict("wrong", 0.0, None, "no boxed answer")
-    verdict = same_number(answer.ground_truth.strip(), found) if len(found) <= LONGEST_ANSWER else None
+    verdict = same_plain_number(answer.ground_truth.strip(), found) if len(found) <= LONGEST_ANSWER else None
     if verdict:
         return Verdict("right", 1.0, found, "same number")
     return Verdict("wrong", 0.0, found[:100], "another number" if verdict is False else "not a plain number")
 
 
 def _compare(gold: str, found: str) -> Verdict | None:
-    """The exact path: equal texts, then plain numbers."""
+    """What is decided here: plain numbers, equal texts, clearly different values."""
     same = same_number(gold, found)
     if same is not None:
         return Verdict("right", 1.0, found, "same number") if same else Verdict("wrong", 0.0, found, "another number")
     if same_text(gold, found):
         return Verdict("right", 1.0, found, "same text")
+    if clearly_different(gold, found):
+        return Verdict("wrong", 0.0, found, "another value")
     return None
 
 

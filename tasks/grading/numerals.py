@@ -22,7 +22,17 @@ _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _GROUPED = re.compile(r"-?[1-9][0-9]{0,2}(?:(?:,|\{,\})[0-9]{3})+", re.ASCII)
 _DECIMAL = re.compile(r"-?[0-9]*\.([0-9]+)", re.ASCII)
 _SLASH = re.compile(r"(-?)([0-9]+)/([0-9]+)", re.ASCII)
-_FRAC = re.compile(r"(-?)\\[dtc]?frac(?:\{(-?[0-9]+)\}\{([0-9]+)\}|([0-9])([0-9]))", re.ASCII)
+# math-verify repairs one doubled backslash before a command, as data files have it.
+_FRAC = re.compile(r"(-?)\\\\?[dtc]?frac(?:\{(-?[0-9]+)\}\{([0-9]+)\}|([0-9])([0-9]))", re.ASCII)
+_NUMBER = r"-?[0-9]+(?:\.[0-9]+)?|-?\\frac\{[0-9]+\}\{[0-9]+\}"
+_ASSIGNED = re.compile(rf"[abcghj-zABCGHJ-Z] *= *({_NUMBER})", re.ASCII)
+_BRACKETED = re.compile(r"(?:\\left)?\( *(-?[0-9]+) *(?:\\right)?\)", re.ASCII)
+# Words it replaces before it drops units (percent, and, or, inf...) are not units to us.
+_WITH_UNIT = re.compile(
+    rf"({_NUMBER}) *(?:\\text\{{(?![^}}]*(?:pe?rc|pct|and|or|inf|sqrt))[A-Za-z ]+\}}|\^\\\\?circ|\^\{{\\\\?circ\}})",
+    re.ASCII,
+)
+_DEGREES = re.compile(r"(?<=[0-9])(?:\^\\\\?circ|\^\{\\\\?circ\})$", re.ASCII)
 _DIGITS = 15
 _LARGEST = 10**9
 
@@ -65,7 +75,7 @@ def read_numeral(text: str) -> Numeral | None:
     return None if integer is None else Numeral(Fraction(integer), -1)
 
 
-def same_number(gold: str, answer: str) -> bool | None:
+def same_plain_number(gold: str, answer: str) -> bool | None:
     """Tells whether two stripped texts write the same number, as math-verify would; None where it has to be asked."""
     first, second = read_integer(gold), read_integer(answer)
     if first is not None and second is not None:
@@ -82,3 +92,16 @@ def same_number(gold: str, answer: str) -> bool | None:
     if distance == 0 and decimals <= 6:
         return True
     return False if distance > Fraction(1, 10**5) else None
+
+
+def same_number(gold: str, answer: str) -> bool | None:
+    """Like `same_plain_number`, and also reads numbers in the dress that math-verify takes off.
+
+    That is `x =` before an answer, parentheses around an integer, and a unit in text or a degree sign behind.
+    """
+    decided = same_plain_number(gold, answer)
+    if decided is not None or len(gold) > LONGEST or len(answer) > LONGEST:
+        return decided
+    gold = _DEGREES.sub("", gold)
+    match = _ASSIGNED.fullmatch(answer) or _WITH_UNIT.fullmatch(answer) or _BRACKETED.fullmatch(answer)
+    return same_plain_number(gold, match.group(1) if match else answer)

@@ -2,9 +2,11 @@
 
 Differs from multiprocessing pools in that
 - most answers never reach a process: the quick half of a scorer decides them here, equal pairs are graded once;
-- the clock of an answer starts when an idle worker is handed it, so queueing costs nobody his time;
+- the clock of an answer starts when an idle worker is handed it, so queueing costs nobody his time, and a worker that
+  a busy machine kept from running gets the time it missed (`clock`), so that verdicts do not depend on the load;
 - a worker that exceeds the limit is killed (it may sit in C code that no signal handler interrupts), replaced, and its
-  answer given once more to a fresh one with half the limit: the worst verdict takes 1.5 times the limit;
+  answer given once more to a fresh one with half the limit: on a machine with a core per worker the worst
+  verdict takes 1.5 times the limit;
 - no signals are used, so any thread, an event loop (through `asyncio.to_thread`) and `accelerate launch` will do.
 
 The first answer that needs a worker starts the nursery (see `nursery`); `close`, the end of the `with` block, an
@@ -47,7 +49,7 @@ class GradingPool:
 
         Args:
             workers: processes grading at once, at least 1.
-            seconds: wall seconds one answer may take in a worker; a second try gets half of it.
+            seconds: seconds one answer may take in a worker; a second try gets half of it.
             memory_mb: address space of one worker in MiB.
         """
         if workers < 1 or seconds <= 0 or memory_mb < 256:
@@ -74,6 +76,11 @@ class GradingPool:
         """Ends every process of the pool. The pool can be used again afterwards."""
         with self._lock:
             self._dismiss()
+
+    def forget(self) -> None:
+        """Drops remembered verdicts; the processes keep running."""
+        with self._lock:
+            self._known.clear()
 
     def grade(self, answers: Sequence[Answer]) -> list[Verdict]:
         """Returns one verdict per answer, in order.

@@ -1,7 +1,7 @@
 """Runs an untrusted program in a process that can do nothing but compute.
 
 The program gets a fresh interpreter (standard library only) in a session and a temporary folder of its own, with
-- CPU, memory, file-size (1 MiB) and open-file limits, and a wall-clock limit at which its group is killed;
+- CPU, memory, file-size (1 MiB) and open-file limits, and a time limit at which its group is killed;
 - no sockets, no new processes, no signals to others, no changes of system state (a seccomp filter);
 - no files but the standard library for reading and its folder for writing (Landlock; on a kernel without it, all
   writing is refused and reading is open);
@@ -27,6 +27,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.grading.clock import still_owed
+
 MEMORY_MB = 512
 PASSED = "passed"
 TIMED_OUT = "timed out"
@@ -48,7 +50,7 @@ def run_program(program: str, seconds: float, memory_mb: int = MEMORY_MB) -> Out
 
     Args:
         program: source; passes when it runs to its end without an exception.
-        seconds: wall-clock limit; the CPU limit is this rounded up.
+        seconds: time limit, see `clock`; the kernel's CPU limit is a second more.
         memory_mb: address space in MiB.
     """
     start = time.monotonic()
@@ -87,10 +89,16 @@ def _start(folder: str, writing: int, memory_mb: int, seconds: float) -> subproc
 
 def _feed(child: subprocess.Popen[bytes], message: bytes, seconds: float) -> bool:
     """Hands over the program and waits. Returns whether it ended by itself within the limit; it is gone either way."""
+    start, patience = time.monotonic(), seconds
+    feed: bytes | None = message
     try:
-        child.communicate(message, timeout=seconds)
-        return True
-    except subprocess.TimeoutExpired:
+        while patience > 0:
+            try:
+                child.communicate(feed, timeout=patience)
+                return True
+            except subprocess.TimeoutExpired:
+                feed = None  # it goes on with what is left to send
+                patience = still_owed(child.pid, 0.0, seconds, time.monotonic() - start)
         return False
     finally:
         with contextlib.suppress(ProcessLookupError, PermissionError):

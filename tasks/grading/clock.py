@@ -1,0 +1,37 @@
+"""Time limits that a busy machine does not turn into wrong verdicts.
+
+A limit is meant for a process that gets a core whenever it wants one. The kernel counts how long a process stood ready
+without getting one; that time does not count against the limit. On a machine with a core per worker limits hold to the
+millisecond; on a crowded one they stretch, to ten times at most.
+
+Not covered: waiting for disks; kernels without /proc/PID/schedstat, where the wall clock alone decides.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PATIENCE = 10.0
+_SHORTEST_WAIT = 0.01
+
+
+def withheld_seconds(pid: int) -> float:
+    """Returns the seconds a process has stood ready to run without getting a core."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[1]) / 1e9
+    except (FileNotFoundError, ProcessLookupError, IndexError):
+        return 0.0
+
+
+def still_owed(pid: int, before: float, limit: float, elapsed: float) -> float:
+    """Returns the seconds a process that reached its limit should still get; 0.0 when it must stop.
+
+    Args:
+        pid: the process.
+        before: what `withheld_seconds` said when its work began.
+        limit: seconds the work may take.
+        elapsed: wall seconds since the work began.
+    """
+    withheld = withheld_seconds(pid) - before
+    owed = min(limit - (elapsed - withheld), PATIENCE * limit - elapsed)
+    return owed if owed >= _SHORTEST_WAIT else 0.0
