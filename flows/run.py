@@ -87,10 +87,10 @@ def train_alone(run_id: str, params_file: Path) -> None:
 
     params = load_params(params_file)
     run = select_run(params, run_id)
-    before = run_state(params, run)
-    if before.progress == "done":
+    if run_state(params, run).progress == "done":
         print(f"{run.run_id}: nothing to do")
         return
+    _check_inputs(params, "train")
     with publishing(params), watch_runs(params, [run]), Launcher(params) as launcher:
         folder = train_run.fn(params, run, launcher)
     print(f"{run.run_id}: done, in {folder}")

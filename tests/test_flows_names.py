@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -62,6 +65,16 @@ def test_a_dvc_stage_names_params_and_files_that_exist(stage: str) -> None:
             assert upstream in INPUTS[stage]
         else:
             assert (ROOT / name).exists(), name
+
+
+def test_dvc_itself_accepts_the_pipeline(tmp_path: Path) -> None:
+    for name in ("dvc.yaml", "params.yaml", ".dvcignore"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_text("[core]\n    analytics = false\n    no_scm = true\n")
+    command = [sys.executable, "-m", "dvc", "stage", "list", "--name-only"]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert answer.stdout.split() == list(STAGES), answer.stderr
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("params*.yaml")), ids=lambda path: path.name)
