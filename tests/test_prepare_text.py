@@ -77,6 +77,10 @@ def test_other_wordings_of_instructions_are_recognised(text: str) -> None:
     assert bare_problem(text) == "What is 2+2?"
 
 
+def test_a_problem_that_itself_begins_with_write_is_not_taken_for_the_request() -> None:
+    assert bare_problem(rf"Write $\frac{{3}}{{20}}$ as a decimal {SUFFIX}") == r"Write $\frac{3}{20}$ as a decimal"
+
+
 def test_a_problem_about_an_assistant_is_no_instruction() -> None:
     text = "Anna is an assistant. How many boxes does she carry?"
     assert not carries_instruction(text, PREFIX)

@@ -11,9 +11,11 @@ import re
 _PREFIX = re.compile(
     r"\s*You are an? [^.\n]{0,80}\bassistant\.\s*(?:(?:Answer|Solve) the following [^.\n]{0,80}\.\s*)?", re.IGNORECASE
 )
-_BOX_SENTENCE = r"(?:Please|Put|Write|Give|Present|Make sure|Remember|Let'?s)\b[^.\n]{0,160}\\boxed\s*\{[^{}\n]{0,40}\}"
-_LEADING_REQUEST = re.compile(rf"\s*{_BOX_SENTENCE}[^.\n]{{0,60}}\.\s*", re.IGNORECASE)
-_SUFFIX = re.compile(rf"(?:\(?{_BOX_SENTENCE}[^.\n]{{0,60}}[.)!]{{0,3}})\s*$", re.IGNORECASE)
+_OPENING = r"\b(?:Please|Put|Write|Give|Present|Make sure|Remember|Let'?s)\b"
+# From the last opening word on: a problem may itself begin with "Write" and end without a full stop.
+_BOX_SENTENCE = rf"{_OPENING}(?:(?!{_OPENING})[^.\n]){{0,160}}?\\boxed\s*\{{[^{{}}\n]{{0,40}}\}}"
+_LEADING_REQUEST = re.compile(rf"\s*{_BOX_SENTENCE}[^.\n]{{0,60}}\.\s*")
+_SUFFIX = re.compile(rf"(?:\(?{_BOX_SENTENCE}[^.\n]{{0,60}}[.)!]{{0,3}})\s*$")
 
 
 def bare_problem(text: str, instruction: str = "", suffix: str = "") -> str:
