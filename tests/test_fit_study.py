@@ -56,9 +56,7 @@ def step_row(run: Run, step: int, batch: int, rng: np.random.Generator) -> StepM
     tokens = data * 160
     right = TRIALS - wrong
     counts = {"test_loss": wrong / TRIALS, "test_trials": TRIALS, "test_right": right}
-    return StepMetrics(
-        step, data=data, tokens=tokens, compute=6 * n * tokens, flops_total=13 * n * tokens, **counts
-    )
+    return StepMetrics(step, data=data, tokens=tokens, compute=6 * n * tokens, flops_total=13 * n * tokens, **counts)
 
 
 @pytest.fixture(scope="module")
