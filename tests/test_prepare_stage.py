@@ -23,7 +23,7 @@ from tasks.prepare.describe import description, tables
 from tasks.prepare.prepare import prepare
 from tasks.prepare.text import normalise
 from tasks.records import Problem, read_problems
-from tasks.store import manifest_digest
+from tasks.store import digest_file, manifest_digest
 
 Study = Callable[..., Params]
 PREFIX = "You are a knowledgeable math assistant. Answer the following questions and think step by step."
@@ -338,3 +338,38 @@ def test_the_stage_imports_neither_torch_nor_an_orchestrator(repository: Path) -
     code = "import sys, tasks.prepare.prepare, flows.commands.prepare; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True)
     assert not {"torch", "transformers", "prefect", "mlflow", "math_verify"} & set(done.stdout.split())
+
+
+def test_hub_files_put_in_place_by_hand_are_prepared_without_network(study: Study, tmp_path: Path) -> None:
+    revision = "0123456789abcdef0123456789abcdef01234567"
+    folder = tmp_path / "data/sources/owner/set" / revision
+    folder.mkdir(parents=True)
+    rows = plain_rows(220)
+    pq.write_table(published_table(rows[20:]), folder / "train.parquet")
+    pq.write_table(published_table(rows[:20]), folder / "test.parquet")
+    pq.write_table(published_table(rows[20:25]), folder / "bench.parquet")
+    source = {"kind": "hub", "repository": "owner/set", "revision": revision}
+    source |= {"train_file": "train.parquet", "heldout_file": "test.parquet"}
+    benchmarks = [{"name": "bench", "source": "hub", "path": "bench.parquet"}]
+    params = file_study(study, tmp_path, source=source, benchmarks=benchmarks)
+    manifest = prepare(params)
+    assert manifest["counts"]["rejected"]["contaminated"] == 5
+    assert manifest["inputs"]["train"]["sha256"] == digest_file(folder / "train.parquet")
+    assert len(read_problems(Layout.of(params).heldout)) == 20
+
+
+def test_a_heldout_file_of_another_size_than_the_params_say_is_refused(study: Study, tmp_path: Path) -> None:
+    source = {
+        "kind": "file",
+        "path": str(write_jsonl(tmp_path / "set.jsonl", plain_rows(200))),
+        "heldout_path": str(write_jsonl(tmp_path / "heldout.jsonl", plain_rows(7))),
+    }
+    with pytest.raises(InputError, match=r"heldout.jsonl: 7 held-out problems, prepare.heldout says 20"):
+        prepare(file_study(study, tmp_path, source=source))
+
+
+def test_a_generated_benchmark_needs_a_generated_source(study: Study, tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "set.jsonl", plain_rows(200))
+    benchmarks = [{"name": "hard", "source": "arithmetic", "level": 6, "problems": 5}]
+    with pytest.raises(InputError, match=r"need prepare.source.kind arithmetic"):
+        prepare(file_study(study, path, benchmarks=benchmarks))
