@@ -112,6 +112,7 @@ def theirs(params: Params, run: Run, steps: int) -> list[float]:
         beta=objective.kl_coefficient,
         epsilon=objective.clip_low,
         loss_type="bnpo",
+        use_bias_correction_kl=False,
         temperature=train.sampling.temperature,
         top_k=0,
     )

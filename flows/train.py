@@ -7,7 +7,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.cells import finish, threads
-from tasks.grid import expand_grid
+from tasks.grid import expand_grid, longest_first
 from tasks.params import load_params
 from tasks.progress import watch_runs
 from tasks.tracking import publishing
@@ -22,5 +22,6 @@ def train(params_file: Path) -> Path:
     runs, launcher = expand_grid(params), Launcher(params)
     # The launcher leaves first: closing it ends the workers, which frees the threads that wait for them.
     with publishing(params), watch_runs(params, runs), threads(launcher.slots) as runner, launcher:
-        finish(runner.submit(train_run, {"params": params, "run": run, "launcher": launcher}) for run in runs)
+        cells = ({"params": params, "run": run, "launcher": launcher} for run in longest_first(params, runs))
+        finish(runner.submit(train_run, cell) for cell in cells)
     return collect_runs(params)

@@ -64,6 +64,12 @@ def expand_grid(params: Params) -> list[Run]:
     return runs
 
 
+def longest_first(params: Params, runs: list[Run]) -> list[Run]:
+    """Orders runs by falling model size, so that no long one is left for the end while other workers idle."""
+    place = {model.name: index for index, model in enumerate(params.pretrain.family.models)}
+    return sorted(runs, key=lambda run: -place[run.size])
+
+
 def select_run(params: Params, run_id: str) -> Run:
     """Returns the run with this id, or the only one whose id starts so.
 

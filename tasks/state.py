@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tasks.grid import Run, expand_grid
+from tasks.grid import Run, expand_grid, longest_first
 from tasks.identity import (
     VERSIONS,
     evaluate_mark,
@@ -65,16 +65,10 @@ def pieces(params: Params, stage: str) -> list[Piece]:
 
 
 def model_names(params: Params) -> list[str]:
-    """The initial checkpoints the grid needs, a size's base first: the tiny family's instruct is made from it."""
-    needed = {run.model: run for run in expand_grid(params)}
-    names = []
-    for name, run in needed.items():
-        base = f"{run.size}-base"
-        if params.pretrain.family.kind == "tiny" and base not in names:
-            names.append(base)
-        if name not in names:
-            names.append(name)
-    return names
+    """The initial checkpoints the grid needs, largest first, all bases before the instructs that are made from them."""
+    runs = longest_first(params, expand_grid(params))
+    bases = [f"{run.size}-base" for run in runs if run.variant == "base" or params.pretrain.family.kind == "tiny"]
+    return list(dict.fromkeys([*bases, *(run.model for run in runs if run.variant == "instruct")]))
 
 
 def stage_mark(params: Params, stage: str) -> str:

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_training import make_study
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
@@ -125,14 +126,13 @@ def test_flops_of_forward_and_backward_agree_with_torch_within_one_percent() -> 
     shape = architecture_of(config)
     rows, targets = packed.tokens.numel(), packed.targets.numel()
     squares = sum(b.q_rows.shape[0] * b.q_rows.shape[1] * b.k_rows.shape[1] for b in packed.blocks)
-    with FlopCounterMode(display=False) as forward, torch.no_grad():
+    # The counter knows no flash attention on the CPU; the mathematical kernel does the same products in the open.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as forward, torch.no_grad():
         policy(packed)
     assert shape.forward(rows, squares, targets) == pytest.approx(forward.get_total_flops(), rel=0.01)
-    with FlopCounterMode(display=False) as both:
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as both:
         policy(packed).sum().backward()
-    # Flash attention's backward recomputes the scores: 2.5 times its forward instead of twice.
-    again = 0.5 * 4 * squares * shape.heads * shape.head_size * shape.layers
-    assert shape.update(rows, squares, targets) + again == pytest.approx(both.get_total_flops(), rel=0.01)
+    assert shape.update(rows, squares, targets) == pytest.approx(both.get_total_flops(), rel=0.01)
 
 
 def test_published_compute_is_six_n_t() -> None:

@@ -149,6 +149,7 @@ def _trl(batch: Batch, objective: Objective, folder: Path) -> tuple[float, dict[
         beta=objective.kl_coefficient,
         epsilon=objective.clip_low,
         loss_type={"token_mean": "bnpo", "sequence_mean": "grpo"}[objective.aggregation],
+        use_bias_correction_kl=False,
         temperature=1.0,
         gradient_checkpointing=False,
     )

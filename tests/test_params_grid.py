@@ -1,0 +1,131 @@
+"""Params files and the grid they describe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tiny_training import REPOSITORY
+
+from tasks.errors import InputError
+from tasks.grid import expand_grid, select_run
+from tasks.params import Params, load_params
+
+FILES = sorted(REPOSITORY.glob("params*.yaml"))
+
+
+def _changed(tmp_path: Path, *path_and_value: Any) -> Path:
+    """The miniature params with one value changed (or a key added), as a file."""
+    *keys, value = path_and_value
+    raw = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    block = raw
+    for key in keys[:-1]:
+        block = block[key]
+    block[keys[-1]] = value
+    file = tmp_path / "params.yaml"
+    file.write_text(yaml.safe_dump(raw))
+    return file
+
+
+@pytest.fixture(scope="module")
+def mini() -> Params:
+    return load_params(REPOSITORY / "params.yaml")
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_every_shipped_params_file_parses_and_expands(file: Path) -> None:
+    assert expand_grid(load_params(file))
+
+
+@pytest.mark.parametrize("name", ["params.yaml", "params.paper.yaml"])
+def test_the_grid_has_54_runs_with_unique_ids(name: str) -> None:
+    runs = expand_grid(load_params(REPOSITORY / name))
+    assert len(runs) == 54
+    assert len({run.run_id for run in runs}) == 54
+    assert sum(run.tau > 1 for run in runs) == 12
+
+
+def test_each_params_file_has_its_own_data_root() -> None:
+    roots = [load_params(file).root for file in FILES]
+    assert len(set(roots)) == len(roots)
+
+
+def test_the_order_of_the_grid_is_stable(mini: Params) -> None:
+    assert [run.run_id for run in expand_grid(mini)] == [run.run_id for run in expand_grid(mini)]
+
+
+def test_hardware_paths_trackers_and_checkpoints_do_not_change_ids(mini: Params) -> None:
+    hardware = mini.hardware.model_copy(update={"workers": 7, "token_budget": 99, "threads_per_worker": 3})
+    changed = mini.model_copy(
+        update={
+            "hardware": hardware,
+            "study": mini.study.model_copy(update={"data_root": "/elsewhere", "name": "other"}),
+            "tracking": mini.tracking.model_copy(update={"enabled": False}),
+            "checkpoints": mini.checkpoints.model_copy(update={"every": 1}),
+        }
+    )
+    assert expand_grid(changed) == expand_grid(mini)
+
+
+def test_a_scientific_value_changes_every_id(mini: Params) -> None:
+    optimizer = mini.train.optimizer.model_copy(update={"learning_rate": 1e-3})
+    changed = mini.model_copy(update={"train": mini.train.model_copy(update={"optimizer": optimizer})})
+    assert not {run.run_id for run in expand_grid(changed)} & {run.run_id for run in expand_grid(mini)}
+
+
+def test_the_group_size_axis_adds_runs(mini: Params) -> None:
+    assert mini.grid.group_size is not None
+    axis = mini.grid.group_size.model_copy(update={"values": (4, 16, 32)})
+    changed = mini.model_copy(update={"grid": mini.grid.model_copy(update={"group_size": axis})})
+    assert len(expand_grid(changed)) == 60
+
+
+def test_a_run_is_found_by_an_unambiguous_prefix_only(mini: Params) -> None:
+    run = expand_grid(mini)[0]
+    assert select_run(mini, run.run_id) == select_run(mini, run.run_id[:-3]) == run
+    with pytest.raises(InputError, match=r"matches \d\d of the grid's 54"):
+        select_run(mini, "base")
+    with pytest.raises(InputError, match="matches 0"):
+        select_run(mini, "no-such-run")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("train", "group_size", 1), ["train", "group_size"]),
+        (("train", "minibatch", 48), ["train", "minibatch 48 must divide batch 64"]),
+        (("train", "stepz", 3), ["unknown key train.stepz"]),
+        (("train", "steps", "many"), ["train.steps", "'many'"]),
+        (("train", "steps", 2.5), ["train.steps"]),
+        (("grid", "reuse", "factors", [3]), ["grid.reuse.factors", "3 does not divide"]),
+        (("grid", "sizes", ["3k", "900k"]), ["900k", "pretrain.family.models"]),
+        (("evaluate", "temperature", -1.0), ["evaluate.temperature"]),
+    ],
+)
+def test_an_impossible_value_is_refused_in_one_sentence_naming_file_and_key(
+    change: tuple[Any, ...], words: list[str], tmp_path: Path
+) -> None:
+    file = _changed(tmp_path, *change)
+    with pytest.raises(InputError) as caught:
+        load_params(file)
+    message = str(caught.value)
+    assert message.startswith(str(file))
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_two_runs_with_one_id_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="two runs have one id"):
+        expand_grid(load_params(_changed(tmp_path, "grid", "seeds", [0, 0])))
+
+
+def test_a_missing_file_and_broken_yaml_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such params file"):
+        load_params(tmp_path / "absent.yaml")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("study: [")
+    with pytest.raises(InputError, match="not YAML"):
+        load_params(broken)
