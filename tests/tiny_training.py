@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ import yaml
 from tasks.grid import Run, expand_grid
 from tasks.identity import model_mark, prepare_mark
 from tasks.layout import Layout
-from tasks.params import Params, TinyFamily, load_params
+from tasks.params import Params, Supervised, TinyFamily, load_params
 from tasks.records import Problem, write_problems
 from tasks.store import write_manifest
 
@@ -36,6 +38,24 @@ def make_params(root: Path, **changes: dict[str, Any]) -> Params:
     return load_params(path)
 
 
+def copy_study(source: Params, root: Path, **changes: dict[str, Any]) -> tuple[Params, Run]:
+    """The study of `source` without its runs, under another root and with changed blocks."""
+    stages = Layout.of(source)
+    for stage in ("prepare", "pretrain"):
+        shutil.copytree(stages.stage(stage), root / "data" / stage)
+    params = make_params(root, **changes)
+    return params, expand_grid(params)[0]
+
+
+def numbers(params: Params, run: Run) -> list[dict[str, Any]]:
+    """A run's rows without what may differ between equal runs: seconds, and how verdicts were come by."""
+    rows = [json.loads(line) for line in Layout.of(params).metrics(run).read_text().splitlines()]
+    for row in rows:
+        row.pop("seconds")
+        row["grading"] = {key: value for key, value in row["grading"].items() if key in {"graded", "right"}}
+    return rows
+
+
 def make_study(root: Path, **changes: dict[str, Any]) -> tuple[Params, Run]:
     """Writes what the stages before would leave; returns the params and the study's first run."""
     from tasks.policy.network import count_parameters
@@ -50,8 +70,9 @@ def make_study(root: Path, **changes: dict[str, Any]) -> tuple[Params, Run]:
     write_manifest(layout.stage("prepare"), "prepare", prepare_mark(params), names, {})
     family = params.pretrain.family
     assert isinstance(family, TinyFamily)
-    model = new_model(family.models[0], 3, params, len(build_tokenizer()))
-    _teach_format(model)
+    shape = {"hidden": 16, "layers": 2, "heads": 2, "kv_heads": 1, "ffn": 48}
+    model = new_model(family.models[0].model_copy(update=shape), 3, params, len(build_tokenizer()))
+    _teach_format(model, family.instruct)
     folder = layout.model(run.model)
     model.save_pretrained(folder)
     build_tokenizer().save_pretrained(folder)
@@ -64,9 +85,8 @@ def make_study(root: Path, **changes: dict[str, Any]) -> tuple[Params, Run]:
     return params, run
 
 
-def _teach_format(model: PreTrainedModel) -> None:
+def _teach_format(model: PreTrainedModel, recipe: Supervised) -> None:
     """Teaches a random model to answer with some boxed digit, so that some of its answers earn a reward."""
-    from tasks.params import Supervised
     from tasks.policy.network import Policy
     from tasks.policy.packing import Group
     from tasks.pretrain.tiny import fit_supervised
@@ -78,8 +98,8 @@ def _teach_format(model: PreTrainedModel) -> None:
         Group(tuple(tokenizer.encode(f"{a}+{b}=")), (tuple(tokenizer.encode(f"\\boxed{{{answer}}}<|endoftext|>")),))
         for a, b, answer in pairs
     ]
-    recipe = Supervised(steps=40, batch=len(groups), learning_rate=2e-2, wrong_answers=0.0)
-    fit_supervised(Policy(model), recipe, recipe.learning_rate, [groups] * recipe.steps)
+    recipe = recipe.model_copy(update={"steps": 40})
+    fit_supervised(Policy(model), recipe, 2e-2, [groups] * recipe.steps)
 
 
 def _problem(split: str, a: int, b: int) -> Problem:

@@ -4,8 +4,8 @@ Difference from `accelerator.prepare`: accelerate 1.15 shards on accelerators on
 `fully_shard` is applied directly, over a device mesh of whatever the processes have, so what runs on 32 GPUs is what
 the tests run on two CPU processes. Launching, devices, the process group and reductions stay accelerate's.
 
-- One unit per decoder layer; embedding, last norm and output layer belong to the root, whose parameters are whole
-  during its forward pass: the chunked log-probabilities read the output embedding there.
+- One unit per decoder layer, one for an input embedding of its own; last norm and output layer belong to the root,
+  whose parameters are whole during its forward pass: the chunked log-probabilities read the output embedding there.
 - Loading never holds the model whole: modules are built on the meta device, sharded, and every process reads its own
   rows of the checkpoint's files.
 - bfloat16 is FSDP2's mixed precision, on one process too: float32 master shards, gradients reduced in float32.
@@ -164,6 +164,8 @@ def _shard(policy: Policy, spread: Spread, frozen: bool) -> None:
     body: Any = policy.model.model
     for layer in body.layers:
         fully_shard(layer, mesh=mesh, mp_policy=mixed, reshard_after_forward=True)
+    if not policy.model.config.tie_word_embeddings:
+        fully_shard(body.embed_tokens, mesh=mesh, mp_policy=mixed, reshard_after_forward=True)
     fully_shard(policy, mesh=mesh, mp_policy=mixed, reshard_after_forward=frozen)
     buffers = {name: buffer.clone() for name, buffer in policy.named_buffers()}
     policy.to_empty(device=spread.accelerator.device)

@@ -97,6 +97,7 @@ def train_step(session: Session, step: int, state: TrainerState, clock: Clock) -
     with clock.phase("rollout"):
         batch = session.train.pick([index for share in owned for index in share])
         drawn = session.sampler.sample(batch.requests, _rollout_settings(session, step))
+    session.release_sampler()
     with clock.phase("grading"):
         graded = session.sampler.grade(batch.problems, drawn)
         groups = rollout_groups(batch.requests, graded, params.train.objective.advantage_eps)

@@ -26,6 +26,8 @@ USABLE = 0.92
 """Share of a device's memory that an estimate may fill."""
 VLLM_SHARE = 0.45
 """Share that a vLLM engine beside a trainer takes where `hardware.vllm.memory_share` is null."""
+VLLM_SEQUENCES = 16
+"""Sequences of full length that a vLLM engine must be able to hold besides the weights."""
 LOGIT_ELEMENTS = 1 << 25
 """Logits held at once, as `tasks.policy.logprobs` cuts them."""
 PREFIX_ROWS = 1.5
@@ -143,6 +145,8 @@ def estimate(params: Params, shape: Shape, processes: int, sharded: bool, capaci
     spread = processes if sharded else 1
     trained = shape.adapters(train.lora.rank, train.lora.targets) if train.lora else shape.total
     frozen = shape.total if train.lora else 0
+    longest = train.sampling.max_prompt_tokens + train.sampling.max_completion_tokens
+    rows = max(params.hardware.token_budget, longest)  # a prompt with one completion is never cut
     second = train.objective.kl_coefficient > 0 and train.lora is None
     resident = {
         "parameters": 4.0 * (trained + frozen) / spread,
@@ -151,14 +155,13 @@ def estimate(params: Params, shape: Shape, processes: int, sharded: bool, capaci
         "reference": (float(width if sharded else 4) * shape.total / spread) if second else 0.0,
     }
     update = {
-        "gathered layers": _gathered(shape, width, trained > 0) if sharded and (processes > 1 or width == 2) else 0.0,
-        "activations": activation_bytes(shape, params.hardware.token_budget, width, _recomputed(params)),
+        "gathered layers": _gathered(shape, width) if sharded and (processes > 1 or width == 2) else 0.0,
+        "activations": activation_bytes(shape, rows, width, params.hardware.gradient_checkpointing),
         "logits": _logits(shape, width),
     }
     if train.engine == "vllm":
         return MemoryEstimate(resident, update, {"vLLM": (params.hardware.vllm.memory_share or VLLM_SHARE) * capacity})
     sequences = min(params.hardware.generation_batch, -(-train.batch * train.group_size // processes))
-    longest = train.sampling.max_prompt_tokens + train.sampling.max_completion_tokens
     rollout = {
         "key-value cache": cache_bytes(shape, sequences * longest, width),
         "sampling": 24.0 * sequences * shape.architecture.vocabulary,
@@ -166,14 +169,10 @@ def estimate(params: Params, shape: Shape, processes: int, sharded: bool, capaci
     return MemoryEstimate(resident | {"sampler": float(width) * shape.total}, update, rollout)
 
 
-def _recomputed(params: Params) -> bool:
-    return params.hardware.gradient_checkpointing
-
-
-def _gathered(shape: Shape, width: int, trained: bool) -> float:
-    """The root and two layers whole, with their gradients before they are reduced."""
-    grads = (width + 4.0) * (shape.embeddings + shape.layer) if trained else 0.0
-    return width * (shape.embeddings + 2.0 * shape.layer) + grads
+def _gathered(shape: Shape, width: int) -> float:
+    """One embedding and two layers whole, with the gradients of the embedding and a layer before they are reduced."""
+    embedding = shape.architecture.vocabulary * shape.architecture.hidden
+    return width * (embedding + 2.0 * shape.layer) + (width + 4.0) * (embedding + shape.layer)
 
 
 def activation_bytes(shape: Shape, rows: int, width: int, recomputed: bool) -> float:
@@ -199,6 +198,26 @@ def cache_bytes(shape: Shape, tokens: int, width: int) -> float:
     """Bytes of the keys and values of so many tokens."""
     a = shape.architecture
     return 2.0 * a.layers * a.kv_heads * a.head_size * width * tokens
+
+
+def group_size(params: Params, shape: Shape, local: int, capacity: float) -> int:
+    """How many of a machine's `local` devices hold one vLLM engine's weights together: as few as fit.
+
+    Raises:
+        InputError: all of them are too few.
+    """
+    if params.hardware.vllm.tensor_parallel is not None:
+        return params.hardware.vllm.tensor_parallel
+    width = 2 if params.train.precision == "bfloat16" else 4
+    share = (params.hardware.vllm.memory_share or VLLM_SHARE) * capacity
+    longest = params.train.sampling.max_prompt_tokens + params.train.sampling.max_completion_tokens
+    for size in (size for size in (1, 2, 4, 8) if local % size == 0):
+        if (width * shape.total + cache_bytes(shape, VLLM_SEQUENCES * longest, width)) / size <= USABLE * share:
+            return size
+    raise InputError(
+        f"vLLM's share of {share / GIB:.3g} GiB on each of {local} devices does not hold the model's "
+        f"{width * shape.total / GIB:.3g} GiB; raise hardware.vllm.memory_share or use hardware.vllm.mode server"
+    )
 
 
 def require_fit(name: str, needed: MemoryEstimate, capacity: float, processes: int, size: str) -> None:

@@ -18,7 +18,6 @@ from tasks.params import Params
 from tasks.policy.network import Policy
 from tasks.policy.packing import Packed
 from tasks.records import ModelRecord, Problem, read_models, read_problems
-from tasks.sampling.engines import open_engine
 from tasks.sampling.prompts import requests
 from tasks.sampling.protocol import Request
 from tasks.train.checkpoints import Crew
@@ -26,6 +25,7 @@ from tasks.train.distributed import Spread, build_policy, full_weights, open_spr
 from tasks.train.ledger import architecture_of
 from tasks.train.lora import adapters_off
 from tasks.train.rollouts import Sampler
+from tasks.train.sampler_groups import open_sampler
 from tasks.train.update import Updater
 
 
@@ -97,6 +97,12 @@ class Session:
         """Hands the sampler the policy's current weights and checks that it holds them; returns the fingerprint."""
         return self.sampler.engine.update(self.policy_weights())
 
+    def release_sampler(self) -> None:
+        """Takes the device's memory back from an engine that shares it, until the next refresh."""
+        release = getattr(self.sampler.engine, "release", None)
+        if release is not None:
+            release()
+
     def close(self) -> None:
         """Ends the sampler and the grader's processes."""
         self.sampler.engine.close()
@@ -117,8 +123,7 @@ def open_session(params: Params, run: Run, mark: str) -> Session:
     tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
     policy = build_policy(spread, checkpoint, train.lora, run.seed)
     updater = _updater(params, spread, policy, checkpoint)
-    context = train.sampling.max_prompt_tokens + train.sampling.max_completion_tokens
-    engine = open_engine(train.engine, checkpoint, params.hardware, train.precision, context, colocated=True)
+    engine = open_sampler(params, spread, checkpoint)
     style = getattr(train.prompt_style, run.variant)
     longest = train.sampling.max_prompt_tokens
 

@@ -1,0 +1,177 @@
+"""Training on two processes over gloo, started by a real `accelerate launch`: DDP, FSDP2, adapters, bfloat16.
+
+Each kind of launch is started once and trains many runs. Not covered: more than two processes, and NCCL.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_training import REPOSITORY, copy_study, make_study, numbers
+
+from tasks.grid import Run
+from tasks.layout import Layout
+from tasks.params import Params
+from tasks.train.launch import JOB, accelerate_command, launch_environment
+from tasks.train.placement import CONFIGS, Placement
+from tasks.workers import JobFailed, Worker
+
+MARK = "tiny"
+SPREAD = {
+    "single": Placement(1, 1, CONFIGS / "cpu.yaml", False, False),
+    "replicated": Placement(2, 1, CONFIGS / "cpu.yaml", False, False),
+    "sharded": Placement(2, 1, CONFIGS / "fsdp2_one_node.yaml", True, False),
+}
+TRAIN = {"steps": 3, "batch": 8, "group_size": 4, "minibatch": 4}
+Study = tuple[Params, Run]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Params:
+    return make_study(tmp_path_factory.mktemp("source"))[0]
+
+
+@pytest.fixture(scope="module")
+def workers(source: Params, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Worker]]:
+    log = tmp_path_factory.mktemp("log") / "workers.log"
+    made = {}
+    for name, placement in SPREAD.items():
+        environment = launch_environment(source.hardware, placement) | {"PYTHONPATH": str(REPOSITORY)}
+        made[name] = Worker(accelerate_command(source.hardware, placement), environment, log, placement.processes)
+    yield made
+    for worker in made.values():
+        worker.end()
+
+
+@pytest.fixture(scope="module")
+def trained(source: Params, workers: dict[str, Worker], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Study]:
+    """The plain run, trained in each way."""
+    return {name: _train(workers[name], source, tmp_path_factory.mktemp(name) / "study") for name in SPREAD}
+
+
+def _train(worker: Worker, source: Params, root: Path, **train: Any) -> Study:
+    params, run = copy_study(source, root, train=TRAIN | train)
+    _again(worker, params, run)
+    return params, run
+
+
+def _again(worker: Worker, params: Params, run: Run) -> None:
+    worker.run(JOB, {"params": params.model_dump_json(), "run": asdict(run), "mark": MARK})
+
+
+def _weights(study: Study) -> dict[str, torch.Tensor]:
+    return load_file(Layout.of(study[0]).final(study[1]) / "model.safetensors")
+
+
+def _assert_close(first: Study, second: Study, tolerance: float = 1e-5) -> None:
+    rows = zip(numbers(*first), numbers(*second), strict=True)
+    for one, two in rows:
+        for key in one:
+            if key in {"sampler_fingerprint", "mismatch_kl"}:
+                continue  # a digest of bits; nothing but rounding errors
+            if one[key] is None:
+                assert two[key] is None, (one["step"], key)
+            else:
+                assert one[key] == pytest.approx(two[key], rel=tolerance, abs=1e-8), (one["step"], key)
+    weights, others = _weights(first), _weights(second)
+    assert weights.keys() == others.keys()
+    for name, tensor in weights.items():
+        torch.testing.assert_close(tensor, others[name], rtol=tolerance, atol=1e-6)
+
+
+def test_the_run_learns_so_that_comparing_it_means_something(trained: dict[str, Study]) -> None:
+    rows = numbers(*trained["single"])
+    assert [row["step"] for row in rows] == [0, 1, 2, 3]
+    assert all(row["reward_mean"] > 0 and row["grad_norm"] > 0.1 for row in rows[1:])
+    assert len({row["sampler_fingerprint"] for row in rows}) == 4
+
+
+@pytest.mark.parametrize("spread", ["replicated", "sharded"])
+def test_two_processes_train_like_one(trained: dict[str, Study], spread: str) -> None:
+    _assert_close(trained["single"], trained[spread])
+
+
+@pytest.mark.parametrize("spread", ["single", "replicated", "sharded"])
+def test_a_run_killed_after_its_last_row_and_resumed_is_equal_bit_for_bit(
+    trained: dict[str, Study], workers: dict[str, Worker], source: Params, tmp_path: Path, spread: str
+) -> None:
+    params, run = copy_study(source, tmp_path / "study", train=TRAIN)
+    _leave_as_killed(trained[spread], (params, run), checkpoint=1)
+    _again(workers[spread], params, run)
+    assert numbers(params, run) == numbers(*trained[spread])
+    weights, others = _weights((params, run)), _weights(trained[spread])
+    assert all(torch.equal(weights[name], others[name]) for name in others)
+
+
+def _leave_as_killed(done: Study, killed: Study, checkpoint: int) -> None:
+    """What a finished run would have left, had it been killed after its last row with only this checkpoint."""
+    folder, target = Layout.of(done[0]).run(done[1]), Layout.of(killed[0]).run(killed[1])
+    name = f"checkpoints/step-{checkpoint:06d}"
+    shutil.copytree(folder / name, target / name)
+    shutil.copy(folder / "metrics.jsonl", target / "metrics.jsonl")
+
+
+@pytest.mark.parametrize(("wrote", "resumes"), [("sharded", "single"), ("single", "sharded")])
+def test_a_checkpoint_resumes_on_another_number_of_processes(
+    trained: dict[str, Study], workers: dict[str, Worker], source: Params, tmp_path: Path, wrote: str, resumes: str
+) -> None:
+    params, run = copy_study(source, tmp_path / "study", train=TRAIN)
+    _leave_as_killed(trained[wrote], (params, run), checkpoint=2)
+    _again(workers[resumes], params, run)
+    _assert_close(trained["single"], (params, run))
+
+
+def test_a_sharded_checkpoint_holds_each_process_s_rows_once(trained: dict[str, Study]) -> None:
+    parts = {name: Layout.of(trained[name][0]).checkpoints(trained[name][1]) / "step-000001" for name in trained}
+    whole = load_file(parts["single"] / "weights.safetensors")
+    first, second = (load_file(parts["sharded"] / f"weights-0000{n}-of-00002.safetensors") for n in (1, 2))
+    assert first.keys() == second.keys() == whole.keys()
+    for name, tensor in whole.items():
+        torch.testing.assert_close(torch.cat([first[name], second[name]]), tensor, rtol=1e-5, atol=1e-6)
+        assert first[name].shape[0] == -(-tensor.shape[0] // 2)
+
+
+def test_adapters_train_alike_on_one_process_and_sharded(
+    workers: dict[str, Worker], source: Params, tmp_path: Path
+) -> None:
+    lora = {"rank": 2, "alpha": 4.0}
+    one = _train(workers["single"], source, tmp_path / "one", lora=lora)
+    _assert_close(one, _train(workers["sharded"], source, tmp_path / "sharded", lora=lora))
+    before = load_file(Layout.of(source).model(one[1].model) / "model.safetensors")
+    after = _weights(one)
+    assert after.keys() == before.keys()
+    changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    assert changed == {name for name in before if name.endswith("_proj.weight")}
+    held = load_file(Layout.of(one[0]).checkpoints(one[1]) / "step-000001" / "weights.safetensors")
+    assert all(".lora_" in name for name in held)
+    assert numbers(*one)[1]["kl"] == pytest.approx(0.0, abs=1e-2)
+
+
+def test_bfloat16_keeps_float32_master_weights_and_follows_the_float32_run(
+    trained: dict[str, Study], workers: dict[str, Worker], source: Params, tmp_path: Path
+) -> None:
+    params, run = _train(workers["sharded"], source, tmp_path / "low", precision="bfloat16")
+    held = load_file(Layout.of(params).checkpoints(run) / "step-000002" / "weights-00001-of-00002.safetensors")
+    assert {tensor.dtype for tensor in held.values()} == {torch.float32}
+    assert any(not torch.equal(tensor, tensor.bfloat16().float()) for tensor in held.values())
+    assert {tensor.dtype for tensor in _weights((params, run)).values()} == {torch.bfloat16}
+    low, full = numbers(params, run)[1], numbers(*trained["single"])[1]
+    assert low["loss"] != full["loss"]
+    assert low["grad_norm"] == pytest.approx(full["grad_norm"], rel=0.05)
+
+
+def test_a_rank_that_fails_ends_the_job_for_all_and_the_next_job_finds_new_ones(
+    workers: dict[str, Worker], source: Params, tmp_path: Path
+) -> None:
+    params, run = copy_study(source, tmp_path / "study", train=TRAIN)
+    with pytest.raises(JobFailed, match="rank 1 has had enough"):
+        workers["replicated"].run("tests.worker_jobs:fail_on_rank", {"rank": 1, "message": "rank 1 has had enough"})
+    _again(workers["replicated"], params, run)
+    assert len(numbers(params, run)) == 4

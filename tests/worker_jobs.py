@@ -1,0 +1,59 @@
+"""Jobs that tests give to worker processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+
+def fail_on_rank(rank: int, message: str) -> str:
+    """Raises on one rank; the others wait for what never comes."""
+    if os.environ.get("RANK", "0") == str(rank):
+        raise RuntimeError(message)
+    time.sleep(600)
+    return "never"
+
+
+def report(folder: str, seconds: float = 0.0) -> dict[str, str]:
+    """Leaves this process's id in a folder, waits, and returns what the launcher told it."""
+    rank = os.environ.get("RANK", "0")
+    Path(folder, f"rank-{rank}.pid").write_text(str(os.getpid()))
+    time.sleep(seconds)
+    names = ("RANK", "WORLD_SIZE", "MASTER_PORT", "CUDA_VISIBLE_DEVICES", "ACCELERATE_USE_FSDP")
+    return {name: os.environ.get(name, "") for name in names} | {"pid": str(os.getpid())}
+
+
+def bounded_memory(params: str, run: dict[str, Any], mark: str) -> dict[str, Any]:
+    """Stands for training: leaves its token budget in a file, and has no memory for more than 40 tokens."""
+    import torch
+
+    study = json.loads(params)
+    budget = study["hardware"]["token_budget"]
+    with Path(study["study"]["data_root"], "budgets.txt").open("a") as file:
+        file.write(f"{budget}\n")
+    if budget > 40:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+    return {"budget": budget, "run": run["run_id"], "mark": mark}
+
+
+def kill_once(params: str, run: dict[str, Any], mark: str) -> dict[str, Any]:
+    """Trains, but the first time kills its own process after the first checkpoint, as the kernel would."""
+    import signal
+    import threading
+
+    from tasks.train.loop import job
+
+    folder = Path(json.loads(params)["study"]["data_root"], "train", run["run_id"])
+
+    def watch() -> None:
+        while not (folder / "checkpoints" / "step-000001" / "manifest.json").exists():
+            time.sleep(0.001)
+        (folder / "killed").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if not (folder / "killed").exists():
+        threading.Thread(target=watch, daemon=True).start()
+    return job(params, run, mark)
