@@ -1,6 +1,6 @@
 r"""Compares our verdicts with math-verify 0.9 on pairs made from every gold answer of the math sets.
 
-    python benchmarks/grading_agreement.py [--golds N] [--list FILE]
+    python benchmarks/grading_agreement.py [--golds N] [--presentation boxed] [--boxed-gold-only] [--list FILE]
 
 The reference is `verify(parse(gold), parse(completion))` with its defaults (alarms included) in the main thread of a
 process of its own, with the gold in a box as its README asks; the same with the gold in dollars and bare is counted
@@ -17,6 +17,7 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -29,19 +30,20 @@ WRAPPINGS = {"boxed gold": "\\boxed{{{}}}", "gold in dollars": "${}$", "bare gol
 Reference = dict[str, bool]
 
 
-def reference(pair: Pair) -> Reference:
+def reference(pair: Pair, wrappings: dict[str, str]) -> Reference:
     """Returns math-verify's verdict for each way of wrapping the gold answer."""
     from math_verify import parse, verify
 
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
     answer = parse(pair.completion)
-    return {name: verify(parse(form.format(pair.gold.strip())), answer) for name, form in WRAPPINGS.items()}
+    return {name: verify(parse(form.format(pair.gold.strip())), answer) for name, form in wrappings.items()}
 
 
-def build(count: int | None) -> list[Pair]:
+def build(count: int | None, presentation: str | None) -> list[Pair]:
     golds = list(dict.fromkeys(gold_answers()))
     golds = random.Random(0).sample(golds, count) if count else golds
-    return [pair for gold in golds for pair in pairs_of(gold, random.Random(gold))]
+    pairs = [pair for gold in golds for pair in pairs_of(gold, random.Random(gold))]
+    return [pair for pair in pairs if presentation in (None, pair.presentation)]
 
 
 def show(pair: Pair, ours: Verdict, theirs: Reference) -> str:
@@ -62,15 +64,20 @@ def show(pair: Pair, ours: Verdict, theirs: Reference) -> str:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--golds", type=int, help="a sample of so many golds instead of all")
+    arguments.add_argument("--presentation", help="only boxed, bare, dollars, sentence or solution")
+    arguments.add_argument(
+        "--boxed-gold-only", action="store_true", help="skip the two other ways of wrapping the gold"
+    )
     arguments.add_argument("--list", type=Path, help="write every difference to any reference to this file")
     options = arguments.parse_args()
-    pairs = build(options.golds)
+    pairs = build(options.golds, options.presentation)
+    wrappings = dict(list(WRAPPINGS.items())[:1]) if options.boxed_gold_only else WRAPPINGS
     with GradingPool(workers=2, seconds=20.0) as pool:
         ours = pool.grade([Answer("math", pair.completion, pair.gold) for pair in pairs])
         stats = pool.last
     start = time.perf_counter()
     with ProcessPoolExecutor(2) as processes:
-        theirs = list(processes.map(reference, pairs, chunksize=50))
+        theirs = list(processes.map(partial(reference, wrappings=wrappings), pairs, chunksize=20))
     reference_seconds = time.perf_counter() - start
     print(f"pairs {len(pairs)} from {len({pair.gold for pair in pairs})} golds, right {stats.right}")
     print(
@@ -78,7 +85,7 @@ def main() -> None:
     )
     print("by spelling, ours right:", dict(Counter(p.spelling for p, v in zip(pairs, ours, strict=True) if v.correct)))
     lines = []
-    for name in WRAPPINGS:
+    for name in wrappings:
         differing = [
             (pair, verdict, other)
             for pair, verdict, other in zip(pairs, ours, theirs, strict=True)

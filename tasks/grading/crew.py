@@ -24,7 +24,9 @@ DIED = "the worker died"
 RETRY_SHARE = 0.5
 # A sandboxed program keeps the limit itself and is cut off by its worker; the worker then still has to report it.
 GRACE_SECONDS = 0.3
-_START_SECONDS = 120.0
+# Generous: on a crowded machine a second of imports can take minutes, and giving up early helps nobody.
+_START_SECONDS = 900.0
+_STOP_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ class Crew:
         self._workers.clear()
         self._control.close()
         try:
-            self._nursery.wait(2.0)
+            self._nursery.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self._nursery.kill()
             self._nursery.wait()

@@ -4,7 +4,9 @@ What it does that `verify(parse(gold), parse(completion))` does not:
 - the gold answer is put into a box before parsing: math-verify's own README asks for golds inside a LaTeX environment,
   and golds in data files are bare (`\sqrt{193}` parses to nothing, `-\frac14 + \frac{\sqrt3}{2}` to its first term);
 - only the last closed box of the completion counts, whatever else it says ("final answer is $7$", earlier boxes);
-- identical texts and plain numbers are decided in the calling process (`numerals` says why that agrees);
+- plain numbers, identical texts and clearly different values are decided in the calling process, only where that
+  provably agrees (`numerals`, `texts` and `evaluator` say why);
+- answers whose evaluation could not end are refused (`bounds`), where math-verify runs into its time limit or hangs;
 - its signal-based time limits, which work in the main thread only, are off: the pool kills the process instead.
 A completion without any box is parsed whole, as math-verify does, unless it is too long to be searched.
 
@@ -29,10 +31,6 @@ from tasks.grading.verdicts import Answer, Verdict, Work
 LONGEST_ANSWER = 4_000
 LONGEST_UNBOXED = 20_000
 _BARE_INTEGER = re.compile(r"\s*-?[0-9]{1,300}\s*", re.ASCII)
-# Texts math-verify certainly keeps something of: then equal texts are equal answers, parsed or not.
-_PLAIN_TEXT = re.compile(
-    r"[0-9A-Za-z+\-*/^_=<>(),.;:!|\[\]{}\\ ]*[0-9][0-9A-Za-z+\-*/^_=<>(),.;:!|\[\]{}\\ ]*", re.ASCII
-)
 
 
 def quick(answer: Answer) -> Verdict | Work:
