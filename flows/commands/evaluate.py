@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.commands.options import DEFAULT_PARAMS, JsonOption, ParamsOption, print_json, print_table
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tasks.evaluate.session import Order
     from tasks.records import Score
-
-Params_ = Annotated[Path, typer.Option("--params", help="Params file of the study.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
             str | None,
             typer.Argument(help="A run id, its unambiguous beginning, or initial-<model>. Absent: the whole stage."),
         ] = None,
-        params: Params_ = Path("params.yaml"),
+        params: ParamsOption = DEFAULT_PARAMS,
         engine: Annotated[
             str | None, typer.Option(help="transformers or vllm, instead of the params' evaluate.engine.")
         ] = None,
@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
             str | None,
             typer.Option(help="URL of an OpenAI-compatible vLLM server; its token is read from RLSCALE_SERVER_TOKEN."),
         ] = None,
-        as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+        as_json: JsonOption = False,
     ) -> None:
         """Scores policies on the held-out set and the benchmarks.
 
@@ -54,12 +54,16 @@ def register(app: typer.Typer) -> None:
 
 
 def _whole_stage(params_file: Path, as_json: bool) -> None:
+    import contextlib
+    import sys
+
     from flows.run import run_stage
     from tasks.layout import Layout
     from tasks.params import load_params
     from tasks.records import read_scores
 
-    run_stage("evaluate", params_file)
+    with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
+        run_stage("evaluate", params_file)
     if as_json:
         _show(read_scores(Layout.of(load_params(params_file)).scores), as_json)
 
@@ -90,15 +94,13 @@ def _show(scores: list[Score], as_json: bool) -> None:
     from dataclasses import asdict
 
     if as_json:
-        print(json.dumps([asdict(score) for score in scores], indent=1))
+        print_json([asdict(score) for score in scores])
         return
-    header = (
-        f"{'policy':<44} {'benchmark':<18} {'pass@1':>7} {'95 % interval':>16} {'length':>7} {'cut':>6} {'tok/s':>8}"
-    )
-    print(header)
-    for score in scores:
-        interval = f"{100 * score.low:.1f} .. {100 * score.high:.1f}"
-        print(
-            f"{score.run_id:<44} {score.benchmark:<18} {100 * score.pass_at_1:>6.1f}% {interval:>16} "
-            f"{score.mean_length:>7.1f} {100 * score.truncated:>5.1f}% {score.tokens_per_second:>8.0f}"
-        )
+    columns = ("policy", "benchmark", "pass@1 %", "95 % interval", "length", "cut %", "tokens/s")
+    print_table("scores", columns, [_row(score) for score in scores])
+
+
+def _row(score: Score) -> tuple[str, ...]:
+    interval = f"{100 * score.low:.1f} .. {100 * score.high:.1f}"
+    shares = f"{100 * score.pass_at_1:.1f}", interval, f"{score.mean_length:.1f}", f"{100 * score.truncated:.1f}"
+    return (score.run_id, score.benchmark, *shares, f"{score.tokens_per_second:.0f}")

@@ -72,6 +72,7 @@ class VllmEngine:
         self._probe = Probe(config, self._context, self._dtype)
         self._hardware, self._colocated, self._patience = hardware, colocated, patience
         self._own_draws = on_cpu()
+        self._shares_device = colocated and not on_cpu() and (hardware.vllm.tensor_parallel or 1) == 1
         self._restarts = 1
         self._asleep = False
         self._transfer: Transfer | None = None
@@ -144,7 +145,7 @@ class VllmEngine:
         """
         held = {name: tensor.detach().to(self._dtype) for name, tensor in weights}
         self._staging.check_complete(held)
-        if not on_cpu() and all(tensor.is_cuda for tensor in held.values()):
+        if self._shares_device and all(tensor.is_cuda for tensor in held.values()):
             self._send(held)
         else:
             self._swap(self._staging.put(held))

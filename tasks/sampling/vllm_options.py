@@ -79,11 +79,11 @@ def llm_arguments(model: Path, hardware: Hardware, precision: str, context: int,
         cpu = {"kv_cache_memory_bytes": memory, "enforce_eager": True, "logits_processors": [DRAWS]}
         return arguments | cpu | {"tensor_parallel_size": hardware.vllm.tensor_parallel or 1}
     if colocated:
-        # Each process of the trainer has its own device and its own engine on it.
+        # The trainer's devices are the visible ones; where several processes share an engine, the group says how many.
         share = hardware.vllm.memory_share or 0.45
-        place = {"tensor_parallel_size": 1, "device_ids": [int(os.environ.get("LOCAL_RANK", "0"))]}
-        transfer = {"enable_sleep_mode": True, "weight_transfer_config": {"backend": "ipc"}}
-        return arguments | place | transfer | {"gpu_memory_utilization": share}
+        sharing = {"enable_sleep_mode": True, "weight_transfer_config": {"backend": "ipc"}}
+        place = {"tensor_parallel_size": hardware.vllm.tensor_parallel or 1, "gpu_memory_utilization": share}
+        return arguments | sharing | place
     share = hardware.vllm.memory_share or 0.9
     devices = hardware.vllm.tensor_parallel or _visible_gpus()
     return arguments | {"gpu_memory_utilization": share, "tensor_parallel_size": devices}
