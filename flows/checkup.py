@@ -83,9 +83,14 @@ def _models(params: Params, machine: dict[str, Any]) -> list[str]:
     if not isinstance(family, HubFamily):
         return []
     wanted = max((params.hardware.gpus_per_run.get(run.size, 1) for run in expand_grid(params)), default=1)
+    launcher = (params.hardware.launch_command or "").split()
     needs = []
-    if len(devices) < wanted and params.hardware.launch_command is None:
+    if launcher and not shutil.which(launcher[0]):
+        needs.append(f"hardware.launch_command: {launcher[0]} is not a command here")
+    if not launcher and len(devices) < wanted:
         needs.append(f"a run needs up to {wanted} GPUs, {len(devices)} here; or set hardware.launch_command")
+    if not devices:
+        needs.append("evaluating published checkpoints needs a GPU, none here")
     unpinned = [model.name for model in family.models if model.base_revision is None and not Path(model.base).is_dir()]
     if unpinned:
         needs.append(f"pretrain.family.models: no revision is pinned for {', '.join(unpinned)}")
