@@ -20,7 +20,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-STARTUP_SECONDS = 180.0
+STARTUP_SECONDS = 600.0
 ADDRESS = "PREFECT_API_URL"
 
 # What a server of one command needs no services for: nothing is scheduled, late, paused or triggered on it.
