@@ -167,7 +167,9 @@ def _show_reuse(table: Table, loss: str | None, options: Options, plot: Path | N
     effects = {name: reuse_effects(points, options, name) for name, points in groups.items()}
     findings = [finding for name, rows in effects.items() for finding in reuse_is_harmless(rows, name)]
     if plot is not None:
-        _plot_fits(list(groups.items()), "reuse", options, plot)
+        from tasks.fit.plot import draw_reuse, save
+
+        save(draw_reuse(effects), plot)
     if as_json:
         print_json(plain({"reuse": effects, "findings": findings}))
         return
@@ -183,9 +185,11 @@ def _show_gains(table: Table, plot: Path | None, as_json: bool) -> None:
     from tasks.fit.results import plain
     from tasks.fit.tables import gain_tables
 
-    if plot is not None:
-        raise InputError("--plot: a table of benchmarks has no picture")
     rows, trends = gains(table)
+    if plot is not None:
+        from tasks.fit.plot import draw_gains, save
+
+        save(draw_gains(rows), plot)
     if as_json:
         print_json(plain({"gains": rows, "trends": trends}))
         return
@@ -226,7 +230,7 @@ def forecast(
     columns = Columns(n_column, x_column, loss, run_column, trials, group)
     name, points = _one_group(file or _own_points(params), columns, allow_mixed, variant)
     if run is not None:
-        _show_trajectory(points, run, law or "saturating", options, (x, target_loss), (plot, as_json))
+        _show_trajectory(points, run, law, options, (x, target_loss), (plot, as_json))
         return
     if n is None or x is None:
         raise InputError("forecast: give --n and --x, or --run for a running trajectory")
@@ -251,11 +255,13 @@ def forecast(
 def _show_trajectory(
     points: Measurements,
     run: str,
-    law: str,
+    law: str | None,
     options: Options,
     aim: tuple[float | None, float | None],
     output: tuple[Path | None, bool],
 ) -> None:
+    import numpy as np
+
     from tasks.fit.laws import law_named
     from tasks.fit.results import plain
     from tasks.fit.tables import trajectory_table
@@ -265,7 +271,8 @@ def _show_trajectory(
     plot, as_json = output
     if x is not None and x <= 0:
         raise InputError(f"--x: expected a positive number, found {x:g}")
-    row = forecast_run(points, run, law_named(law), options, None if x is None else [x], target)  # type: ignore[arg-type]
+    prior = None if law is None else law_named(law)
+    row = forecast_run(points, run, prior, options, None if x is None else np.array([x]), target)
     if plot is not None:
         from tasks.fit.plot import draw_trajectory, save
 

@@ -50,10 +50,21 @@ def _cuts(points: Measurements, law: Law) -> Iterator[tuple[str, Mask]]:
             yield "next_size", points.n == sizes[index]
         for size in sizes:
             yield "size_out", points.n == size
+    yield from _cuts_ahead(points)
+
+
+def _cuts_ahead(points: Measurements) -> Iterator[tuple[str, Mask]]:
+    """The last half and the last three quarters of every trajectory, where enough points are left to fit."""
     share = progress(points)
     for kind, kept in (("last_50", 0.5), ("last_75", 0.25)):
-        if np.bincount(points.size[share <= kept], minlength=len(sizes)).min() >= 5:
+        if np.bincount(points.size[share <= kept], minlength=len(points.sizes)).min() >= 5:
             yield kind, share > kept
+
+
+def tests_ahead(points: Measurements, law: Law, options: Options, variant: str) -> list[BackTest]:
+    """The trajectory tests alone."""
+    options = replace(options, draws=min(options.draws, _DRAWS))
+    return [_test(points, law, options, (variant, kind, {}), held) for kind, held in _cuts_ahead(points)]
 
 
 def _test(points: Measurements, law: Law, options: Options, context: tuple[str, str, Memory], held: Mask) -> BackTest:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.errors import InputError
-from tasks.fit.analyse import ForecastRecord
+from tasks.fit.benchmark_gain import Gain
 from tasks.fit.inference import Uncertain
 from tasks.fit.measurements import Measurements
 from tasks.fit.plan import AxisPoint, Option
+from tasks.fit.results import ForecastRecord, ReuseEffect
 from tasks.fit.trajectory import Trajectory
 from tasks.store import atomic_path
 
@@ -88,6 +89,32 @@ def _colour(index: int, count: int) -> Any:
     import matplotlib
 
     return matplotlib.colormaps[_MAP](0.9 * index / max(count - 1, 1))
+
+
+def draw_reuse(effects: dict[str, list[ReuseEffect]]) -> Figure:
+    """Final loss against that of tau = 1, by tau, with 95 % intervals."""
+    figure, (axis,) = new_figure()
+    for group, rows in effects.items():
+        ratio = np.array([row.ratio.value for row in rows], dtype=float)
+        ends = np.array([[row.ratio.low for row in rows], [row.ratio.high for row in rows]], dtype=float)
+        axis.errorbar([row.tau for row in rows], ratio, yerr=np.abs(ends - ratio), fmt="o-", capsize=3, label=group)
+    axis.axhline(1.0, color="grey", linewidth=1)
+    axis.set(xscale="log", xlabel="reuse factor tau", ylabel="final loss / final loss at tau = 1")
+    axis.legend(fontsize=8)
+    return figure
+
+
+def draw_gains(gains: list[Gain]) -> Figure:
+    """Loss removed by training against size, one line per benchmark; dashed out of the trained domain."""
+    figure, (axis,) = new_figure()
+    for name in dict.fromkeys(row.benchmark for row in gains):
+        rows = [row for row in gains if row.benchmark == name]
+        style = "o-" if rows[0].in_domain else "s--"
+        axis.plot([row.n for row in rows], [row.absolute for row in rows], style, markersize=4, label=name)
+    axis.axhline(0.0, color="grey", linewidth=1)
+    axis.set(xscale="log", xlabel="N", ylabel="test loss before - after training")
+    axis.legend(fontsize=7)
+    return figure
 
 
 def draw_forecast(uncertain: Uncertain, record: ForecastRecord) -> Figure:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tasks.errors import InputError
 from tasks.fit.analyse import record
-from tasks.fit.backtest import held_out_largest
+from tasks.fit.backtest import held_out_largest, tests_ahead, windows
 from tasks.fit.criteria import quality
 from tasks.fit.estimate import Options, fit_law
 from tasks.fit.inference import with_draws
@@ -16,7 +16,7 @@ from tasks.fit.laws import LAWS, SIZE_LAWS, law_named
 from tasks.fit.measurements import Measurements
 from tasks.fit.profile import profile_intervals
 from tasks.fit.published import published_fit
-from tasks.fit.results import BackTest, Choice, FitRecord, SaturationTest
+from tasks.fit.results import BackTest, Choice, FitRecord, SaturationTest, WindowFit
 from tasks.fit.saturation import saturation_test
 
 
@@ -57,6 +57,8 @@ class Summary:
         saturation: growth and saturation of k.
         choice: the law for unseen sizes, picked without the largest size; None with too few sizes.
         held_out: that law's forecast of the largest size, nothing refitted.
+        ahead: the primary law's forecasts of the last half and three quarters of every trajectory.
+        windows: the primary law fitted to parts of every trajectory.
         published: comparisons, where the points are the published study's.
     """
 
@@ -66,6 +68,8 @@ class Summary:
     saturation: SaturationTest | None
     choice: Choice | None
     held_out: BackTest | None
+    ahead: list[BackTest]
+    windows: list[WindowFit]
     published: list[Comparison]
 
 
@@ -83,7 +87,18 @@ def summarise(points: Measurements, group: str, law: str, options: Options) -> S
         saturating = primary if law == "saturating" else with_draws(fit_law(points, LAWS["saturating"], options))
         test = saturation_test(saturating, profile_intervals(saturating), group)
     choice, held_out = held_out_largest(primary.fitted.points, options, group)
-    return Summary(group, fit, _rivals(points, options), test, choice, held_out, _comparisons(points, group, options))
+    fitted = primary.fitted
+    return Summary(
+        group,
+        fit,
+        _rivals(points, options),
+        test,
+        choice,
+        held_out,
+        tests_ahead(fitted.points, fitted.law, options, group),
+        windows(fitted.points, fitted.law, options, group),
+        _comparisons(points, group, options),
+    )
 
 
 def _rivals(points: Measurements, options: Options) -> list[Rival]:

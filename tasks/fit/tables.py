@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tasks.fit.analyse import ForecastRecord
 from tasks.fit.benchmark_gain import Gain, Trend
 from tasks.fit.grid_cost import GridCost, by_size
 from tasks.fit.measurements import short_count
 from tasks.fit.plan import AxisPoint, Option, TargetOption
-from tasks.fit.results import BackTest, Estimate, Finding, FitRecord, ReuseEffect
+from tasks.fit.results import BackTest, Estimate, Finding, FitRecord, ForecastRecord, ReuseEffect, WindowFit
 from tasks.fit.summary import Summary
 from tasks.fit.trajectory import Trajectory
 
@@ -59,7 +58,29 @@ def fit_tables(summary: Summary) -> list[Text]:
     tables.append(("laws on the same points", ("law", "parameters", "R2", "RMSE log10 L", "AICc", "BIC"), rows))
     if summary.held_out is not None:
         tables.append(held_out_table([summary.held_out], "largest size held out, nothing refitted"))
+    if summary.ahead:
+        tables.append(_ahead_table(summary.ahead))
+    if summary.windows:
+        tables.append(_windows_table(summary.windows))
     return tables
+
+
+def _ahead_table(tests: list[BackTest]) -> Text:
+    parts = {"last_50": "last 50 %", "last_75": "last 75 %"}
+    rows = []
+    for t in tests:
+        shares = (f"{share:.2f}" for share in t.coverage.values())
+        rows.append((parts[t.kind], number(t.rmse_log, 3), number(t.bias_log, 3), number(t.r2_linear, 4), *shares))
+    return "end of every trajectory held out", ("", "RMSE log10 L", "bias", "R2", "in 50 %", "in 80 %", "in 95 %"), rows
+
+
+def _windows_table(windows: list[WindowFit]) -> Text:
+    names = list(windows[0].coefficients)
+    rows = [
+        (w.window, *(number(w.coefficients[name]) for name in names), number(w.k_largest), number(w.rmse_log))
+        for w in windows
+    ]
+    return "fitted to a part of every trajectory", ("steps", *names, "k (largest)", "RMSE log10 L"), rows
 
 
 def _published_table(summary: Summary) -> Text:

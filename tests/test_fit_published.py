@@ -1,0 +1,77 @@
+"""The published study's own points, where they are at hand: coefficients, held-out error, reuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.fit.backtest import held_out_largest
+from tasks.fit.estimate import Options, fit_law
+from tasks.fit.findings import reuse_is_harmless
+from tasks.fit.laws import LAWS
+from tasks.fit.measurements import Measurements
+from tasks.fit.published import published_fit
+from tasks.fit.reuse_effect import reuse_effects
+from tasks.fit.table import Columns, groups_of, read_table, resolve, reuse_groups
+
+FOLDER = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "published"
+pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="the published points are not at hand")
+
+
+def load(name: str) -> Measurements:
+    table = read_table(FOLDER / name)
+    return groups_of(table, resolve(table, Columns())[0])["base"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kmax", "n0", "r2"),
+    [("base_compute.csv", 0.13303, 1.3787e10, 0.9955), ("base_data.csv", 0.13995, 1.3007e10, 0.9957)],
+)
+def test_published_objective_gives_the_published_coefficients(name: str, kmax: float, n0: float, r2: float) -> None:
+    points = load(name)
+    fitted = fit_law(points, LAWS["saturating"], Options("linear"))
+    found = fitted.state.coefficients()
+    assert float(found["Kmax"]) == pytest.approx(kmax, rel=1e-3)
+    assert float(found["N0"]) == pytest.approx(n0, rel=1e-3)
+    rest = ((points.loss - 10**fitted.eta) ** 2).sum() / ((points.loss - points.loss.mean()) ** 2).sum()
+    assert round(1 - rest, 4) == r2
+
+
+def test_fit_without_72b_gives_the_coefficients_of_the_published_extrapolation() -> None:
+    points = load("base_compute.csv")
+    fitted = fit_law(points.where(points.n <= 32e9), LAWS["saturating"], Options("linear"))
+    assert float(fitted.state.coefficients()["Kmax"]) == pytest.approx(0.15181, rel=1e-3)
+    assert float(fitted.state.coefficients()["N0"]) == pytest.approx(1.7365e10, rel=1e-3)
+
+
+@pytest.mark.parametrize(("name", "r2", "rmse"), [("base_compute.csv", 0.82, 0.0225), ("base_data.csv", 0.91, 0.0155)])
+def test_72b_is_forecast_without_being_seen(name: str, r2: float, rmse: float) -> None:
+    choice, test = held_out_largest(load(name), Options(), "base")
+    assert choice is not None
+    assert test is not None
+    assert not test.level_refitted
+    assert test.r2_linear is not None
+    assert test.r2_linear >= r2
+    assert test.rmse_log <= rmse
+    assert test.last_low is not None
+    assert test.last_high is not None
+    assert test.last_low < 0.44 < test.last_high
+
+
+def test_published_fits_are_found_for_the_published_sizes_only() -> None:
+    points = load("base_data.csv")
+    assert published_fit(points, "base") is not None
+    assert published_fit(points, "other") is None
+    assert published_fit(points.where(points.n < 72e9), "base") is None
+
+
+def test_reuse_is_harmless_to_25_and_costs_some_at_100() -> None:
+    effects = reuse_effects(reuse_groups(read_table(FOLDER / "base_reuse.csv"))["base"], Options(), "base")
+    assert [row.tau for row in effects] == [2, 5, 20, 25, 50, 100]
+    findings = {finding.key: finding for finding in reuse_is_harmless(effects, "base")}
+    assert findings["reuse_harmless_to_25"].verdict == "supported"
+    assert findings["reuse_harm_at_100"].verdict == "supported"
+    ratio = np.array([row.ratio.value for row in effects])
+    assert (np.diff(ratio[1:5]) > 0).all()
