@@ -16,9 +16,11 @@ import torch
 from safetensors.torch import load_file
 from tiny_training import REPOSITORY, copy_study, make_study, numbers
 
-from tasks.grid import Run
+from tasks.grid import Run, expand_grid
 from tasks.layout import Layout
 from tasks.params import Params
+from tasks.sampling.protocol import Request, SamplingSettings
+from tasks.sampling.transformers_engine import TransformersEngine
 from tasks.train.launch import JOB, accelerate_command, launch_environment
 from tasks.train.placement import CONFIGS, Placement
 from tasks.workers import JobFailed, Worker
@@ -165,6 +167,22 @@ def test_bfloat16_keeps_float32_master_weights_and_follows_the_float32_run(
     low, full = numbers(params, run)[1], numbers(*trained["single"])[1]
     assert low["loss"] != full["loss"]
     assert low["grad_norm"] == pytest.approx(full["grad_norm"], rel=0.05)
+
+
+def test_processes_that_share_an_engine_draw_what_each_would_draw_alone(
+    workers: dict[str, Worker], source: Params
+) -> None:
+    checkpoint = Layout.of(source).model(expand_grid(source)[0].model)
+    prompts = [[6, 7, 16], [7], [8, 9, 10, 11], [5, 5], [12, 16]]
+    arguments = {"checkpoint": str(checkpoint), "prompts": prompts}
+    prints, drawn, opened = workers["replicated"].run("tests.worker_jobs:draw_in_groups", arguments)
+    engine = TransformersEngine(checkpoint)
+    assert prints[0] == prints[2] == engine.fingerprint() != prints[1]
+    assert opened == [[0], []]
+    settings = SamplingSettings(n=2, temperature=1.0, top_p=1.0, max_tokens=6, seed=5, step=3)
+    alone = engine.generate([Request(f"p{n}", tuple(prompt)) for n, prompt in enumerate(prompts)], settings)
+    tokens = [[list(completion.tokens) for completion in row] for row in alone]
+    assert drawn == [tokens[0::2], tokens[1::2]]
 
 
 def test_a_rank_that_fails_ends_the_job_for_all_and_the_next_job_finds_new_ones(

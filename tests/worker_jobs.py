@@ -57,3 +57,38 @@ def kill_once(params: str, run: dict[str, Any], mark: str) -> dict[str, Any]:
     if not (folder / "killed").exists():
         threading.Thread(target=watch, daemon=True).start()
     return job(params, run, mark)
+
+
+def raise_named(name: str) -> None:
+    """Raises a built-in exception."""
+    import builtins
+
+    raise getattr(builtins, name)(f"a {name}")
+
+
+def draw_in_groups(checkpoint: str, prompts: list[list[int]]) -> list[Any]:
+    """Two processes draw every second prompt each, through one engine; returns [fingerprints, completions by rank]."""
+    from safetensors.torch import load_file
+
+    from tasks.sampling.protocol import Request, SamplingSettings
+    from tasks.sampling.transformers_engine import TransformersEngine
+    from tasks.train.distributed import open_spread
+    from tasks.train.sampler_groups import GroupEngine
+
+    spread = open_spread("float32")
+    opened: list[int] = []
+
+    def open_here(first: int) -> TransformersEngine:
+        opened.append(first)
+        return TransformersEngine(Path(checkpoint))
+
+    engine = GroupEngine(spread, 2, open_here)
+    weights = load_file(Path(checkpoint) / "model.safetensors")
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
+    prints = [engine.fingerprint(), engine.update((name, 2 * tensor) for name, tensor in weights.items())]
+    prints.append(engine.update(iter(weights.items())))
+    mine = [Request(f"p{n}", tuple(prompt)) for n, prompt in enumerate(prompts) if n % 2 == spread.rank]
+    drawn = engine.generate(mine, SamplingSettings(n=2, temperature=1.0, top_p=1.0, max_tokens=6, seed=5, step=3))
+    engine.release()
+    tokens = [[list(completion.tokens) for completion in row] for row in drawn]
+    return [prints, spread.exchange(tokens), spread.exchange(opened)]

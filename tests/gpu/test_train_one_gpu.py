@@ -1,0 +1,63 @@
+"""What needs an accelerator: bfloat16 training on one GPU, and the memory estimate against the real peak.
+
+pytest tests/gpu -m gpu
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tiny_training import make_study, numbers
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from tasks.policy.network import Policy
+from tasks.policy.packing import Group, pack
+from tasks.train.distributed import build_policy, open_spread
+from tasks.train.loop import job
+from tasks.train.memory import GIB, activation_bytes, estimate, read_shape
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_run_trains_on_the_gpu(tmp_path: Path, precision: str) -> None:
+    train = {"steps": 3, "batch": 8, "group_size": 4, "minibatch": 4, "precision": precision}
+    params, run = make_study(tmp_path, train=train)
+    job(params.model_dump_json(), asdict(run), "tiny")
+    rows = numbers(params, run)
+    assert [row["step"] for row in rows] == [0, 1, 2, 3]
+    assert all(row["grad_norm"] > 0 for row in rows[1:])
+    assert all(row["mismatch_share"] < 0.05 for row in rows[1:])
+
+
+def test_the_estimate_is_near_the_peak_of_an_update(tmp_path: Path) -> None:
+    config = Qwen2Config(
+        hidden_size=896, num_hidden_layers=12, num_attention_heads=14, num_key_value_heads=2, intermediate_size=4864
+    )
+    Qwen2ForCausalLM(config).to(torch.bfloat16).save_pretrained(tmp_path)
+    spread = open_spread("bfloat16")
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    policy: Policy = build_policy(spread, tmp_path)
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-6, fused=True)
+    groups = [Group(tuple(range(1, 301)), tuple(tuple(range(2, 702)) for _ in range(4))) for _ in range(4)]
+    packed = pack(groups).to(spread.accelerator.device)
+    for _ in range(2):
+        policy(packed).mean().backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    peak = torch.cuda.max_memory_allocated() - before
+    params, _ = make_study(tmp_path / "study", train={"precision": "bfloat16", "engine": "vllm"})
+    budget = params.hardware.model_copy(update={"token_budget": packed.tokens.numel()})
+    needed = estimate(params.model_copy(update={"hardware": budget}), read_shape(tmp_path), 1, True, 0.0)
+    expected = needed.needed - needed.resident["reference"]
+    assert activation_bytes(read_shape(tmp_path), packed.tokens.numel(), 2, False) < expected
+    assert peak / GIB == pytest.approx(expected / GIB, rel=0.35)

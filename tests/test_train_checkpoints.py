@@ -1,0 +1,225 @@
+"""Checkpoints on disk, resuming from what a kill leaves, damage, pruning, and the guard against NaN; one process."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_training import copy_study, make_study, numbers
+
+from tasks.errors import InputError
+from tasks.grid import Run
+from tasks.layout import Layout
+from tasks.params import Checkpoints, Params
+from tasks.store import MANIFEST
+from tasks.train.checkpoints import (
+    Crew,
+    TrainerState,
+    discard_after,
+    latest_checkpoint,
+    newest_checkpoint,
+    part_name,
+    prune_checkpoints,
+    read_parts,
+    read_state,
+    save_checkpoint,
+    save_tensors,
+)
+from tasks.train.loop import job
+from tasks.train.slices import TensorFiles
+from tasks.train.update import TrainingDiverged
+
+TRAIN = {"steps": 4, "batch": 8, "group_size": 4, "minibatch": 4}
+KEEP = {"every": 1, "keep_last": 3}
+MARK = "tiny"
+Study = tuple[Params, Run]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Params:
+    return make_study(tmp_path_factory.mktemp("source"), train=TRAIN, checkpoints=KEEP)[0]
+
+
+@pytest.fixture(scope="module")
+def whole(source: Params, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A run that was never interrupted, with checkpoints of steps 1 to 3."""
+    study = copy_study(source, tmp_path_factory.mktemp("whole"), train=TRAIN, checkpoints=KEEP)
+    _train(study)
+    return study
+
+
+@pytest.fixture
+def killed(source: Params, whole: Study, tmp_path: Path) -> Study:
+    """The same run as a kill during step 4 leaves it."""
+    study = copy_study(source, tmp_path / "killed", train=TRAIN, checkpoints=KEEP)
+    done, folder = _folder(whole), _folder(study)
+    shutil.copytree(done / "checkpoints", folder / "checkpoints")
+    rows = (done / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (folder / "metrics.jsonl").write_text("".join(rows[:4]) + rows[4][:40])
+    return study
+
+
+def _train(study: Study) -> None:
+    params, run = study
+    job(params.model_dump_json(), asdict(run), MARK)
+
+
+def _folder(study: Study) -> Path:
+    return Layout.of(study[0]).run(study[1])
+
+
+def _step(study: Study, step: int) -> Path:
+    return _folder(study) / "checkpoints" / f"step-{step:06d}"
+
+
+def _assert_equal(first: Study, second: Study) -> None:
+    assert numbers(*first) == numbers(*second)
+    name = "final/model.safetensors"
+    assert (_folder(first) / name).read_bytes() == (_folder(second) / name).read_bytes()
+
+
+def test_a_run_killed_while_writing_a_row_goes_on_from_its_last_checkpoint(killed: Study, whole: Study) -> None:
+    _train(killed)
+    _assert_equal(killed, whole)
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
+    killed: Study, whole: Study, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = _step(killed, 3) / "weights.safetensors"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with caplog.at_level(logging.WARNING):
+        _train(killed)
+    assert f"{_step(killed, 3)} is damaged (weights.safetensors)" in caplog.text
+    _assert_equal(killed, whole)
+
+
+def test_a_half_written_checkpoint_is_passed_over(killed: Study, whole: Study) -> None:
+    (_step(killed, 3) / MANIFEST).unlink()
+    (_step(killed, 2) / "optimizer.safetensors").write_bytes(b"")
+    _train(killed)
+    _assert_equal(killed, whole)
+
+
+def test_a_run_without_any_good_checkpoint_starts_again(killed: Study, whole: Study) -> None:
+    for step in (1, 2, 3):
+        (_step(killed, step) / "state.json").write_text("{}")
+    _train(killed)
+    _assert_equal(killed, whole)
+
+
+def test_a_checkpoint_of_another_fingerprint_is_never_resumed(killed: Study) -> None:
+    folder = _folder(killed) / "checkpoints"
+    assert latest_checkpoint(folder, "another") is None
+    assert newest_checkpoint(folder, "another") is None
+    assert latest_checkpoint(folder, MARK) == newest_checkpoint(folder, MARK) == _step(killed, 3)
+
+
+def test_no_checkpoint_is_ahead_of_the_rows_and_counters_agree_with_them(whole: Study) -> None:
+    rows = {row["step"]: row for row in numbers(*whole)}
+    for step in (1, 2, 3):
+        state = read_state(_step(whole, step))
+        row = rows[step]
+        assert (state.data, state.tokens, state.flops_total) == (row["data"], row["tokens"], row["flops_total"])
+    assert not _step(whole, 4).exists()  # the final weights take its place
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_step_problems_and_checkpoint(killed: Study) -> None:
+    params, run = killed
+    wild = params.train.optimizer.model_copy(update={"learning_rate": 1e38})
+    train = params.train.model_copy(update={"optimizer": wild})
+    with pytest.raises(TrainingDiverged) as caught:
+        _train((params.model_copy(update={"train": train}), run))
+    message = str(caught.value)
+    assert f"{run.run_id} step 4 (problems train-" in message
+    assert "nan" in message
+    assert message.endswith(f"last good checkpoint: {_step(killed, 3)}")
+    assert [row["step"] for row in numbers(params, run)] == [0, 1, 2, 3]
+
+
+def _save(folder: Path, step: int, crew: Crew | None = None, rows: torch.Tensor | None = None) -> None:
+    tensors = {"w": torch.arange(6.0).view(3, 2) if rows is None else rows}
+    parts = {"weights": tensors, "optimizer": {"0.step": torch.tensor(float(step))}}
+    save_checkpoint(folder, MARK, TrainerState(step=step), parts, *([crew] if crew else []))
+
+
+def _kept(folder: Path) -> list[int]:
+    return sorted(int(path.name.removeprefix("step-")) for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("keep", "kept"),
+    [
+        (Checkpoints(every=1, keep_last=1), [9]),
+        (Checkpoints(every=1, keep_last=3), [7, 8, 9]),
+        (Checkpoints(every=1, keep_last=1, keep_every=4), [4, 8, 9]),
+    ],
+)
+def test_pruning_keeps_the_last_ones_and_every_so_manieth(tmp_path: Path, keep: Checkpoints, kept: list[int]) -> None:
+    for step in range(1, 10):
+        _save(tmp_path, step)
+        prune_checkpoints(tmp_path, keep)
+    assert _kept(tmp_path) == kept
+
+
+def test_what_was_never_finished_does_not_count_as_the_last_checkpoint(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        _save(tmp_path, step)
+    (tmp_path / "step-000003" / MANIFEST).unlink()
+    prune_checkpoints(tmp_path, Checkpoints(every=1, keep_last=1))
+    assert _kept(tmp_path) == [2]
+
+
+def test_checkpoints_beyond_the_one_resumed_are_removed(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        _save(tmp_path, step)
+    discard_after(tmp_path, 2)
+    assert _kept(tmp_path) == [1, 2]
+
+
+def test_writing_a_step_again_replaces_it_whole(tmp_path: Path) -> None:
+    _save(tmp_path, 1)
+    (tmp_path / "step-000001" / "leftover").touch()
+    _save(tmp_path, 1)
+    names = {path.name for path in (tmp_path / "step-000001").iterdir()}
+    assert names == {"weights.safetensors", "optimizer.safetensors", "state.json", MANIFEST}
+
+
+def test_parts_of_several_writers_read_as_one_set_of_rows(tmp_path: Path) -> None:
+    whole = torch.randn(5, 3)
+    for rank, rows in enumerate((whole[:2], whole[2:4], whole[4:], whole[5:])):
+        save_tensors(tmp_path / part_name("weights", rank, 4), {"w": rows, "step": torch.tensor(7.0)})
+    files = TensorFiles([tmp_path / part_name("weights", rank, 4) for rank in range(4)])
+    assert torch.equal(files.whole("w"), whole)
+    for start in range(5):
+        for stop in range(start, 6):
+            assert torch.equal(files.rows("w", start, stop), whole[start:stop])
+    assert files.whole("step") == 7.0
+    with pytest.raises(InputError, match="no tensor v"):
+        files.whole("v")
+
+
+def test_a_file_missing_on_one_process_makes_the_checkpoint_damaged_for_all(tmp_path: Path) -> None:
+    _save(tmp_path, 1)
+    (tmp_path / "step-000001" / "weights.safetensors").unlink()
+    broken = json.loads((tmp_path / "step-000001" / MANIFEST).read_text())["files"]
+    answers = {rank: Crew(rank, 3, 1, lambda value: [value]) for rank in range(3)}
+    found = [latest_checkpoint(tmp_path, MARK, crew) for crew in answers.values()]
+    assert len(broken) == 3
+    assert found.count(None) == 1  # each file is read by one process; `exchange` tells the others
+
+
+def test_a_checkpoint_reads_back_what_was_written(tmp_path: Path) -> None:
+    _save(tmp_path, 5)
+    found = latest_checkpoint(tmp_path, MARK)
+    assert found is not None
+    assert read_state(found).step == 5
+    assert torch.equal(read_parts(found, "weights").whole("w"), torch.arange(6.0).view(3, 2))
+    assert read_parts(found, "optimizer").names() == ["0.step"]
