@@ -1,6 +1,6 @@
 """What a whole study costs on this machine: wall seconds by stage, peak memory, share of orchestration.
 
-    python benchmarks/study_cost.py [--params params.yaml]      (in a clone without finished stages; takes the study's time)
+    python benchmarks/study_cost.py [--params params.yaml]      (in a clone without finished stages)
 
 Runs `make study` and watches it. Memory is the proportional set size of the whole process tree, sampled every two
 seconds. Orchestration is everything that is not a stage's own work: the total minus prepare, fit and report, the
@@ -10,6 +10,7 @@ pretraining workers', the training rows' and the evaluations' seconds spread eve
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import subprocess
 import threading
@@ -71,7 +72,7 @@ def main() -> None:
     if status:
         raise SystemExit(f"make study ended with status {status}")
     starts = [*stages.items(), ("end", total)]
-    spent = {name: after - begin for (name, begin), (_, after) in zip(starts, starts[1:], strict=False)}
+    spent = {name: after - begin for (name, begin), (_, after) in itertools.pairwise(starts)}
     params = load_params(ROOT / given.params)
     slots = params.hardware.workers or os.cpu_count() or 1
     layout = Layout.of(params)
