@@ -125,7 +125,7 @@ def test_numbers_in_a_dress_are_recognised() -> None:
 
 
 atoms = st.sampled_from(
-    ["2", "3", "17", "x", "n", "\\pi", "\\sqrt{2}", "\\sqrt{x}", "\\frac{3}{4}", "\\dfrac{x}{2}", "4^2"]
+    ["2", "3", "17", "x", "n", "\\pi", "\\sqrt{2}", "\\sqrt{x}", "\\frac{3}{4}", "\\dfrac{x}{2}", "4^2", "t", "m", "c"]
 )
 expressions = st.recursive(
     atoms,
@@ -156,7 +156,7 @@ def test_a_value_is_the_value_of_what_math_verify_parses(text: str) -> None:
 
     value = evaluate(text)
     if value is not None:
-        letters = {Symbol(name, real=True): _value(name) for name in ("x", "n")}
+        letters = {Symbol(name, real=True): _value(name) for name in "xntmc"}
         parsed = parse(f"\\boxed{{{text}}}")[0]
         exact = complex(parsed.evalf(30, subs=letters))
         assert abs(exact - value.value) <= value.error + 1e-13 * abs(exact)
@@ -172,7 +172,7 @@ def _value(text: str) -> float:
     "text",
     ["3\\frac{1}{2}", "1 000", "x(2)", "x2", "e^2", "2i", "1/2", "0.5", "\\sin(2)", "2^3^2", "\\sqrt{-1}", "1,2", "",
      "2^{9^{9}}", "2^(3)", "2^-1", "x^\\pi", "\\sqrt{x - x}", "\\frac{1}{x - x}",
-     "\\frac{1}{0}", "\\sqrt[3]{2}", "x_1", "(2", "--2", "(-1)^{0.5}", "1" * 200],
+     "\\frac{1}{0}", "\\sqrt[3]{2}", "x_1", "(2", "3t", "xy", "2or", "x^2c", "--2", "(-1)^{0.5}", "1" * 200],
 )  # fmt: skip
 def test_what_leaves_the_grammar_has_no_value(text: str) -> None:
     assert evaluate(text) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -199,6 +200,21 @@ def test_structured_gold_answers_become_text() -> None:
     assert ground_truth_text(46) == "46"
     with pytest.raises(InputError, match="object"):
         ground_truth_text(object())
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["```", "answer   ", "<answer>", "[", "\\boxed {", "\\binom{", "x = ", " ", "\n", "{,}", "1,000", "def f", "="],
+)
+def test_a_megabyte_of_anything_is_dealt_with_at_once_in_the_caller(piece: str) -> None:
+    golds = {"math": "17", "arithmetic": "17", "stem__supergpqa": "B", "logic__zebra_puzzle_dataset": json.dumps(GRID)}
+    golds["codegen__humaneval"] = '{"functional": "pass"}'
+    text = piece * (1_000_000 // len(piece))
+    for data_source, gold in golds.items():
+        for completion in (text, f"\\boxed{{{text[:3000]}}}", "answer" + text):
+            start = time.process_time()
+            scorer_for(data_source).quick(Answer(data_source, completion, gold))
+            assert time.process_time() - start < 2.0, data_source
 
 
 @pytest.mark.parametrize(

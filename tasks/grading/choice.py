@@ -14,7 +14,7 @@ from tasks.grading.verdicts import Answer, Verdict
 _LONGEST_UNBOXED = 20_000
 _WRAPPING = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mathit|bf|rm)\b|[{}$*\s]|\\[,;! ]")
 _LETTER = re.compile(r"\(?([A-Za-z])\)?(?:[.:)].*)?", re.DOTALL)
-_STATED = re.compile(r"(?i:answer|option)(?i:\s+is)?\s*:?\s*\**\(?([A-Z])\)?(?![A-Za-z])")
+_STATED = re.compile(r"(?i:answer|option)(?i:\s{1,3}is)?\s{0,3}:?\s{0,3}\*{0,2}\(?([A-Z])\)?(?![A-Za-z])")
 
 
 def quick(answer: Answer) -> Verdict:

@@ -119,6 +119,9 @@ class Crew:
         for each in self._workers:
             each.connection.close()
         self._workers.clear()
+        # Shutting down reaches the nursery even while a forked child of ours still holds a copy of the socket.
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_RDWR)
         self._control.close()
         try:
             self._nursery.wait(_STOP_SECONDS)

@@ -7,7 +7,8 @@ lower-case letters) and evaluated with one fixed value per letter and a bound on
 
 no sound simplification turns `a - b` into zero, so math-verify, which tries exactly that, finds them different too.
 Equal values prove nothing here and are left to it. The grammar stops at everything that math-verify reads in a way of
-its own: mixed numbers (`3\frac12`), slashes, decimals, functions, `e`, `i` and `d`, several commands in a row.
+its own: mixed numbers (`3\frac12`), slashes, decimals, functions, `d`, `e`, `f` and `i`, letters side by side (`or`,
+`cm`) and a last letter that it would drop as a unit (`3t`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ _TOKEN = re.compile(
     re.ASCII,
 )
 _LEFT_RIGHT = re.compile(r"\\left(?=[(])|\\right(?=[)])")
+_PERHAPS_UNIT = re.compile(r"[0-9}\s][a-z] *$", re.ASCII)
 _ASSIGNMENT = re.compile(r"([abcghj-z]) *= *([^=]+)", re.ASCII)
 # Any values will do that satisfy no simple equation with each other.
 _LETTERS = {
@@ -70,6 +72,8 @@ def evaluate(text: str, letters: bool = True) -> Ball | None:
 def _tokens(text: str, letters: bool) -> list[str]:
     """Splits a text. Refuses two numbers in a row, and a number before a fraction (a mixed number)."""
     text = _LEFT_RIGHT.sub("", text.replace("\\\\", "\\"))
+    if _PERHAPS_UNIT.search(text):
+        raise _Unread
     tokens: list[str] = []
     place = 0
     while place < len(text):
@@ -83,7 +87,7 @@ def _tokens(text: str, letters: bool) -> list[str]:
         last = tokens[-1] if tokens else ""
         if last.isdigit() and (token.isdigit() or token.endswith("frac")):
             raise _Unread
-        if last.isalpha() and (token == "(" or token.isdigit()):
+        if last.isalpha() and (token == "(" or token.isalnum()):
             raise _Unread
         tokens.append("\\frac" if token.endswith("frac") else token)
         place = match.end()
