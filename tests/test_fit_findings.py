@@ -25,7 +25,7 @@ def fitted(points: Measurements, law: str = "saturating") -> Uncertain:
     return with_draws(fit_law(points, LAWS[law], OPTIONS))
 
 
-def tested(points: Measurements) -> SaturationTest:
+def saturation_of(points: Measurements) -> SaturationTest:
     uncertain = fitted(points)
     return saturation_test(uncertain, profile_intervals(uncertain), "base")
 
@@ -49,18 +49,18 @@ def flat_points() -> Measurements:
 
 
 def test_saturation_is_found_where_k_saturates() -> None:
-    test = tested(pivot_points(noise=0.004, runs=3, effect=0.003, steps=80))
+    test = saturation_of(pivot_points(noise=0.004, runs=3, effect=0.003, steps=80))
     assert (test.growth, test.verdict) == ("supported", "supported")
 
 
 def test_saturation_is_rejected_where_k_is_a_power_of_size() -> None:
-    test = tested(power_points())
+    test = saturation_of(power_points())
     assert test.growth == "supported"
     assert test.verdict == "contradicted"
 
 
 def test_saturation_stays_undecided_where_k_does_not_grow() -> None:
-    test = tested(flat_points())
+    test = saturation_of(flat_points())
     assert test.growth == "undecided"
     assert test.verdict == "undecided"
     assert "not shown to grow" in test.reason
@@ -93,7 +93,7 @@ def test_law_is_contradicted_by_noise_alone() -> None:
 
 def test_growth_of_k_is_reported_with_its_interval() -> None:
     points = pivot_points(noise=0.004, runs=3, steps=80)
-    grows, saturates = learning_grows(fitted(points, "loglinear"), tested(points))
+    grows, saturates = learning_grows(fitted(points, "loglinear"), saturation_of(points))
     truth = k_of(72e9) - k_of(0.5e9)
     assert grows.effect.low is not None
     assert grows.effect.high is not None
