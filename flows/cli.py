@@ -1,8 +1,8 @@
 """The command line, `rlscale`: collects the commands and turns errors into exit codes.
 
-Exit codes: 0 done; 2 bad input, one sentence on standard error; 130 stopped by Ctrl-C, 143 by SIGTERM; 1 a stage that
-failed, told in a few lines, or a defect of ours with its traceback. Nothing heavy is imported here: `rlscale --help`
-answers in well under a second.
+Exit codes: 0 done; 2 bad input, one sentence on standard error; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or a closed
+terminal; 1 a stage that failed, told in a few lines, or a defect of ours with its traceback. Nothing heavy is imported
+here: `rlscale --help` answers in well under a second.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tasks.orchestration import StageFailed
 COMMANDS = ("study", "prepare", "stages", "evaluate", "laws", "grade", "status", "doctor")
 
 
-STOPPED = (130, 143)
+STOPPED = (129, 130, 143)
 
 
 def build_app() -> typer.Typer:
@@ -39,7 +39,9 @@ def build_app() -> typer.Typer:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` has asked to be left alone
+            signal.signal(number, _terminate)
     try:
         build_app()(arguments)
     except InputError as error:
@@ -54,6 +56,6 @@ def main(arguments: list[str] | None = None) -> None:
         raise
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    """SIGTERM unwinds the stack like Ctrl-C does, so that servers and workers are stopped on the way out."""
-    raise SystemExit(143)
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    """SIGTERM and a closed terminal unwind the stack like Ctrl-C, so that servers and workers stop on the way out."""
+    raise SystemExit(128 + number)
