@@ -15,11 +15,12 @@ import pytest
 from report_study import REPOSITORY, make_finished_study
 
 from tasks.errors import InputError
+from tasks.grading import Answer
 from tasks.grid import expand_grid
 from tasks.identity import report_mark
 from tasks.layout import Layout
 from tasks.params import Params, load_params
-from tasks.report.auditing import sampled_answers
+from tasks.report.auditing import draw, sampled_answers
 from tasks.report.build import build_report
 from tasks.store import valid, verify
 
@@ -141,7 +142,16 @@ def test_summary_repeats_verdicts_laws_and_audit(folder: Path) -> None:
 def test_audit_grades_every_distinct_answer_once(study: Params) -> None:
     answers = sampled_answers(study)
     assert len(answers) == 6
+    assert sum(answers.values()) == 3
     assert {answer.data_source for answer in answers} == {"arithmetic"}
+
+
+def test_audit_draws_as_many_right_answers_as_wrong_ones_while_both_last() -> None:
+    answers = {Answer("math", str(number), "1"): number < 10 for number in range(100)}
+    assert sum(answers[answer] for answer in draw(answers, 10, seed=0)) == 5
+    assert sum(answers[answer] for answer in draw(answers, 40, seed=0)) == 10
+    assert len(draw(answers, 95, seed=0)) == 95
+    assert len(set(draw(answers, 500, seed=0))) == 100
 
 
 def test_audit_without_samples_is_said_on_the_page(tmp_path: Path) -> None:

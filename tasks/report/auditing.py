@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +17,7 @@ from tasks.records import read_problems
 from tasks.report.evidence import RunLog
 from tasks.report.files import read_columns
 
-AUDITED = 1000
+AUDITED = 600
 SHOWN = 20
 
 
@@ -46,22 +47,34 @@ def check_grading(params: Params, runs: list[RunLog]) -> GradingCheck:
     answers = sampled_answers(params)
     if not answers:
         return GradingCheck(dict(totals))
-    drawn = random.Random(params.evaluate.seed).sample(answers, min(AUDITED, len(answers)))
+    drawn = draw(answers, AUDITED, params.evaluate.seed)
     limits = params.hardware
     with GradingPool(limits.grading_workers, limits.grading_seconds, limits.grading_memory_mb) as pool:
         found = audit(drawn, pool)
     return GradingCheck(dict(totals), len(answers), found.summary(), found.rows()[:SHOWN])
 
 
-def sampled_answers(params: Params) -> list[Answer]:
-    """Distinct answers of the final policies, in a stable order; samples that are not on this machine are left out."""
-    layout, seen = Layout.of(params), dict[tuple[str, str, str], None]()
+def draw(answers: Mapping[Answer, bool], number: int, seed: int) -> list[Answer]:
+    """Up to `number` answers, as many right ones as wrong ones while both last: most distinct answers are wrong."""
+    generator = random.Random(seed)
+    right, wrong = ([answer for answer, verdict in answers.items() if verdict is side] for side in (True, False))
+    first = generator.sample(right, min(len(right), max(number // 2, number - len(wrong))))
+    return first + generator.sample(wrong, min(len(wrong), number - len(first)))
+
+
+def sampled_answers(params: Params) -> dict[Answer, bool]:
+    """Distinct answers of the final policies and whether they were called right, in a stable order.
+
+    Samples that are not on this machine are left out.
+    """
+    layout, seen = Layout.of(params), dict[tuple[str, str, str], bool]()
     for benchmark in ["heldout", *(entry.name for entry in params.prepare.benchmarks)]:
         problems = {problem.problem_id: problem for problem in read_problems(layout.benchmark(benchmark))}
         for run in expand_grid(params):
             path = layout.samples(run, benchmark)
             if path.is_file():
                 columns = read_columns(path)
-                for name, text in zip(columns["problem_id"].tolist(), columns["text"].tolist(), strict=True):
-                    seen.setdefault((problems[name].data_source, problems[name].answer, text))
-    return [Answer(source, text, gold) for source, gold, text in sorted(seen)]
+                rows = zip(*(columns[key].tolist() for key in ("problem_id", "text", "status")), strict=True)
+                for name, text, status in rows:
+                    seen[problems[name].data_source, problems[name].answer, text] = status == "right"
+    return {Answer(source, text, gold): seen[source, gold, text] for source, gold, text in sorted(seen)}

@@ -121,15 +121,19 @@ def loss_axis(axes: Axes) -> None:
 
     axes.set_yscale("log")
     low, high = axes.get_ylim()
-    ticks = _sparse([tick for tick in LOSS_TICKS if low <= tick <= high])
+    ticks = _sparse([tick for tick in LOSS_TICKS if low <= tick <= high], low, high)
     axes.yaxis.set_major_locator(FixedLocator(ticks) if len(ticks) > 2 else MaxNLocator(5))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
 
 
-def _sparse(ticks: list[float]) -> list[float]:
-    """At most ten ticks, every other one left out where there are more."""
-    return ticks if len(ticks) <= 10 else ticks[::2]
+def _sparse(ticks: list[float], low: float, high: float) -> list[float]:
+    """Ticks at least a twelfth of the logarithmic axis apart, counted from the top."""
+    kept: list[float] = []
+    for tick in sorted(ticks, reverse=True):
+        if not kept or kept[-1] / tick >= (high / low) ** (1 / 12):
+            kept.append(tick)
+    return kept
 
 
 def log_axis(axes: Axes) -> None:

@@ -31,6 +31,7 @@ p { margin: .6rem 0; max-width: 46rem; }
 .card li { padding: .14rem 0; display: grid; grid-template-columns: 1.1rem 9.5rem 1fr; gap: .3rem; }
 .card li.kind { display: block; padding-top: .5rem; color: var(--ink); }
 .card li b { color: var(--ink); font-weight: 600; font-variant-numeric: tabular-nums; }
+.card ul.reasons li { display: block; } .card details { margin: .8rem 0 0; } .card summary { font-size: .84rem; }
 .kicker { font-size: .75rem; letter-spacing: .06em; text-transform: uppercase; color: var(--muted); }
 .pills { display: flex; flex-wrap: wrap; gap: .4rem; }
 .pill { display: inline-block; white-space: nowrap; padding: .08rem .55rem; border: 1px solid currentColor;

@@ -15,7 +15,7 @@ def build(evidence: Evidence) -> Section:
     """The section."""
     findings = evidence.judged["findings"]
     cards = [_card(claim, [row for row in findings if row["claim"] == claim]) for claim in CLAIMS]
-    rule = "A verdict needs a 95 % interval that excludes the opposite; everything else is undecided."
+    rule = "What a verdict needs is said under Why; whatever is not decided by its interval is called undecided."
     parts = [
         paragraph(headline(findings), class_="lead"),
         *(paragraph(in_law(fit)) for fit in evidence.fits if fit["primary"] and fit["resource"] == "compute"),
@@ -42,6 +42,7 @@ def _card(claim: int, findings: list[dict[str, Any]]) -> Html:
         tag("p", sentence(findings)),
         tag("div", joined(pills), class_="pills"),
         _effects(findings) if findings else Html(""),
+        details("Why", _reasons(findings)) if findings else Html(""),
     ]
     return tag("article", joined(part for part in parts if part), class_="card")
 
@@ -57,6 +58,15 @@ def _effects(findings: list[dict[str, Any]]) -> Html:
         where = tag("span", tested_on(finding), class_="where")
         lines.append(tag("li", joined([mark, where, tag("b", effect(finding))], " ")))
     return tag("ul", joined(lines))
+
+
+def _reasons(findings: list[dict[str, Any]]) -> Html:
+    """The rule that led to each verdict, equal ones once."""
+    where: dict[str, list[str]] = {}
+    for finding in sorted(findings, key=short):
+        where.setdefault(finding["reason"], []).append(f"{short(finding)}, {tested_on(finding)}")
+    lines = (tag("li", joined([tag("b", "; ".join(tests) + ":"), reason], " ")) for reason, tests in where.items())
+    return tag("ul", joined(lines), class_="reasons")
 
 
 def _table(findings: list[dict[str, Any]]) -> Html:

@@ -39,9 +39,9 @@ def _audit(check: GradingCheck) -> list[Html]:
     if not found["audited"]:
         return [title, paragraph("None of the drawn answers is mathematics, so nothing was audited.")]
     text = (
-        f"{count(found['audited'])} of the {count(check.distinct)} distinct (gold, answer) pairs of the evaluation "
-        f"were graded twice. Right by our grader: {count(found['right'])}; by math-verify: "
-        f"{count(found['second_right'])}; the two differ on {count(found['disagreements'])} "
+        f"Of {count(check.distinct)} distinct (gold, answer) pairs of the evaluation {count(found['audited'])} were graded "
+        f"twice, half of them called right if there are so many. Right by our grader: {count(found['right'])}; by "
+        f"math-verify: {count(found['second_right'])}; the two differ on {count(found['disagreements'])} "
         f"({percent(found['disagreements'] / found['audited'], 2)})."
     )
     if not check.disagreements:
