@@ -39,7 +39,7 @@ def _audit(check: GradingCheck) -> list[Html]:
     if not found["audited"]:
         return [title, paragraph("None of the drawn answers is mathematics, so nothing was audited.")]
     text = (
-        f"Of {count(check.distinct)} distinct (gold, answer) pairs of the evaluation {count(found['audited'])} were graded "
+        f"Of {count(check.distinct)} distinct (gold, answer) pairs {count(found['audited'])} were graded "
         f"twice, half of them called right if there are so many. Right by our grader: {count(found['right'])}; by "
         f"math-verify: {count(found['second_right'])}; the two differ on {count(found['disagreements'])} "
         f"({percent(found['disagreements'] / found['audited'], 2)})."
