@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -100,7 +101,7 @@ def test_every_step_leaves_a_row_whose_counters_add_up(whole: tuple[Params, Run]
     rows = numbers(*whole)
     assert [row["step"] for row in rows] == list(range(TRAIN["steps"] + 1))
     n_params = rows[1]["compute"] / 6 / rows[1]["tokens"]
-    for before, row in zip(rows, rows[1:], strict=False):
+    for before, row in itertools.pairwise(rows):
         assert row["data"] == before["data"] + TRAIN["batch"]
         assert row["tokens"] == before["tokens"] + row["prompt_tokens"] + row["completion_tokens"]
         assert row["compute"] == pytest.approx(6 * n_params * row["tokens"])
