@@ -25,6 +25,8 @@ from tasks.train.launch import JOB, accelerate_command, launch_environment
 from tasks.train.placement import CONFIGS, Placement
 from tasks.workers import JobFailed, Worker
 
+pytestmark = pytest.mark.slow
+
 MARK = "tiny"
 SPREAD = {
     "single": Placement(1, 1, CONFIGS / "cpu.yaml", False, False),

@@ -53,7 +53,6 @@ class Launcher:
             job: function that trains a run. Another may wrap `tasks.train.loop:job`, to observe or to make it fail.
         """
         self.params = params
-        self.slots = 1
         self._job = job
         self._devices = read_devices(os.environ.get("CUDA_VISIBLE_DEVICES"))
         self.slots = _slots(params.hardware, len(self._devices))

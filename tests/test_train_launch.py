@@ -1,0 +1,388 @@
+"""Launching: where runs go, who holds which device, what happens when a launch, a process or memory fails.
+
+Most of it runs bare Python workers; what needs a real `accelerate launch` shares one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_training import REPOSITORY, make_params, make_study
+
+from tasks.errors import InputError
+from tasks.grid import Run
+from tasks.layout import Layout
+from tasks.params import Params
+from tasks.train import launch
+from tasks.train.devices import Device, reserved, select_devices
+from tasks.train.launch import Launcher, accelerate_command, cluster_command, launch_environment
+from tasks.train.node import node_command
+from tasks.train.placement import CONFIGS, Placement, place
+from tasks.workers import JobFailed, OutOfMemory, Stopped, Worker, WorkerDied, run_job_file
+
+BARE = [sys.executable, "-m"]
+PATH = {"PYTHONPATH": str(REPOSITORY)}
+GPUS = tuple(Device(f"GPU-{index}", 80 << 30) for index in range(4))
+PAIR = Placement(2, 1, CONFIGS / "cpu.yaml", False, False)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Params, Run]:
+    return make_study(tmp_path_factory.mktemp("study"))
+
+
+def _with(study: tuple[Params, Run], **hardware: Any) -> Params:
+    params = study[0]
+    return params.model_copy(update={"hardware": params.hardware.model_copy(update=hardware)})
+
+
+def _until(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return condition()
+
+
+def _alive(pid: int) -> bool:
+    """Whether a process still runs; one that only waits to be reaped does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in {"Z", "X"}
+
+
+# Placement
+
+
+def test_the_config_follows_from_the_machine_and_the_run(study: tuple[Params, Run]) -> None:
+    run = study[1]
+    cluster = {"launch_command": "sbatch --wait", "gpu_memory_gb": 80.0, "gpus_per_node": 2}
+    cases = [
+        (_with(study), (), ("cpu.yaml", 1, False)),
+        (_with(study, gpus_per_run={"3k": 2}), (), ("cpu.yaml", 1, False)),
+        (_with(study), GPUS, ("one_gpu.yaml", 1, False)),
+        (_with(study, gpus_per_run={"3k": 4}), GPUS, ("fsdp2_one_node.yaml", 1, True)),
+        (_with(study, gpus_per_run={"3k": 4}, **cluster), (), ("fsdp2_multi_node.yaml", 2, True)),
+    ]
+    for params, devices, expected in cases:
+        placed = place(params, run, devices)
+        assert (placed.config.name, placed.nodes, placed.sharded) == expected
+
+
+@pytest.mark.parametrize(
+    ("hardware", "devices", "message"),
+    [
+        ({"gpus_per_run": {"3k": 5}}, GPUS, "gpus_per_run.3k is 5, this machine has 4 GPUs"),
+        ({"gpus_per_run": {"3k": 3}, "gpus_per_node": 2, "launch_command": "x"}, (), "does not fill 2 nodes of 2"),
+        ({"gpus_per_run": {"3k": 8}}, (), "train.minibatch has only 4 prompts"),
+        ({"launch_command": "sbatch"}, (), "hardware.gpu_memory_gb must be given"),
+        ({"accelerate_config": "missing.yaml"}, (), "missing.yaml: no such file"),
+    ],
+)
+def test_an_impossible_placement_is_refused_with_the_key(
+    study: tuple[Params, Run], hardware: dict[str, Any], devices: tuple[Device, ...], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        place(_with(study, **hardware), study[1], devices)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("distributed_type: DEEPSPEED", "must be NO, MULTI_GPU or FSDP"),
+        ("distributed_type: FSDP\nfsdp_config: {fsdp_version: 1}", "fsdp_version must be 2"),
+        ("distributed_type: 'NO'\nmixed_precision: fp16", "mixed_precision must be 'no'"),
+        ("distributed_type: MULTI_GPU", "needs at least 2 processes"),
+        ("a: [", "not YAML"),
+    ],
+)
+def test_an_accelerate_config_that_does_not_suit_is_refused(
+    study: tuple[Params, Run], tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "own.yaml").write_text(text)
+    with pytest.raises(InputError, match=message):
+        place(_with(study, accelerate_config=str(tmp_path / "own.yaml")), study[1], ())
+
+
+def test_every_shipped_config_suits_the_placement_it_is_chosen_for(study: tuple[Params, Run]) -> None:
+    for name in ("cpu", "one_gpu", "fsdp2_one_node", "fsdp2_multi_node"):
+        params = _with(study, accelerate_config=str(CONFIGS / f"{name}.yaml"))
+        assert place(params, study[1], ()).sharded == name.startswith("fsdp2")
+
+
+# Devices
+
+
+def test_visible_devices_are_named_by_index_or_uuid() -> None:
+    assert select_devices(GPUS, None) == GPUS
+    assert select_devices(GPUS, "2,GPU-0") == (GPUS[2], GPUS[0])
+    assert select_devices(GPUS, "") == ()
+    assert select_devices(GPUS, "1,-1,2") == (GPUS[1],)
+    with pytest.raises(InputError, match="names '7', but this machine has 4 GPUs"):
+        select_devices(GPUS, "7")
+
+
+def test_no_device_is_held_twice_and_a_large_run_gets_its_turn(tmp_path: Path) -> None:
+    held: set[str] = set()
+    lock, most = threading.Lock(), 0
+
+    def use(count: int) -> None:
+        nonlocal most
+        with reserved(GPUS, count, tmp_path, threading.Event()) as (devices, _):
+            names = {device.name for device in devices}
+            with lock:
+                assert not held & names
+                held.update(names)
+                most = max(most, len(held))
+            time.sleep(0.02)
+            with lock:
+                held.difference_update(names)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(use, [1, 4, 1, 2, 1, 4, 2, 3]))
+    assert most == 4
+    assert not held
+
+
+def test_a_device_stays_locked_until_the_process_that_uses_it_is_gone(tmp_path: Path) -> None:
+    with reserved(GPUS[:1], 1, tmp_path, threading.Event()) as (_, handles):
+        worker = Worker(BARE, PATH, tmp_path / "log", handles=handles)
+        pid = int(worker.run("tests.worker_jobs:report", {"folder": str(tmp_path)})["pid"])
+    assert _is_locked(tmp_path)  # this process has let go, the worker has not
+    os.kill(pid, signal.SIGKILL)
+    assert _until(lambda: not _is_locked(tmp_path))
+    worker.close()
+
+
+def _is_locked(folder: Path) -> bool:
+    stop = threading.Event()
+    stop.set()
+    try:
+        with reserved(GPUS[:1], 1, folder, stop):
+            return False
+    except InterruptedError:
+        return True
+
+
+# Workers
+
+
+def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
+    worker = Worker(BARE, PATH, tmp_path / "log")
+    first = worker.run("os:getpid", {})
+    with ThreadPoolExecutor(1) as threads:
+        job = threads.submit(worker.run, "tests.worker_jobs:report", {"folder": str(tmp_path), "seconds": 600.0})
+        assert _until(lambda: (tmp_path / "rank-0.pid").exists())
+        os.kill(first, signal.SIGKILL)
+        with pytest.raises(WorkerDied, match="ended without an answer"):
+            job.result(timeout=60)
+    assert worker.run("os:getpid", {}) != first
+    worker.close()
+
+
+def test_memory_that_runs_out_is_told_apart_from_other_failures(tmp_path: Path) -> None:
+    worker = Worker(BARE, PATH, tmp_path / "log")
+    with pytest.raises(OutOfMemory, match="MemoryError"):
+        worker.run("tests.worker_jobs:raise_named", {"name": "MemoryError"})
+    with pytest.raises(JobFailed, match="ZeroDivisionError") as caught:
+        worker.run("tests.worker_jobs:raise_named", {"name": "ZeroDivisionError"})
+    assert not isinstance(caught.value, OutOfMemory)
+    worker.close()
+
+
+PARENT = """
+import sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from tasks.workers import Worker
+worker = Worker({prefix!r}, {environment!r}, Path({folder!r}) / "log", {ranks})
+worker.run("tests.worker_jobs:report", {{"folder": {folder!r}, "seconds": 600.0}})
+"""
+
+
+def test_two_launches_at_once_do_not_collide_and_a_killed_parent_leaves_no_orphan(
+    study: tuple[Params, Run], tmp_path: Path
+) -> None:
+    prefix = accelerate_command(study[0].hardware, PAIR)
+    environment = launch_environment(study[0].hardware, PAIR) | PATH
+    (tmp_path / "parent").mkdir()
+    values = {"tests": str(REPOSITORY), "prefix": prefix, "environment": environment, "ranks": 2}
+    parent = subprocess.Popen([sys.executable, "-c", PARENT.format(folder=str(tmp_path / "parent"), **values)])
+    other = Worker(prefix, environment, tmp_path / "log", 2)
+    answer = other.run("tests.worker_jobs:report", {"folder": str(tmp_path)})
+    assert (answer["RANK"], answer["WORLD_SIZE"]) == ("0", "2")
+    files = [tmp_path / "parent" / f"rank-{rank}.pid" for rank in (0, 1)]
+    assert _until(lambda: all(file.exists() and file.read_text() for file in files), 180)
+    ranks = [int(file.read_text()) for file in files]
+    family = [*ranks, *(_parent_of(pid) for pid in ranks)]
+    assert all(_alive(pid) for pid in family)
+    parent.kill()
+    parent.wait()
+    assert _until(lambda: not any(_alive(pid) for pid in family), 90)
+    other.end()
+
+
+def _parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+# The launcher
+
+
+def test_memory_that_runs_out_is_answered_with_half_the_token_budget_once(
+    study: tuple[Params, Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    budgets = study[0].root / "budgets.txt"
+    with Launcher(_with(study, token_budget=64), job="tests.worker_jobs:bounded_memory") as launcher:
+        assert launcher.train(study[1], "m")["budget"] == 32
+        assert budgets.read_text().split() == ["64", "32"]
+        launcher.params = _with(study, token_budget=256)
+        with pytest.raises(OutOfMemory, match=r"hardware.token_budget 256 and again with 128; raise hardware.gpus_per"):
+            launcher.train(study[1], "m")
+    assert budgets.read_text().split()[2:] == ["256", "128"]
+
+
+def test_a_launch_that_fails_is_tried_again_after_a_pause(
+    study: tuple[Params, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "PAUSES", (0.1, 0.1))
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    tries = tmp_path / "tries"
+    fails = f'echo x >> {tries}\n[ $(wc -l < {tries}) -lt 3 ] && exit 7\nexec {sys.executable} "$@"\n'
+    python = _script(tmp_path / "python", fails)
+    with Launcher(_with(study, python=python), job="tests.worker_jobs:bounded_memory") as launcher:
+        launcher.params = _with(study, python=python, token_budget=16)
+        assert launcher.train(study[1], "m")["budget"] == 16
+    assert len(tries.read_text().split()) == 3
+
+
+def test_a_launch_that_keeps_failing_is_reported(
+    study: tuple[Params, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "PAUSES", (0.1,))
+    python = _script(tmp_path / "python", "exit 7\n")
+    with (
+        Launcher(_with(study, python=python)) as launcher,
+        pytest.raises(WorkerDied, match=r"did not start \(exit status 7\)"),
+    ):
+        launcher.train(study[1], "m")
+
+
+def test_a_closed_launcher_ends_a_run_in_flight(study: tuple[Params, Run], tmp_path: Path) -> None:
+    python = _script(tmp_path / "python", "sleep 600\n")
+    launcher = Launcher(_with(study, python=python))
+    with ThreadPoolExecutor(1) as threads:
+        job = threads.submit(launcher.train, study[1], "m")
+        time.sleep(0.5)
+        launcher.close()
+        with pytest.raises((Stopped, WorkerDied)):
+            job.result(timeout=60)
+
+
+def _script(path: Path, body: str) -> str:
+    path.write_text("#!/bin/bash\n" + body)
+    path.chmod(0o755)
+    return str(path)
+
+
+# Clusters
+
+
+def test_a_job_file_brings_back_its_answer_or_its_failure(tmp_path: Path) -> None:
+    command = [*BARE, "tasks.workers", "--job"]
+
+    def run(launch_name: str, function: str, **arguments: Any) -> Any:
+        return run_job_file(command, PATH, tmp_path / launch_name, (function, arguments), threading.Event())
+
+    assert int(run("good", "tests.worker_jobs:report", folder=str(tmp_path))["pid"]) > 0
+    with pytest.raises(OutOfMemory, match="MemoryError"):
+        run("memory", "tests.worker_jobs:raise_named", name="MemoryError")
+    with pytest.raises(JobFailed, match="enough"):
+        run("bad", "tests.worker_jobs:fail_on_rank", rank=0, message="enough")
+    with pytest.raises(WorkerDied, match=r"ended with status 3 and no answer; see .*output.log"):
+        run_job_file(["bash", "-c", "exit 3"], {}, tmp_path / "none", ("os:getpid", {}), threading.Event())
+
+
+def test_stopping_ends_the_command_of_a_job_file(tmp_path: Path) -> None:
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as threads:
+        line = ["bash", "-c", f"echo $$ > {tmp_path}/pid; sleep 600"]
+        job = threads.submit(run_job_file, line, {}, tmp_path / "launch", ("os:getpid", {}), stop)
+        assert _until(lambda: (tmp_path / "pid").exists() and bool((tmp_path / "pid").read_text()))
+        stop.set()
+        with pytest.raises(Stopped):
+            job.result(timeout=60)
+    assert _until(lambda: not _alive(int((tmp_path / "pid").read_text())))
+
+
+def test_a_node_finds_its_place_in_the_launch() -> None:
+    given = ["--config", "c.yaml", "--processes", "16", "--nodes", "2", "--threads", "8", "job.json"]
+    slurm = {"SLURM_NODEID": "1", "MASTER_ADDR": "node7", "MASTER_PORT": "23456"}
+    command, variables = node_command(given, slurm)
+    text = " ".join(command)
+    assert "--num_machines 2 --machine_rank 1 --main_process_ip node7 --main_process_port 23456" in text
+    assert text.endswith("-m tasks.workers --job job.json")
+    assert variables == {}
+    with pytest.raises(InputError, match="SLURM_NODEID"):
+        node_command(given, {"MASTER_ADDR": "node7"})
+
+
+def test_the_published_runs_are_handed_to_slurm_whole(study: tuple[Params, Run]) -> None:
+    from tasks.params import load_params
+
+    paper = load_params(REPOSITORY / "params.paper.yaml")
+    large = Placement(32, 4, CONFIGS / "fsdp2_multi_node.yaml", True, True)
+    text = " ".join(cluster_command(paper.hardware, large, study[1]))
+    assert text.startswith(f"sbatch --wait --nodes=4 --gpus-per-node=8 --job-name={study[1].run_id} ")
+    assert "-m tasks.train.node" in text
+    assert "--processes 32 --nodes 4" in text
+
+
+def test_two_machines_join_through_a_launch_command(tmp_path: Path) -> None:
+    """Two `nodes` of one process on this machine, started by a stand-in for sbatch."""
+    body = "export ACCELERATE_USE_CPU=true MASTER_ADDR=127.0.0.1 MASTER_PORT=$((20000 + $$ % 20000))\n"
+    body += 'for node in 0 1; do SLURM_NODEID=$node "$@" & done\nwait\n'
+    hardware = make_params(tmp_path / "study").hardware.model_copy(
+        update={"launch_command": _script(tmp_path / "sbatch", body)}
+    )
+    placement = Placement(2, 2, CONFIGS / "fsdp2_multi_node.yaml", True, True)
+    run = Run("run", "3k", "base", 0, 1, 4)
+    command = cluster_command(hardware, placement, run)
+    environment = launch_environment(hardware, placement) | PATH
+    job = ("tests.worker_jobs:report", {"folder": str(tmp_path)})
+    answer = run_job_file(command, environment, tmp_path / "launch", job, threading.Event())
+    assert (answer["RANK"], answer["WORLD_SIZE"], answer["ACCELERATE_USE_FSDP"]) == ("0", "2", "true")
+    assert json.loads((tmp_path / "launch" / "answer-00001.json").read_text())["value"]["RANK"] == "1"
+
+
+@pytest.mark.slow
+def test_a_run_whose_process_is_killed_is_taken_up_by_a_new_one_and_ends_equal(
+    study: tuple[Params, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tiny_training import copy_study
+
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    plain, run = copy_study(study[0], tmp_path / "plain")
+    with Launcher(plain) as launcher:
+        facts = launcher.train(run, "m")
+    broken, run = copy_study(study[0], tmp_path / "broken")
+    with Launcher(broken, job="tests.worker_jobs:kill_once") as launcher:
+        with pytest.raises(WorkerDied):
+            launcher.train(run, "m")
+        assert (Layout.of(broken).run(run) / "killed").exists()
+        assert launcher.train(run, "m")["content"] == facts["content"]
