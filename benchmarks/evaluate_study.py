@@ -1,6 +1,6 @@
 """A finished study's policies by vLLM, one engine per size, against the transformers engine.
 
-    python -m benchmarks.evaluate_study [--params params.yaml] [--runs-only]
+    python -m benchmarks.evaluate_study [--params params.yaml] [--runs-only] [--keep]
 
 Evaluates every run (and initial checkpoint) with vLLM through the same path as `rlscale evaluate --engine vllm`: worker
 processes, one engine per size, weights swapped between runs, samples and scores written. The transformers engine's
@@ -66,10 +66,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--runs-only", action="store_true", help="leave the initial checkpoints out")
+    parser.add_argument("--keep", action="store_true", help="continue; seconds then count only what was missing")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     params = load_params(chosen.params)
-    shutil.rmtree(other_root(params, "vllm"), ignore_errors=True)
+    if not chosen.keep:
+        shutil.rmtree(other_root(params, "vllm"), ignore_errors=True)
     own, orders = make_orders(params), make_orders(params, engine="vllm")
     run_orders(own)  # nothing to do where the study is finished
     if chosen.runs_only:
