@@ -8,11 +8,12 @@ from fit_examples import KMAX, SIZES, k_of, pivot_points
 from scipy import special, stats
 
 from tasks.errors import InputError
-from tasks.fit.bootstrap import draw_lines, moderate, run_level_variance
+from tasks.fit.bootstrap import draw_lines, run_level_variance
 from tasks.fit.calibration import judge
 from tasks.fit.estimate import Options, fit_law
 from tasks.fit.inference import coefficient_intervals, k_intervals, with_draws
 from tasks.fit.laws import LAWS
+from tasks.fit.moderation import moderate
 from tasks.fit.student import quantile, two_sided_p
 
 
