@@ -27,8 +27,8 @@ from tasks.evaluate.subjects import benchmark_names
 from tasks.grading import GradingPool
 from tasks.layout import Layout
 from tasks.params import Params, load_params
-from tasks.sampling.engines import Job
 from tasks.sampling.prompts import requests
+from tasks.sampling.protocol import Job
 from tasks.sampling.seeds import request_seed
 from tasks.sampling.vllm_engine import VllmEngine
 from tasks.sampling.vllm_requests import places_of, sampling_params

@@ -6,10 +6,11 @@ paths, trackers and checkpoint intervals never enter it, so an id means the same
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.errors import InputError
-from tasks.params import Params, Variant
+from tasks.params import HubModel, Params, TinyModel, Variant
 from tasks.store import canonical_json, digest_text
 
 
@@ -66,7 +67,8 @@ def expand_grid(params: Params) -> list[Run]:
 
 def longest_first(params: Params, runs: list[Run]) -> list[Run]:
     """Orders runs by falling model size, so that no long one is left for the end while other workers idle."""
-    place = {model.name: index for index, model in enumerate(params.pretrain.family.models)}
+    models: Sequence[TinyModel | HubModel] = params.pretrain.family.models
+    place = {model.name: index for index, model in enumerate(models)}
     return sorted(runs, key=lambda run: -place[run.size])
 
 

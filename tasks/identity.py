@@ -45,7 +45,7 @@ def _by_content(value: Any, key: str = "") -> Any:
 
 
 def model_mark(params: Params, name: str) -> str:
-    """An initial checkpoint `<size>-<variant>`: its spec and recipe; a model trained here also depends on the problems."""
+    """An initial checkpoint `<size>-<variant>`: its spec and recipe; one trained here also depends on the problems."""
     size, variant = name.rsplit("-", 1)
     family = params.pretrain.family
     spec = next(model for model in family.models if model.name == size)
@@ -70,7 +70,7 @@ def run_mark(params: Params, run: Run) -> str:
 
 
 def evaluate_mark(params: Params, run: Run | str, benchmark: str) -> str:
-    """A run's final policy, or the initial checkpoint named `<size>-<variant>`, on one benchmark (`heldout` included)."""
+    """A run's final policy, or the initial checkpoint named `<size>-<variant>`, on a benchmark (or `heldout`)."""
     layout = Layout.of(params)
     initial = isinstance(run, str)
     variant = run.rsplit("-", 1)[1] if isinstance(run, str) else run.variant

@@ -241,7 +241,8 @@ class Objective(Block):
     )
     kl_estimator: Literal["k1", "k2", "k3"] = Field(description="k3 = exp(d) - d - 1 with d = log ref - log policy.")
     aggregation: Literal["token_mean", "sequence_mean"] = Field(
-        description="token_mean: sum over tokens / all tokens of the minibatch; sequence_mean: mean over sequences of their mean."
+        description="token_mean: sum over tokens / all tokens of the minibatch; "
+        "sequence_mean: mean over sequences of their mean."
     )
     advantage_eps: PositiveFloat = Field(description="A = (r - mean) / (std + eps), std unbiased over the group.")
     importance_cap: PositiveFloat | None = Field(

@@ -22,8 +22,8 @@ from tasks.grid import expand_grid
 from tasks.layout import Layout
 from tasks.params import Params
 from tasks.records import read_metrics
-from tasks.sampling.engines import Job, open_engine
-from tasks.sampling.protocol import Completion, Request, SamplingSettings
+from tasks.sampling.engines import open_engine
+from tasks.sampling.protocol import Completion, Job, Request, SamplingSettings
 from tasks.sampling.transformers_engine import TransformersEngine
 from tasks.sampling.weights import state_dict
 

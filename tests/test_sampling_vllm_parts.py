@@ -15,8 +15,8 @@ from study_on_disk import make_params, save_random_model
 
 from tasks.errors import InputError
 from tasks.params import Hardware
-from tasks.sampling.engines import Job, open_engine
-from tasks.sampling.protocol import Request, SamplingSettings
+from tasks.sampling.engines import open_engine
+from tasks.sampling.protocol import Job, Request, SamplingSettings
 from tasks.sampling.vllm_probe import Probe, ProbeFailed
 from tasks.sampling.vllm_staging import Staging, StaleWeights, check_sums
 from tasks.sampling.vllm_widen import plan_widening, widen_config, widen_tensor

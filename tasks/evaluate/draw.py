@@ -12,9 +12,9 @@ from tasks.evaluate.problem_sets import ProblemSet
 from tasks.evaluate.samples import Sample
 from tasks.grading import Answer, GradingPool
 from tasks.params import Params
-from tasks.sampling.engines import Job, stream
+from tasks.sampling.engines import stream
 from tasks.sampling.prompts import requests
-from tasks.sampling.protocol import Completion, Engine
+from tasks.sampling.protocol import Completion, Engine, Job
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -54,7 +54,7 @@ def load_model(checkpoint: Path, precision: Literal["float32", "bfloat16"]) -> P
 
 
 def count_parameters(model: torch.nn.Module) -> tuple[int, int]:
-    """Returns (all parameters, non-embedding parameters); tied embeddings count once in the first, never in the second."""
+    """Returns (all parameters, non-embedding parameters); tied embeddings count once in the first."""
     embeddings = {id(p) for m in model.modules() if isinstance(m, torch.nn.Embedding) for p in m.parameters()}
     head = getattr(model, "lm_head", None)
     if head is not None:

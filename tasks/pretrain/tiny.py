@@ -28,7 +28,7 @@ from tasks.pretrain.tokenizer import build_tokenizer
 from tasks.store import once
 
 ROPE_THETA = 100.0
-"""Base of the rotary angles: contexts here are a few dozen tokens, on which the usual 10,000 turns most pairs little."""
+"""Base of the rotary angles: on contexts of a few dozen tokens the usual 10,000 hardly turns most pairs."""
 
 REFERENCE_WIDTH = 64
 """Width at which `learning_rate` applies as written; others get learning_rate x 64 / width."""

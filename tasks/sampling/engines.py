@@ -7,31 +7,13 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 from tasks.errors import InputError
 from tasks.params import Hardware
-from tasks.sampling.protocol import Completion, Engine, Request, SamplingSettings
+from tasks.sampling.protocol import Completion, Engine, Job, StreamingEngine
 
 ENGINES = ("transformers", "vllm")
-
-
-@dataclass(frozen=True)
-class Job:
-    """Requests that share their sampling settings."""
-
-    requests: Sequence[Request]
-    settings: SamplingSettings
-
-
-@runtime_checkable
-class StreamingEngine(Protocol):
-    """An engine that takes jobs with different settings in one batch and hands prompts back as they finish."""
-
-    def stream(self, jobs: Sequence[Job]) -> Iterator[tuple[int, int, list[Completion]]]:
-        """Yields (index of the job, index of the request within it, its completions), in order of completion."""
 
 
 def stream(engine: Engine, jobs: Sequence[Job]) -> Iterator[tuple[int, int, list[Completion]]]:

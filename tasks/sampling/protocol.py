@@ -7,10 +7,10 @@ completion does not depend on what else is in the batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,14 @@ class SamplingSettings:
     seed: int
     step: int = 0
     domain: Literal["rollout", "heldout", "evaluate"] = "rollout"
+
+
+@dataclass(frozen=True)
+class Job:
+    """Requests that share their sampling settings."""
+
+    requests: Sequence[Request]
+    settings: SamplingSettings
 
 
 @dataclass(frozen=True)
@@ -91,3 +99,11 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Frees memory and processes."""
+
+
+@runtime_checkable
+class StreamingEngine(Protocol):
+    """An engine that takes jobs with different settings in one batch and hands prompts back as they finish."""
+
+    def stream(self, jobs: Sequence[Job]) -> Iterator[tuple[int, int, list[Completion]]]:
+        """Yields (index of the job, index of the request within it, its completions), in order of completion."""

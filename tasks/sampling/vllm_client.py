@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.errors import InputError
-from tasks.sampling.engines import Job
-from tasks.sampling.protocol import Completion, Request, SamplingSettings
+from tasks.sampling.protocol import Completion, Job, Request, SamplingSettings
 from tasks.sampling.seeds import request_seed
 from tasks.sampling.vllm_http import Refused, Server
 from tasks.sampling.vllm_requests import Place, check_lengths, places_of

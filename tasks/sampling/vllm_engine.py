@@ -23,8 +23,7 @@ import torch
 
 from tasks.params import Hardware
 from tasks.policy.network import fingerprint
-from tasks.sampling.engines import Job
-from tasks.sampling.protocol import Completion, Request, SamplingSettings
+from tasks.sampling.protocol import Completion, Job, Request, SamplingSettings
 from tasks.sampling.vllm_options import head_sizes, llm_arguments, on_cpu, set_environment
 from tasks.sampling.vllm_probe import Probe
 from tasks.sampling.vllm_process import PATIENCE, EngineLost, EngineProcess

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import InputError
-from tasks.sampling.engines import Job
-from tasks.sampling.protocol import Completion
+from tasks.sampling.protocol import Completion, Job
 from tasks.sampling.seeds import request_seed, sequence_key
 from tasks.sampling.vllm_options import KEY, TEMPERATURE, TOP_P
 
