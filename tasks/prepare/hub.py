@@ -109,10 +109,10 @@ def _continue(url: str, headers: dict[str, str], part: Path) -> None:
 
 def _files(repository: str, revision: str) -> str:
     """What the data set does have, for the message; nothing where it cannot be listed."""
-    from huggingface_hub import list_repo_files
+    from huggingface_hub import HfApi
 
     try:
-        names = list_repo_files(repository, repo_type="dataset", revision=revision)
+        names = HfApi().list_repo_files(repository, repo_type="dataset", revision=revision)
     except _network_errors():
         return ""
     return f"; it has {', '.join(names)}"
