@@ -144,7 +144,7 @@ def _fit_line(points: Measurements, law: LineLaw, options: Options) -> Fitted:
             moved = _projected(points, law, options, base * weight, part)
             total = value(moved.eta)
         fitted = replace(moved, value=total)
-        if np.abs(change).max() < 1e-11:
+        if np.abs(change).max() < 1e-9:
             break
     # The last projection searches the whole range again, at the final weights: no nearby start decides the result.
     weight, response = working(options.objective, points, fitted.eta, scale)
