@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from accelerate import Accelerator
@@ -20,6 +22,7 @@ from tasks.policy.packing import Packed
 from tasks.records import ModelRecord, Problem, read_models, read_problems
 from tasks.sampling.prompts import requests
 from tasks.sampling.protocol import Request
+from tasks.store import digest_file
 from tasks.train.checkpoints import Crew
 from tasks.train.distributed import Spread, build_policy, full_weights, open_spread
 from tasks.train.ledger import architecture_of
@@ -107,7 +110,8 @@ class Session:
         """Ends the sampler and the grader's processes."""
         self.sampler.engine.close()
         self.sampler.grader.close()
-        self.accelerator.free_memory()
+        if self.accelerator.device.type != "cpu":
+            self.accelerator.free_memory()  # a third of a second of collecting garbage that on a CPU frees nothing
 
 
 def open_session(params: Params, run: Run, mark: str) -> Session:
@@ -124,12 +128,17 @@ def open_session(params: Params, run: Run, mark: str) -> Session:
     policy = build_policy(spread, checkpoint, train.lora, run.seed)
     updater = _updater(params, spread, policy, checkpoint)
     engine = open_sampler(params, spread, checkpoint)
-    style = getattr(train.prompt_style, run.variant)
-    longest = train.sampling.max_prompt_tokens
 
     def problem_set(path: Path) -> ProblemSet:
-        problems = read_problems(path)
-        return ProblemSet(problems, requests(problems, tokenizer, style, longest))
+        files = (path, *(checkpoint / name for name in TOKENIZER_FILES if (checkpoint / name).is_file()))
+        prompts = _Prompts(
+            digests=tuple(digest_file(file) for file in files),
+            style=getattr(train.prompt_style, run.variant),
+            longest=train.sampling.max_prompt_tokens,
+            problems=path,
+            tokenizer=checkpoint,
+        )
+        return _rendered(prompts)
 
     limits = params.hardware
     grader = GradingPool(limits.grading_workers, limits.grading_seconds, limits.grading_memory_mb)
@@ -145,6 +154,28 @@ def open_session(params: Params, run: Run, mark: str) -> Session:
         train=problem_set(layout.train_problems if run.tau == 1 else layout.subset(run.tau)),
         heldout=problem_set(layout.heldout),
     )
+
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+
+
+@dataclass(frozen=True)
+class _Prompts:
+    """A problem set to render; equal for equal bytes, wherever the files lie."""
+
+    digests: tuple[str, ...]
+    style: Literal["plain", "chat"]
+    longest: int
+    problems: Path = field(compare=False)
+    tokenizer: Path = field(compare=False)
+
+
+@functools.lru_cache(maxsize=16)
+def _rendered(prompts: _Prompts) -> ProblemSet:
+    """Problems and their prompts; a worker renders a set once for all its runs whose models share a tokenizer."""
+    tokenizer = AutoTokenizer.from_pretrained(prompts.tokenizer, local_files_only=True)
+    problems = read_problems(prompts.problems)
+    return ProblemSet(problems, requests(problems, tokenizer, prompts.style, prompts.longest))
 
 
 def _updater(params: Params, spread: Spread, policy: Policy, checkpoint: Path) -> Updater:
