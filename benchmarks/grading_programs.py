@@ -101,8 +101,11 @@ def correct_bracketing(brackets):
             return False
     return depth == 0
 """,
+    # Two problems are called so: the sum of two numbers, and the sum of the even numbers at odd places of a list.
     "add": """
-def add(x, y):
+def add(x, y=None):
+    if y is None:
+        return sum(value for value in x[1::2] if value % 2 == 0)
     return x + y
 """,
     "will_it_fly": """
