@@ -6,7 +6,7 @@ import itertools
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.arithmetic import FORMS, MAX_LEVEL, Expression, capacity, draw, sample
@@ -88,6 +88,7 @@ def test_digit_operations_are_those_counted_by_hand(a: int, operator: str, b: in
     assert Expression(a, operator, b, 1).digit_operations == operations
 
 
+@settings(deadline=None)
 @given(expressions)
 def test_a_key_names_the_problem_and_not_its_printing(expression: Expression) -> None:
     swapped = Expression(expression.b, expression.operator, expression.a, expression.level)

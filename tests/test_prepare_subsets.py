@@ -83,6 +83,7 @@ def test_strata_are_single_rates_where_there_are_few_and_bins_where_there_are_ma
     assert len(set(strata(many, np.full(500, -1)).tolist())) == 33
 
 
+@settings(deadline=None)
 @given(st.integers(1, 300), st.data())
 def test_thinning_keeps_the_share_of_every_stretch_within_one_row(size: int, data: st.DataObject) -> None:
     count = data.draw(st.integers(1, size))
@@ -93,6 +94,7 @@ def test_thinning_keeps_the_share_of_every_stretch_within_one_row(size: int, dat
     assert abs(np.sum((kept >= low) & (kept < high)) - (high - low) * count / size) <= 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.just(math.nan), st.floats(0, 1)), min_size=20, max_size=80), st.integers(0, 9))
 def test_the_heldout_split_is_half_easy_half_hard_and_seeded(rates: list[float], seed: int) -> None:
     array = np.array(rates)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.prepare.backslashes import repair_backslashes
@@ -41,6 +41,7 @@ def test_different_problems_keep_different_texts(one: str, other: str) -> None:
     assert normalise(one) != normalise(other)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_normalised_text_is_tokens_joined_by_single_spaces_and_a_fixed_point(text: str) -> None:
     once = normalise("x " + text)
@@ -116,6 +117,7 @@ def test_line_breaks_and_single_backslashes_are_left_alone(text: str) -> None:
     assert repair_backslashes(text) == text
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="\\abc{}$ 12(", max_size=60))
 def test_repair_only_ever_removes_backslashes(text: str) -> None:
     repaired = repair_backslashes(text)
