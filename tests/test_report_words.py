@@ -14,7 +14,7 @@ from tasks.report.figures.smoothing import running_mean
 from tasks.report.html import Cell, Html, table, tag
 from tasks.report.numbers import change, compact, interval, wilson
 from tasks.report.palette import ink, ordered
-from tasks.report.wording import effect, headline, sentence
+from tasks.report.wording import effect, headline, in_law, sentence
 
 
 def finding(verdict: str, key: str = "k_grows_compute", variant: str = "base", **more: Any) -> dict[str, Any]:
@@ -53,6 +53,16 @@ def test_headline_counts_all_three_verdicts() -> None:
 
 def test_effect_in_log_loss_reads_as_a_change_in_per_cent() -> None:
     assert effect(finding("supported")) == "−4.5\u00a0%\u00a0[−6.7\u00a0%,\u00a0−2.3\u00a0%]"
+
+
+def test_fit_under_which_loss_rises_is_not_called_learning() -> None:
+    def fit(k: float) -> dict[str, Any]:
+        slope = {"value": k, "low": k - 0.01, "high": k + 0.01}
+        return {"variant": "base", "resource": "compute", "by_size": [{"n": 1e3, "size": "1k", "k": slope}]}
+
+    assert "Loss rises" in in_law(fit(-0.05))
+    assert "Loss rises" not in in_law(fit(0.05))
+    assert "by −10.9" in in_law(fit(0.05))
 
 
 def test_effect_that_was_not_measured_says_so() -> None:

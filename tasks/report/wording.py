@@ -99,10 +99,12 @@ def in_law(fit: dict[str, Any]) -> str:
         _relative({name: None if row["k"][end] is None else 10.0 ** -row["k"][end] for name, end in _FLIPPED.items()})
         for row in (ends[0], ends[-1])
     )
-    return (
+    text = (
         f"{fit['variant'].capitalize()}: ten times the {fit['resource']} changes the loss of the smallest "
         f"size ({ends[0]['size']}) by {small} and that of the largest ({ends[-1]['size']}) by {large}."
     )
+    rises = ends[-1]["k"]["high"] is not None and ends[-1]["k"]["high"] < 0
+    return f"{text} Loss rises: whatever the law's R², it describes no learning here." if rises else text
 
 
 def _relative(ratio: dict[str, float | None]) -> str:
