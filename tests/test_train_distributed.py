@@ -6,6 +6,7 @@ Each kind of launch is started once and trains many runs. Not covered: more than
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_training import REPOSITORY, copy_study, make_study, numbers
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from tasks.grid import Run, expand_grid
 from tasks.layout import Layout
@@ -195,3 +197,23 @@ def test_a_rank_that_fails_ends_the_job_for_all_and_the_next_job_finds_new_ones(
         workers["replicated"].run("tests.worker_jobs:fail_on_rank", {"rank": 1, "message": "rank 1 has had enough"})
     _again(workers["replicated"], params, run)
     assert len(numbers(params, run)) == 4
+
+
+def test_an_untied_output_embedding_shards_into_units_of_its_own(tmp_path: Path) -> None:
+    config = Qwen2Config(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, intermediate_size=24
+    )
+    config.vocab_size, config.tie_word_embeddings = 23, False
+    Qwen2ForCausalLM(config).save_pretrained(tmp_path / "untied")
+    answers = []
+    for sharded in ("false", "true"):
+        environment = {"ACCELERATE_USE_CPU": "true", "ACCELERATE_USE_FSDP": sharded, "FSDP_VERSION": "2"}
+        worker = Worker([sys.executable, "-m"], environment | {"PYTHONPATH": str(REPOSITORY)}, tmp_path / "log")
+        answers.append(worker.run("tests.worker_jobs:update_sharded", {"checkpoint": str(tmp_path / "untied")}))
+        worker.end()
+    (plain, norm, weights), (mode, sharded_norm, sharded_weights) = answers
+    assert (plain, mode) == ("single", "sharded")
+    assert sharded_norm == pytest.approx(norm, rel=1e-6)
+    assert weights.keys() == sharded_weights.keys()
+    for name, values in weights.items():
+        torch.testing.assert_close(torch.tensor(values), torch.tensor(sharded_weights[name]), rtol=1e-5, atol=1e-6)

@@ -92,3 +92,24 @@ def draw_in_groups(checkpoint: str, prompts: list[list[int]]) -> list[Any]:
     engine.release()
     tokens = [[list(completion.tokens) for completion in row] for row in drawn]
     return [prints, spread.exchange(tokens), spread.exchange(opened)]
+
+
+def update_sharded(checkpoint: str) -> list[Any]:
+    """Updates a checkpoint once, sharded over the processes there are; returns [mode, norm, whole weights]."""
+    import torch
+
+    from tasks.policy.packing import Group, pack
+    from tasks.train.distributed import build_policy, full_weights, open_spread
+
+    spread = open_spread("float32")
+    policy = build_policy(spread, Path(checkpoint))
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-2, fused=True)
+    packed = pack([Group((1, 2, 3), ((4, 5, 6), (7, 8))), Group((9, 2), ((3, 3, 3, 1),))])
+    with torch.no_grad():
+        policy(packed)  # a pass without gradients first: it leaves parameters gathered
+    for _ in range(2):  # two micro-batches
+        with spread.accumulate(policy, last=False):
+            spread.accelerator.backward(policy(packed).sum() * spread.world)
+    norm = spread.clip(policy, 1.0)
+    optimizer.step()
+    return [spread.mode, norm, {name: tensor.tolist() for name, tensor in full_weights(policy, "float32")}]
