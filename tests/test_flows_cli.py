@@ -170,11 +170,12 @@ def test_doctor_names_what_a_params_file_lacks(
 def test_set_makes_a_checked_params_file_in_the_data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(ROOT / "params.small.yaml", tmp_path / "params.yaml")
     monkeypatch.chdir(tmp_path)
+    before = load_params(tmp_path / "params.yaml")
     made = derive(Path("params.yaml"), ["train.steps=12", "study.data_root=other"])
     assert made == Path("other/params.yaml")
     assert load_params(made).train.steps == 12
     assert load_params(made).root == tmp_path / "other"
-    assert load_params(tmp_path / "params.yaml").train.steps == 6
+    assert load_params(tmp_path / "params.yaml") == before != load_params(made)
     with pytest.raises(InputError, match="expected KEY=VALUE"):
         derive(Path("params.yaml"), ["train.steps"])
     with pytest.raises(InputError, match="stepz"):
