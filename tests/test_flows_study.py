@@ -23,7 +23,7 @@ from flows.run import open_stages
 from flows.study import study
 from tasks.findings import read_findings
 from tasks.grid import expand_grid
-from tasks.layout import Layout
+from tasks.layout import STAGES, Layout
 from tasks.params import Params, load_params
 from tasks.records import read_metrics, read_scores
 from tasks.state import run_state
@@ -53,8 +53,9 @@ def command(*arguments: str) -> list[str]:
 
 
 def marks(params: Params) -> dict[Path, int]:
-    """When each manifest of the study was written, in nanoseconds."""
-    return {path: path.stat().st_mtime_ns for path in params.root.rglob(MANIFEST)}
+    """When each manifest of the stages was written, in nanoseconds; the tracker's store holds copies of some."""
+    found = [path for stage in STAGES for path in Layout.of(params).stage(stage).rglob(MANIFEST)]
+    return {path: path.stat().st_mtime_ns for path in found}
 
 
 def stop_during_training(params_file: Path, params: Params) -> tuple[int, list[psutil.Process]]:
