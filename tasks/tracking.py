@@ -24,7 +24,7 @@ from tasks.grid import Run, expand_grid
 from tasks.layout import Layout
 from tasks.params import Params
 from tasks.state import is_locked
-from tasks.store import digest_text, manifest_digest
+from tasks.store import atomic_path, digest_text, manifest_digest
 from tasks.tracked import Point, RunRecord, numbers, read_record
 
 if TYPE_CHECKING:
@@ -280,8 +280,18 @@ def _client(uri: str) -> MlflowClient:
 
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        _create_database(Path(uri.removeprefix("sqlite:///")))
     return MlflowClient(tracking_uri=uri)
+
+
+def _create_database(path: Path) -> None:
+    """Makes a new SQLite store under a temporary name: a kill on the way must not leave a half-made one for ever."""
+    if path.exists():
+        return
+    from mlflow import MlflowClient
+
+    with atomic_path(path) as temporary:
+        MlflowClient(tracking_uri=f"sqlite:///{temporary}").search_experiments(max_results=1)
 
 
 def _is_beginning(tracked: TrackedRun, record: RunRecord) -> bool:
