@@ -235,7 +235,7 @@ def test_a_caller_ended_by_a_signal_leaves_no_process(ending: signal.Signals) ->
     family = nurseries | {child for nursery in nurseries for child in children_of(nursery)}
     assert len(family) == 3
     os.killpg(caller.pid, ending)
-    caller.wait(20)
+    caller.wait(60)
     caller.stdout.close()
     assert gone_within(10.0, family)
 

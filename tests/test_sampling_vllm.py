@@ -198,7 +198,7 @@ def test_an_engine_that_computes_with_old_weights_is_noticed_by_the_probe(
 
 def test_a_checkpoint_of_another_architecture_is_refused_by_name(engine: Any, study: Params, tmp_path: Path) -> None:
     save_random_model(study, "3k", 0, tmp_path / "other")
-    with pytest.raises(InputError, match=r"other: hidden_size is 16, the running engine's model has 24"):
+    with pytest.raises(InputError, match=r"other: hidden_size is 12, the running engine's model has 20"):
         engine.load(tmp_path / "other")
 
 
@@ -210,7 +210,7 @@ def test_a_prompt_that_does_not_fit_the_context_is_refused_by_name(engine: Any) 
 def test_one_grpo_step_with_vllm_rollouts_equals_the_step_with_transformers_rollouts(
     engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tasks.train import session as training
+    from tasks.train import sampler_groups as training
     from tasks.train.loop import job
 
     # Random models answer nothing right; grading by length gives groups whose rewards differ, hence gradients.
