@@ -174,7 +174,7 @@ def test_a_refused_prompt_is_named(stand: Stand) -> None:
 def test_a_server_that_serves_another_policy_is_refused(stand: Stand, study: Params) -> None:
     run = list_subjects(study)[2]
     order = Order(study, (run,), ("heldout",), server=stand.url)
-    with pytest.raises(InputError, match=f"serves 'policy', not {run.name}; start it with `vllm serve"):
+    with pytest.raises(InputError, match=f"serves 'policy', not {run.name}; start it with `python -m vllm"):
         evaluate_order(order)
 
 

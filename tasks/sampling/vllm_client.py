@@ -56,7 +56,7 @@ class ServerEngine:
         if self.model["id"] != name and not same_path:
             raise InputError(
                 f"{self.server.url} serves {self.model['id']!r}, not {name}; "
-                f"start it with `vllm serve {checkpoint} --served-model-name {name}`"
+                f"start it with `python -m vllm.entrypoints.openai.api_server {checkpoint} --served-model-name {name}`"
             )
         return self.fingerprint()
 

@@ -2,7 +2,8 @@
 
 On the server's machine the weights go through a memory-backed folder. The server is started with
 
-    VLLM_SERVER_DEV_MODE=1 vllm serve CHECKPOINT --worker-extension-cls tasks.sampling.vllm_worker.WeightSwap
+    VLLM_SERVER_DEV_MODE=1 python -m vllm.entrypoints.openai.api_server CHECKPOINT \\
+        --worker-extension-cls tasks.sampling.vllm_worker.WeightSwap
 
 so that it has the routes `/collective_rpc` and `/reset_prefix_cache` and knows `rlscale_swap`. Such a server trusts
 whoever reaches it: bind it to a private address. Between GPUs the weights go over NCCL, see `vllm_transfer`.
