@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,9 +12,8 @@ import pytest
 from tasks.errors import InputError
 from tasks.fit.benchmark_gain import gains
 from tasks.fit.measurements import Measurements
-from tasks.fit.points import PROTOCOL
-from tasks.fit.table import PROTOCOL as TABLE_PROTOCOL
-from tasks.fit.table import Columns, groups_of, read_table, resolve, reuse_groups
+from tasks.fit.points import COLUMNS, Protocol
+from tasks.fit.table import PROTOCOL, Columns, groups_of, read_table, resolve, reuse_groups
 
 HEADER = "variant,model,params,step,compute_flops,test_loss,run"
 
@@ -108,7 +108,8 @@ def test_runs_of_different_protocols_are_pooled_only_when_asked(tmp_path: Path) 
 
 
 def test_protocol_columns_are_those_of_the_studys_points() -> None:
-    assert TABLE_PROTOCOL == PROTOCOL
+    assert tuple(field.name for field in dataclasses.fields(Protocol)) == PROTOCOL
+    assert set(PROTOCOL) <= set(COLUMNS)
 
 
 @pytest.mark.parametrize(

@@ -46,16 +46,6 @@ COLUMNS = {
     "eval_samples": "int",
     "grader_version": "str",
 }
-# Columns that must agree between runs that are pooled in one fit.
-PROTOCOL = (
-    "batch",
-    "minibatch",
-    "max_prompt_tokens",
-    "max_completion_tokens",
-    "eval_temperature",
-    "eval_samples",
-    "grader_version",
-)
 RESOURCES = ("compute", "data")
 
 

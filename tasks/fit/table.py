@@ -19,7 +19,7 @@ import numpy as np
 from tasks.errors import InputError
 from tasks.fit.measurements import Floats, Measurements, measure, short_count
 
-# The study's columns whose values must agree between pooled runs; `tasks.fit.points.PROTOCOL` is the same list.
+# The study's columns whose values must agree between pooled runs.
 PROTOCOL = (
     "batch",
     "minibatch",
