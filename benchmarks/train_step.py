@@ -55,29 +55,32 @@ def study(sizes: list[str], folder: Path, pretrain_steps: int) -> Params:
     return params.model_copy(update=updates)
 
 
-def ours(params: Params, run: Run, steps: int) -> list[float]:
-    """Seconds of each step of our loop."""
+def ours(params: Params, run: Run, steps: int) -> tuple[list[float], float]:
+    """Seconds of each step of our loop, and the mean completion length of the last."""
     session = open_session(params, run, "benchmark")
     session.folder.mkdir(parents=True, exist_ok=True)
     session.refresh_sampler()
     state, seconds = TrainerState(), []
     for step in range(1, WARM + steps + 1):
         start = time.perf_counter()
-        state, _ = train_step(session, step, state, Clock())
+        state, row = train_step(session, step, state, Clock())
         seconds.append(time.perf_counter() - start)
     session.close()
-    return seconds[WARM:]
+    return seconds[WARM:], row.completion_length
 
 
-def theirs(params: Params, run: Run, steps: int) -> list[float]:
-    """Seconds of each step of TRL's trainer: one generation batch and its four updates."""
+def theirs(params: Params, run: Run, steps: int) -> tuple[list[float], float]:
+    """Seconds of each step of TRL's trainer, one generation batch and its four updates; and its completions' length."""
     from datasets import Dataset
     from transformers import TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
 
     layout, train = Layout.of(params), params.train
     problems = read_problems(layout.train_problems)
-    rows = [{"prompt": problem.messages[0][1], "answer": problem.answer} for problem in problems]
+    rows = [
+        {"prompt": [{"role": role, "content": text} for role, text in problem.messages], "answer": problem.answer}
+        for problem in problems
+    ]
     updates = train.batch // train.minibatch
     marks: list[float] = []
 
@@ -85,8 +88,9 @@ def theirs(params: Params, run: Run, steps: int) -> list[float]:
         def on_step_end(self, args: object, state: object, control: object, **kwargs: object) -> None:
             marks.append(time.perf_counter())
 
-    def reward(completions: list[str], answer: list[str], **kwargs: object) -> list[float]:
-        return [float(text == f"\\boxed{{{gold}}}") for text, gold in zip(completions, answer, strict=True)]
+    def reward(completions: list[list[dict[str, str]]], answer: list[str], **kwargs: object) -> list[float]:
+        texts = [messages[0]["content"] for messages in completions]
+        return [float(text == f"\\boxed{{{gold}}}") for text, gold in zip(texts, answer, strict=True)]
 
     settings, objective = train.optimizer, train.objective
     config = GRPOConfig(
@@ -129,7 +133,8 @@ def theirs(params: Params, run: Run, steps: int) -> list[float]:
     marks.append(time.perf_counter())
     trainer.train()
     ends = marks[updates::updates]
-    return [b - a for a, b in zip([marks[0], *ends], ends, strict=False)][WARM:]
+    seconds = [b - a for a, b in zip([marks[0], *ends], ends, strict=False)][WARM:]
+    return seconds, trainer.state.log_history[-1]["completions/mean_length"]
 
 
 def main() -> None:
@@ -141,7 +146,7 @@ def main() -> None:
     parser.add_argument("--pretrain-steps", type=int, default=150)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"{'size':>6} {'ours s':>9} {'TRL s':>9} {'ratio':>7}   (medians of {given.repeats} x {given.steps} steps)")
+    print(f"{'size':>6} {'ours s':>9} {'TRL s':>9} {'ratio':>7}   tokens per completion, ours and TRL's")
     with tempfile.TemporaryDirectory() as folder:
         params = study(given.sizes.split(","), Path(folder), given.pretrain_steps)
         prepare(params)
@@ -152,10 +157,13 @@ def main() -> None:
             mine: list[float] = []
             other: list[float] = []
             for _ in range(given.repeats):
-                mine += ours(params, run, given.steps)
-                other += theirs(params, run, given.steps)
+                seconds, length = ours(params, run, given.steps)
+                mine += seconds
+                seconds, other_length = theirs(params, run, given.steps)
+                other += seconds
             a, b = statistics.median(mine), statistics.median(other)
-            print(f"{run.size:>6} {a:9.3f} {b:9.3f} {b / a:7.2f}", flush=True)
+            print(f"{run.size:>6} {a:9.3f} {b:9.3f} {b / a:7.2f}   {length:.2f} {other_length:.2f}", flush=True)
+    print(f"medians of {given.repeats} x {given.steps} steps; torch {torch.__version__}")
 
 
 if __name__ == "__main__":
