@@ -174,7 +174,7 @@ def _mask(length: np.ndarray, prefix: np.ndarray) -> torch.Tensor | None:
 
 
 def _buckets(spans: list[_Span], waste: float = 1.25) -> list[list[_Span]]:
-    """Sorts spans by size and cuts them so that padding stays below about a quarter of the work of each bucket."""
+    """Sorts spans by size and cuts them: a bucket's padding is below a quarter of its work, or too little to matter."""
     if not spans:
         return []
     ordered = sorted(spans, key=lambda span: (span.length * (span.prefix_length + span.length), span.start))
@@ -185,7 +185,7 @@ def _buckets(spans: list[_Span], waste: float = 1.25) -> list[list[_Span]]:
         width, before = max(width, span.length), max(before, span.prefix_length)
         real += span.length * (span.prefix_length + span.length)
         padded = (len(buckets[-1]) + 1) * width * (before + width)
-        if len(buckets[-1]) >= _SMALL_BUCKET and padded > waste * real:
+        if padded > waste * real and padded - real > _CALL_COST:
             buckets.append([])
             width, before = span.length, span.prefix_length
             real = span.length * (span.prefix_length + span.length)
@@ -193,5 +193,5 @@ def _buckets(spans: list[_Span], waste: float = 1.25) -> list[list[_Span]]:
     return buckets
 
 
-_SMALL_BUCKET = 64
-"""Buckets grow to this many spans whatever the padding: below it a kernel call costs more than the waste."""
+_CALL_COST = 1 << 14
+"""Padded (query, key) pairs that cost less than the kernel calls of another bucket."""
