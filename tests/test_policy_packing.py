@@ -75,6 +75,55 @@ def test_a_completion_does_not_see_its_siblings(checkpoint: Path) -> None:
     torch.testing.assert_close(first, second, atol=1e-6, rtol=0)
 
 
+def _varlen_kernel(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    q_bounds: torch.Tensor,
+    k_bounds: torch.Tensor,
+    longest_q: int,
+    longest_k: int,
+    scale: float,
+    window_size: tuple[int, int],
+    enable_gqa: bool,
+) -> torch.Tensor:
+    """What PyTorch documents of `varlen_attn` on a GPU, sequence by sequence: causal, aligned at the last key."""
+    assert enable_gqa
+    assert window_size == (-1, 0)
+    assert q_bounds.dtype == k_bounds.dtype == torch.int32
+    out = []
+    for place in range(len(q_bounds) - 1):
+        asked = q[q_bounds[place] : q_bounds[place + 1]].transpose(0, 1)
+        keys, values = (x[k_bounds[place] : k_bounds[place + 1]].transpose(0, 1) for x in (k, v))
+        assert asked.shape[1] <= longest_q
+        assert keys.shape[1] <= longest_k
+        fold = asked.shape[0] // keys.shape[0]
+        keys, values = keys.repeat_interleave(fold, 0), values.repeat_interleave(fold, 0)
+        ahead = keys.shape[1] - asked.shape[1]
+        hidden = torch.ones(asked.shape[1], keys.shape[1], dtype=torch.bool).triu(ahead + 1)
+        scores = (asked @ keys.transpose(1, 2) * scale).masked_fill(hidden, -torch.inf)
+        out.append((scores.softmax(-1) @ values).transpose(0, 1))
+    return torch.cat(out)
+
+
+@settings(max_examples=25, deadline=None)
+@given(groups=GROUPS, share=st.booleans())
+def test_the_variable_length_plan_gives_the_blocks_numbers(checkpoint: Path, groups: list[Group], share: bool) -> None:
+    policy = Policy(load_model(checkpoint, "float32"))
+    blocks, ragged = pack(groups, share), pack(groups, share, ragged=True)
+    weights = torch.linspace(-1, 1, blocks.targets.numel())
+    found = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tasks.policy.attention.varlen_attn", _varlen_kernel)
+        for packed in (blocks, ragged):
+            policy.zero_grad()
+            logp = policy(packed)
+            (logp * weights).sum().backward()
+            found.append((logp.detach(), torch.cat([p.grad.flatten() for p in policy.parameters()])))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
 @given(groups=GROUPS)
 def test_a_packed_batch_holds_no_padding_and_every_target_once(groups: list[Group]) -> None:
     packed = pack(groups)

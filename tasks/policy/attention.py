@@ -1,8 +1,8 @@
 """Attention over packed rows, registered with transformers under the name `packed`.
 
-Two paths with the same numbers: variable-length flash attention where the device and dtype have it, and elsewhere
-`scaled_dot_product_attention` on gathered blocks of similar length. Grouped-query heads are folded into the query
-axis, so keys and values are never repeated.
+Two paths with the same numbers: PyTorch's variable-length flash attention where the device and precision have it, and
+elsewhere `scaled_dot_product_attention` on gathered blocks of similar length. Keys and values of grouped-query heads
+are never repeated: the kernel knows them, and in the blocks they are folded into the query axis.
 """
 
 from __future__ import annotations
@@ -10,12 +10,20 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from tasks.policy.packing import AttentionBlock, Packed
+from tasks.policy.packing import AttentionBlock, Packed, Ragged
 
 NAME = "packed"
+
+
+def has_ragged_kernel(device: torch.device, precision: str, head_size: int) -> bool:
+    """Whether variable-length flash attention runs there: bfloat16 on a GPU of compute capability 8 or newer."""
+    if device.type != "cuda" or precision != "bfloat16" or head_size % 8 or head_size > 256:
+        return False
+    return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def packed_attention(
@@ -41,9 +49,25 @@ def packed_attention(
     """
     packed: Packed = kwargs["packed"]
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))  # [T, heads, size]
+    if packed.ragged is not None:
+        return attend_ragged(q, k, v, packed.ragged, kwargs["scaling"])[None], None
     parts = [attend_block(q, k, v, block, kwargs["scaling"]) for block in packed.blocks]
     rows = parts[0] if len(parts) == 1 else torch.cat(parts)
     return rows.index_select(0, packed.inverse)[None], None
+
+
+def attend_ragged(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: Ragged, scaling: float) -> torch.Tensor:
+    """Attends within sequences of any length; returns [T, heads, head size].
+
+    A sequence with a prefix has more keys than queries: the kernel's causal mask is aligned at the last key, so a
+    query sees the whole prefix and what precedes it in its own sequence.
+    """
+    keys, values = (x.index_select(0, plan.k_rows) for x in (k, v))
+    bounds = (plan.q_bounds, plan.k_bounds, plan.longest_q, plan.longest_k)
+    causal = (-1, 0)
+    out = varlen_attn(q.contiguous(), keys, values, *bounds, scale=scaling, window_size=causal, enable_gqa=True)
+    assert isinstance(out, torch.Tensor)  # a pair only where auxiliary results are asked for
+    return out
 
 
 def attend_block(

@@ -43,14 +43,39 @@ class AttentionBlock:
 
 
 @dataclass(frozen=True)
+class Ragged:
+    """Who attends to whom, for kernels that take sequences of any length; queries are the packed rows in order.
+
+    Attributes:
+        k_rows: int64 [K], the rows that answer, sequence after sequence: a prefix, then the sequence itself.
+        q_bounds: int32 [S + 1], where each sequence's queries begin and end.
+        k_bounds: int32 [S + 1], where its keys do.
+        longest_q: queries of the longest sequence.
+        longest_k: keys of the longest sequence.
+    """
+
+    k_rows: torch.Tensor
+    q_bounds: torch.Tensor
+    k_bounds: torch.Tensor
+    longest_q: int
+    longest_k: int
+
+    def to(self, device: torch.device) -> Ragged:
+        """Moves the plan to a device."""
+        moved = {name: getattr(self, name).to(device) for name in ("k_rows", "q_bounds", "k_bounds")}
+        return Ragged(longest_q=self.longest_q, longest_k=self.longest_k, **moved)
+
+
+@dataclass(frozen=True)
 class Packed:
     """A packed batch of T rows with R predicted tokens.
 
     Attributes:
         tokens: int64 [T].
         positions: int64 [T], restarting at 0 with each prompt.
-        blocks: who attends to whom.
+        blocks: who attends to whom; none where `ragged` says it.
         inverse: int64 [T], where each row's attention output lies in the blocks' outputs laid end to end.
+        ragged: who attends to whom, for variable-length kernels; None: `blocks`.
         predict: int64 [R], the row whose output predicts each completion token.
         targets: int64 [R], the completion tokens, completion after completion.
         owner: int64 [R], index of the completion each target belongs to.
@@ -67,6 +92,7 @@ class Packed:
     owner: torch.Tensor
     completions: int
     attended: int
+    ragged: Ragged | None = None
 
     def to(self, device: torch.device) -> Packed:
         """Moves the batch to a device."""
@@ -78,7 +104,8 @@ class Packed:
         )
         names = ("tokens", "positions", "inverse", "predict", "targets", "owner")
         moved = {name: getattr(self, name).to(device) for name in names}
-        return Packed(blocks=blocks, completions=self.completions, attended=self.attended, **moved)
+        ragged = None if self.ragged is None else self.ragged.to(device)
+        return Packed(blocks=blocks, completions=self.completions, attended=self.attended, ragged=ragged, **moved)
 
 
 @dataclass
@@ -91,12 +118,13 @@ class _Span:
     prefix_length: int = 0
 
 
-def pack(groups: Sequence[Group], share_prompts: bool = True) -> Packed:
+def pack(groups: Sequence[Group], share_prompts: bool = True, ragged: bool = False) -> Packed:
     """Lays groups end to end.
 
     Args:
         groups: prompts with their completions; every prompt and completion has at least one token.
         share_prompts: compute a prompt once per group (True) or once per completion.
+        ragged: plan the attention for a variable-length kernel instead of padded blocks.
 
     Returns:
         The packed batch, on the CPU.
@@ -124,7 +152,8 @@ def pack(groups: Sequence[Group], share_prompts: bool = True) -> Packed:
             predict.append(np.concatenate(([start + size - 1], np.arange(row, row + fed))))
             targets.extend(completion)
             lengths.append(len(completion))
-    blocks, inverse = _plan(prompts, spans, len(tokens))
+    everyone = [*prompts, *spans]
+    blocks, inverse = ((), torch.empty(0, dtype=torch.int64)) if ragged else _plan(prompts, spans, len(tokens))
     return Packed(
         tokens=torch.tensor(tokens, dtype=torch.int64),
         positions=torch.from_numpy(np.concatenate(positions)),
@@ -134,8 +163,25 @@ def pack(groups: Sequence[Group], share_prompts: bool = True) -> Packed:
         targets=torch.tensor(targets, dtype=torch.int64),
         owner=torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)),
         completions=len(lengths),
-        attended=sum(s.length * s.prefix_length + s.length * (s.length + 1) // 2 for s in (*prompts, *spans)),
+        attended=sum(s.length * s.prefix_length + s.length * (s.length + 1) // 2 for s in everyone),
+        ragged=_ragged(sorted(everyone, key=lambda span: span.start)) if ragged else None,
     )
+
+
+def _ragged(spans: list[_Span]) -> Ragged:
+    """The variable-length plan; spans follow each other without gaps, so that queries need no gathering."""
+    pieces: list[np.ndarray] = []
+    for span in spans:
+        pieces.append(np.arange(span.prefix_start, span.prefix_start + span.prefix_length))
+        pieces.append(np.arange(span.start, span.start + span.length))
+    asked = [span.length for span in spans]
+    answering = [span.prefix_length + span.length for span in spans]
+
+    def bounds(lengths: list[int]) -> torch.Tensor:
+        return torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32)
+
+    k_rows = torch.from_numpy(np.concatenate(pieces))
+    return Ragged(k_rows, bounds(asked), bounds(answering), max(asked), max(answering))
 
 
 def _plan(prompts: list[_Span], spans: list[_Span], rows: int) -> tuple[tuple[AttentionBlock, ...], torch.Tensor]:

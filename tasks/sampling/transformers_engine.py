@@ -23,6 +23,10 @@ COMPACT_BELOW = 0.75
 """Finished sequences leave once fewer than this share of the batch is still being decoded."""
 
 
+LOOK_EVERY = 16
+"""On an accelerator the host looks only every so many tokens whether sequences have finished: looking waits."""
+
+
 class TransformersEngine:
     """Samples from a Qwen2-architecture model held in this process."""
 
@@ -43,6 +47,7 @@ class TransformersEngine:
         self.batch = batch
         self.device = torch.device(device)
         self.precision = precision
+        self.look_every = 1 if self.device.type == "cpu" else LOOK_EVERY
         self.load(checkpoint)
 
     def load(self, checkpoint: Path) -> str:
@@ -94,7 +99,7 @@ class TransformersEngine:
         state = _Batch(total, settings.max_tokens, torch.tensor(keys, device=self.device), self.stops)
         for position in range(settings.max_tokens):
             tokens = state.draw(logits, settings, position)
-            keep = state.retire(tokens)
+            keep = state.retire(tokens, look=(position + 1) % self.look_every == 0)
             if position + 1 == settings.max_tokens or state.active.numel() == 0:
                 break
             if keep is not None:
@@ -141,15 +146,21 @@ class _Batch:
         else:
             tokens = inverse_cdf(logits, settings.temperature, settings.top_p, uniforms(self.keys, position))
         live = ~self.stopped[self.active]
-        rows = self.active[live]
-        self.tokens[rows, position] = tokens[live]
-        self.logprobs[rows, position] = logprobs.gather(1, tokens[:, None])[live, 0]
-        self.lengths[rows] += 1
+        self.tokens[self.active, position] = tokens * live
+        self.logprobs[self.active, position] = logprobs.gather(1, tokens[:, None])[:, 0] * live
+        self.lengths[self.active] += live
         return tokens
 
-    def retire(self, tokens: torch.Tensor) -> torch.Tensor | None:
-        """Marks rows that drew a stop token; returns the rows to keep when enough have finished, else None."""
+    def retire(self, tokens: torch.Tensor, look: bool) -> torch.Tensor | None:
+        """Marks rows that drew a stop token; returns the rows to keep when enough have finished, else None.
+
+        Args:
+            tokens: drawn for the active rows.
+            look: whether to count the finished now, which waits for the device.
+        """
         self.stopped[self.active] |= torch.isin(tokens, self.stops)
+        if not look:
+            return None
         live = ~self.stopped[self.active]
         if int(live.sum()) > COMPACT_BELOW * live.numel():
             return None

@@ -105,7 +105,12 @@ def _cut(group: RolloutGroup, budget: int) -> list[RolloutGroup]:
 
 
 def micro_batches(
-    groups: Sequence[RolloutGroup], budget: int, totals: tuple[int, int], aggregation: Aggregation, device: torch.device
+    groups: Sequence[RolloutGroup],
+    budget: int,
+    totals: tuple[int, int],
+    aggregation: Aggregation,
+    device: torch.device,
+    ragged: bool = False,
 ) -> list[MicroBatch]:
     """Packs one process's share of a minibatch.
 
@@ -115,15 +120,21 @@ def micro_batches(
         totals: (completion tokens, completions) of the whole minibatch over all processes.
         aggregation: token_mean or sequence_mean.
         device: where the tensors go.
+        ragged: for a variable-length attention kernel, see `tasks.policy.packing.pack`.
     """
-    return [_micro_batch(piece, totals, aggregation, device) for piece in split_by_tokens(groups, budget)]
+    return [_micro_batch(piece, totals, aggregation, device, ragged) for piece in split_by_tokens(groups, budget)]
 
 
 def _micro_batch(
-    groups: Sequence[RolloutGroup], totals: tuple[int, int], aggregation: Aggregation, device: torch.device
+    groups: Sequence[RolloutGroup],
+    totals: tuple[int, int],
+    aggregation: Aggregation,
+    device: torch.device,
+    ragged: bool,
 ) -> MicroBatch:
     completions = [completion for group in groups for completion in group.completions]
-    packed = pack([Group(group.prompt, tuple(c.tokens for c in group.completions)) for group in groups])
+    laid_out = [Group(group.prompt, tuple(c.tokens for c in group.completions)) for group in groups]
+    packed = pack(laid_out, ragged=ragged)
     per_sequence = torch.tensor([advantage for group in groups for advantage in group.advantages])
     lengths = torch.tensor([len(completion.tokens) for completion in completions])
     weights = token_weights(lengths, totals, aggregation)[packed.owner]

@@ -19,6 +19,7 @@ from tasks.flops import published_compute
 from tasks.grid import Run
 from tasks.layout import Layout
 from tasks.params import Params
+from tasks.policy.attention import has_ragged_kernel
 from tasks.records import StepMetrics
 from tasks.sampling.protocol import SamplingSettings
 from tasks.store import write_json
@@ -161,8 +162,9 @@ def _minibatches(session: Session, groups: list[RolloutGroup], sizes: list[int])
         ]
     )
     totals = accelerator.reduce(counts.to(accelerator.device), "sum").tolist()
+    ragged = has_ragged_kernel(accelerator.device, train.precision, session.architecture.head_size)
     out = [
-        micro_batches(part, budget, (tokens, sequences), train.objective.aggregation, accelerator.device)
+        micro_batches(part, budget, (tokens, sequences), train.objective.aggregation, accelerator.device, ragged)
         for part, (tokens, sequences) in zip(own, totals, strict=True)
     ]
     cut = accelerator.gather(torch.tensor([[len(micros) for micros in out]], device=accelerator.device))

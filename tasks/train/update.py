@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 
 import torch
 from accelerate import Accelerator
@@ -20,9 +20,9 @@ class TrainingDiverged(RuntimeError):
     """Loss or gradient is not finite; the message names step, batch and the last good checkpoint."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class UpdateTotals:
-    """Sums over a step's tokens on one process, reduced over processes at the end.
+    """Sums over a step's tokens, over all processes.
 
     Attributes:
         tokens: completion tokens.
@@ -33,26 +33,48 @@ class UpdateTotals:
         mismatch: sum of the k3 estimate between sampler and trainer over compared tokens.
         outside: compared tokens whose sampler/trainer ratio is outside [0.9, 1.1].
         compared: tokens compared.
-        grad_norms: global gradient norm of each update, equal on all processes.
+        grad_norms: global gradient norm of each update.
     """
 
-    tokens: float = 0.0
-    loss: float = 0.0
-    kl: float = 0.0
-    surprise: float = 0.0
-    clipped: float = 0.0
-    mismatch: float = 0.0
-    outside: float = 0.0
-    compared: float = 0.0
-    grad_norms: list[float] = field(default_factory=list)
+    tokens: float
+    loss: float
+    kl: float
+    surprise: float
+    clipped: float
+    mismatch: float
+    outside: float
+    compared: float
+    grad_norms: tuple[float, ...]
 
-    NAMES = ("tokens", "loss", "kl", "surprise", "clipped", "mismatch", "outside", "compared")
 
-    def reduce(self, accelerator: Accelerator) -> UpdateTotals:
-        """Sums over processes."""
-        values = torch.tensor([getattr(self, name) for name in self.NAMES], dtype=torch.float64)
-        values = accelerator.reduce(values.to(accelerator.device), "sum")
-        return UpdateTotals(**dict(zip(self.NAMES, values.tolist(), strict=True)), grad_norms=self.grad_norms)
+class RunningTotals:
+    """One process's sums while a step runs; they stay on the device, so that no micro-batch waits for it."""
+
+    NAMES = tuple(field.name for field in fields(UpdateTotals) if field.name != "grad_norms")
+
+    def __init__(self, device: torch.device) -> None:
+        """All sums are zero."""
+        self.sums = {name: torch.zeros((), dtype=torch.float64, device=device) for name in self.NAMES}
+
+    def add(self, **values: torch.Tensor) -> None:
+        """Adds to sums by name."""
+        for name, value in values.items():
+            self.sums[name] += value.detach()
+
+    def compare(self, trainer: torch.Tensor, sampler: torch.Tensor) -> None:
+        """Adds how far the sampler's log-probabilities are from the trainer's."""
+        d = trainer - sampler
+        ratio = d.exp()
+        self.add(
+            mismatch=(torch.expm1(d) - d).sum(),
+            outside=((ratio < 0.9) | (ratio > 1.1)).sum(),
+            compared=torch.tensor(d.numel()),
+        )
+
+    def reduce(self, accelerator: Accelerator, grad_norms: Sequence[float]) -> UpdateTotals:
+        """Sums over processes; every process's norms are the same."""
+        values = accelerator.reduce(torch.stack(list(self.sums.values())), "sum").tolist()
+        return UpdateTotals(**dict(zip(self.NAMES, values, strict=True)), grad_norms=tuple(grad_norms))
 
 
 @dataclass(frozen=True)
@@ -89,7 +111,7 @@ class Updater:
         Raises:
             TrainingDiverged: a loss or gradient is NaN or infinite; the weights are those before that update.
         """
-        totals = UpdateTotals()
+        totals, norms = RunningTotals(self.spread.accelerator.device), []
         olds = [[self._old(micro, totals) for micro in minibatch] for minibatch in minibatches]
         for index, (minibatch, old) in enumerate(zip(minibatches, olds, strict=True)):
             self.optimizer.zero_grad(set_to_none=True)
@@ -99,23 +121,24 @@ class Updater:
                     loss = self._loss(micro, old_logp, totals, compare)
                     self.spread.accelerator.backward(loss * self.spread.world)
             norm = self.spread.clip(self.policy, self.grad_clip)
-            if not math.isfinite(norm) or not math.isfinite(totals.loss):
-                raise TrainingDiverged(f"{where}: loss {totals.loss}, gradient norm {norm} in update {index + 1}")
+            lost = float(totals.sums["loss"])
+            if not math.isfinite(norm) or not math.isfinite(lost):
+                raise TrainingDiverged(f"{where}: loss {lost}, gradient norm {norm} in update {index + 1}")
             self.optimizer.step()
-            totals.grad_norms.append(norm)
-        return totals.reduce(self.spread.accelerator)
+            norms.append(norm)
+        return totals.reduce(self.spread.accelerator, norms)
 
-    def _old(self, micro: MicroBatch, totals: UpdateTotals) -> torch.Tensor:
+    def _old(self, micro: MicroBatch, totals: RunningTotals) -> torch.Tensor:
         """Old log-probabilities: the sampler's where it is exact, else the policy's own before any update."""
         if self.exact_sampler:
             return micro.sampled
         with torch.no_grad():
             old = self.policy(micro.packed, self.temperature)
         if micro.live:
-            _compare(old, micro.sampled, totals)
+            totals.compare(old, micro.sampled)
         return old
 
-    def _loss(self, micro: MicroBatch, old: torch.Tensor, totals: UpdateTotals, compare: bool) -> torch.Tensor:
+    def _loss(self, micro: MicroBatch, old: torch.Tensor, totals: RunningTotals, compare: bool) -> torch.Tensor:
         reference = None
         if self.reference is not None:
             with torch.no_grad():
@@ -126,19 +149,13 @@ class Updater:
         pieces = token_losses(logp, old, reference, micro.advantages, self.objective, importance)
         loss = (pieces.loss * micro.weights).sum()
         live = micro.weights > 0
-        totals.tokens += int(live.sum())
-        totals.loss += float(loss.detach())
-        totals.kl += float(pieces.kl[live].sum())
-        totals.surprise -= float(old[live].sum())
-        totals.clipped += float(pieces.clipped[live].sum())
+        totals.add(
+            tokens=live.sum(),
+            loss=loss,
+            kl=(pieces.kl * live).sum(),
+            surprise=-(old * live).sum(),
+            clipped=(pieces.clipped & live).sum(),
+        )
         if compare and micro.live:
-            _compare(logp.detach(), micro.sampled, totals)
+            totals.compare(logp.detach(), micro.sampled)
         return loss
-
-
-def _compare(trainer: torch.Tensor, sampler: torch.Tensor, totals: UpdateTotals) -> None:
-    """Adds how far the sampler's log-probabilities are from the trainer's."""
-    d = trainer - sampler
-    totals.mismatch += float((torch.expm1(d) - d).sum())
-    totals.outside += float(((d.exp() < 0.9) | (d.exp() > 1.1)).sum())
-    totals.compared += d.numel()

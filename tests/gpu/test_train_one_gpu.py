@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from tiny_training import make_study, numbers
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from tasks.policy.attention import has_ragged_kernel
 from tasks.policy.network import Policy
 from tasks.policy.packing import Group, pack
 from tasks.train.distributed import build_policy, open_spread
@@ -35,6 +36,30 @@ def test_a_run_trains_on_the_gpu(tmp_path: Path, precision: str) -> None:
     assert [row["step"] for row in rows] == [0, 1, 2, 3]
     assert all(row["grad_norm"] > 0 for row in rows[1:])
     assert all(row["mismatch_share"] < 0.05 for row in rows[1:])
+
+
+def test_flash_attention_over_ragged_sequences_gives_the_blocks_numbers(tmp_path: Path) -> None:
+    config = Qwen2Config(
+        vocab_size=512, hidden_size=256, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2
+    )
+    Qwen2ForCausalLM(config).to(torch.bfloat16).save_pretrained(tmp_path)
+    spread = open_spread("bfloat16")
+    device = spread.accelerator.device
+    assert has_ragged_kernel(device, "bfloat16", 64)
+    policy: Policy = build_policy(spread, tmp_path)
+    groups = [
+        Group(tuple(range(1, 30 + place)), tuple(tuple(range(2, 90 + 17 * n)) for n in range(5))) for place in range(4)
+    ]
+    found = []
+    for ragged in (False, True):
+        policy.zero_grad()
+        logp = policy(pack(groups, ragged=ragged).to(device))
+        logp.mean().backward()
+        grads = [p.grad.full_tensor().flatten() for p in policy.parameters() if p.grad is not None]
+        found.append((logp.detach(), torch.cat(grads)))
+    torch.testing.assert_close(found[0][0], found[1][0], atol=5e-2, rtol=5e-2)
+    cosine = torch.nn.functional.cosine_similarity(found[0][1], found[1][1], dim=0)
+    assert float(cosine) > 0.999
 
 
 def test_the_estimate_is_near_the_peak_of_an_update(tmp_path: Path) -> None:
