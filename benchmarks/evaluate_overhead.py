@@ -3,9 +3,10 @@
     python -m benchmarks.evaluate_overhead [--params params.yaml] [--model 99k-base] [--repeats 5]
 
 Raw is `LLM.generate` alone: one seeded request per sample, log-probabilities of the sampled tokens, no text. Ours is
-the whole evaluation of a policy on all its sets: requests, generation, decoding, grading and samples in memory, with
-grading overlapped. Both use one and the same running engine, in turns; the first turn of each is not counted. `raw,
-own draws` is `LLM.generate` with our sampler's settings, which shows what the sampler itself saves or costs.
+the whole evaluation of a policy on all its sets: generation, decoding, grading and samples in memory, with grading
+overlapped; prompts are rendered before, as an evaluation does once for all policies that share a tokenizer. Both use
+one and the same running engine, in turns; the first turn of each is not counted. `raw, own draws` is `LLM.generate`
+with our sampler's settings, which shows what the sampler itself saves or costs.
 """
 
 from __future__ import annotations
@@ -19,15 +20,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer
-
 from tasks.evaluate.draw import Grader, draw
 from tasks.evaluate.problem_sets import ProblemSet, load_set, longest_sequence
+from tasks.evaluate.session import Prompts
 from tasks.evaluate.subjects import benchmark_names
 from tasks.grading import GradingPool
 from tasks.layout import Layout
 from tasks.params import Params, load_params
-from tasks.sampling.prompts import requests
 from tasks.sampling.protocol import Job
 from tasks.sampling.seeds import request_seed
 from tasks.sampling.vllm_engine import VllmEngine
@@ -63,12 +62,12 @@ def raw_turn(engine: VllmEngine, jobs: list[Job], own_draws: bool) -> int:
     return sum(len(output.outputs[0].token_ids) for output in outputs)
 
 
-def our_turn(engine: VllmEngine, params: Params, style: Any, sets: list[ProblemSet], tokenizer: Any) -> int:
+def our_turn(engine: VllmEngine, params: Params, jobs: list[Job], sets: list[ProblemSet], tokenizer: Any) -> int:
     """A policy's whole evaluation in memory; returns the completion tokens."""
     hardware = params.hardware
     limits = (hardware.grading_workers, hardware.grading_seconds, hardware.grading_memory_mb)
     with GradingPool(*limits) as pool, ThreadPoolExecutor(1) as thread:
-        drawn = draw(engine, params, style, sets, Grader(pool, thread), tokenizer)
+        drawn = draw(engine, jobs, sets, Grader(pool, thread), tokenizer)
         rows = [row for part in drawn for future in part.graded for row in future.result().rows]
     assert sum(len(samples) for _, samples in rows) == sum(len(s.problems) * s.settings.n for s in sets)
     return sum(part.tokens for part in drawn)
@@ -89,16 +88,13 @@ def main() -> None:
     chosen = parser.parse_args()
     params = load_params(chosen.params)
     checkpoint = Layout.of(params).model(chosen.model)
-    style = getattr(params.train.prompt_style, chosen.model.rsplit("-", 1)[1])
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
     sets = [load_set(params, name) for name in benchmark_names(params)]
-    longest = params.train.sampling.max_prompt_tokens
-    jobs = [Job(requests(entry.problems, tokenizer, style, longest), entry.settings) for entry in sets]
+    tokenizer, jobs = Prompts(params).of(checkpoint, chosen.model.rsplit("-", 1)[1], sets)
     engine = VllmEngine(checkpoint, params.hardware, "float32", longest_sequence(params, sets))
     turns: dict[str, Callable[[], int]] = {
         "raw LLM.generate": lambda: raw_turn(engine, jobs, own_draws=False),
         "raw, own draws": lambda: raw_turn(engine, jobs, own_draws=True),
-        "rlscale evaluate": lambda: our_turn(engine, params, style, sets, tokenizer),
+        "rlscale evaluate": lambda: our_turn(engine, params, jobs, sets, tokenizer),
     }
     seconds: dict[str, list[float]] = {name: [] for name in turns}
     tokens: dict[str, int] = {}

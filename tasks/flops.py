@@ -84,18 +84,3 @@ class Architecture:
 def published_compute(n_params: float, tokens: float) -> float:
     """C = 6 N T, FLOPs: N parameters, T prompt and completion tokens of training (arXiv 2509.25300)."""
     return 6.0 * n_params * tokens
-
-
-PEAK_FLOPS = {
-    "A100": 312e12,
-    "H100": 989e12,
-    "H200": 989e12,
-    "B200": 2250e12,
-    "L40S": 362e12,
-}
-"""Dense bf16 peak by a word in the device's name, FLOP/s, from the vendors' data sheets (2025)."""
-
-
-def device_peak(name: str) -> float | None:
-    """Returns a device's dense bf16 peak in FLOP/s, None where it is not known."""
-    return next((peak for word, peak in PEAK_FLOPS.items() if word in name.upper()), None)

@@ -19,8 +19,12 @@ from tasks.store import digest_file, fingerprint, manifest_digest
 VERSIONS = {"prepare": "1", "pretrain": "1", "train": "1", "evaluate": "1", "fit": "1", "report": "1"}
 
 
+SAMPLING_FIELDS = {"samples", "temperature", "top_p", "max_completion_tokens"}
+"""Of a benchmark: they decide how it is evaluated, not what is in it."""
+
+
 def prepare_mark(params: Params) -> str:
-    """Problems: the prepare block, how many prompts a run sees, the reuse factors, and the bytes of local files."""
+    """Problems: the prepare block without how benchmarks are sampled, prompts per run, reuse factors, local files."""
     factors = params.grid.reuse.factors if params.grid.reuse else ()
     shape = {
         "prompts": params.train.steps * params.train.batch,
@@ -28,7 +32,7 @@ def prepare_mark(params: Params) -> str:
         "factors": sorted(factors),
     }
     shape |= {"longest": params.train.sampling.max_prompt_tokens, "grader": GRADER_VERSION}
-    block = _by_content(params.prepare.model_dump(mode="json"))
+    block = _by_content(params.prepare.model_dump(mode="json", exclude={"benchmarks": {"__all__": SAMPLING_FIELDS}}))
     return fingerprint("prepare", VERSIONS["prepare"], {"prepare": block, **shape})
 
 

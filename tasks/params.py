@@ -117,6 +117,9 @@ class Benchmark(Block):
     )
     samples: PositiveInt = 1
     temperature: PositiveFloat | None = Field(default=None, description="null: as `evaluate.temperature`.")
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
+        default=None, description="null: as `evaluate.top_p`."
+    )
     max_completion_tokens: PositiveInt | None = Field(default=None, description="null: as `train.sampling`.")
 
 

@@ -170,6 +170,7 @@ class StepMetrics:
         compute: C = 6 N T so far, FLOPs, with N the non-embedding parameter count.
         flops: FLOPs of this step by phase (architecture-aware): rollout, reference, old, update, evaluation.
         flops_total: sum over phases and steps so far.
+        mfu: share of the devices' bf16 peak that the update's necessary FLOPs took; null where the peak is unknown.
         reward_mean: mean reward of the step's completions, before the update.
         reward_std: mean over groups of the within-group (unbiased) standard deviation.
         degenerate_groups: share of groups whose rewards are all equal (no gradient from them).
@@ -200,6 +201,7 @@ class StepMetrics:
     compute: float = 0.0
     flops: dict[str, float] = field(default_factory=dict)
     flops_total: float = 0.0
+    mfu: float | None = None
     reward_mean: float | None = None
     reward_std: float | None = None
     degenerate_groups: float | None = None

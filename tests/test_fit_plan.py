@@ -12,11 +12,11 @@ from tasks.errors import InputError
 from tasks.fit.cost import Budget, Efficiency, Workload, cost_of, parse_budget, step_flops
 from tasks.fit.estimate import Options, fit_law
 from tasks.fit.grid_cost import grid_cost, parameters
-from tasks.fit.hardware import Gpu, find_gpu, gpus_needed
 from tasks.fit.inference import Uncertain, with_draws
 from tasks.fit.laws import LAWS
 from tasks.fit.plan import Setting, make_plan, reuse_need, ways_to
 from tasks.fit.workload import reuse_limit, workload_of
+from tasks.gpus import Gpu, find_gpu, gpus_needed, peak_of_device
 from tasks.grid import expand_grid
 from tasks.params import TinyModel, load_params
 
@@ -163,6 +163,11 @@ def test_gpu_table_can_be_replaced_and_its_errors_are_named(tmp_path: Path) -> N
         find_gpu("mine", path)
     with pytest.raises(InputError, match="no such GPU table"):
         find_gpu("mine", tmp_path / "none.toml")
+
+
+def test_a_devices_peak_is_known_by_the_name_its_driver_gives() -> None:
+    assert peak_of_device("NVIDIA H100 80GB HBM3") == find_gpu("h100").peak_flops
+    assert peak_of_device("NVIDIA H100 PCIe") is None  # another clock, not in the table
 
 
 def test_utilisation_above_one_is_refused() -> None:

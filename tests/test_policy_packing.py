@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,10 @@ from tasks.layout import Layout
 from tasks.policy.logprobs import token_logprobs
 from tasks.policy.network import Policy, count_parameters, fingerprint, load_model
 from tasks.policy.packing import Group, pack
+from tasks.train.checkpoints import TrainerState
 from tasks.train.ledger import architecture_of
+from tasks.train.loop import Clock, train_step
+from tasks.train.session import open_session
 
 TOKENS = st.lists(st.integers(5, 20), min_size=1, max_size=9).map(tuple)
 GROUPS = st.lists(
@@ -195,3 +199,20 @@ def test_a_fingerprint_changes_with_one_bit_and_with_two_swapped_values() -> Non
     swapped = {"a": weights["a"].flip(0), "b": weights["b"]}
     nudged = {"a": weights["a"], "b": torch.tensor([1.0, 1.0000001])}
     assert len({fingerprint(weights), fingerprint(swapped), fingerprint(nudged)}) == 3
+
+
+def test_mfu_counts_forward_backward_and_the_other_passes_once(tmp_path: Path) -> None:
+    params, run = make_study(tmp_path)
+    session = replace(open_session(params, run, "tiny"), peak=1e12)
+    try:
+        session.folder.mkdir(parents=True)
+        session.refresh_sampler()
+        _, row = train_step(session, 1, TrainerState(), Clock())
+    finally:
+        session.close()
+    # Forward and the reference pass cost the same; backward costs two forwards; the ledger's update counts the
+    # output layer of the loss once more, which is no use to the model.
+    head = session.architecture.head(row.completion_tokens)
+    useful = row.flops["update"] - head + row.flops["reference"]
+    assert row.flops["reference"] > 0
+    assert row.mfu == pytest.approx(useful / (row.seconds["update"] * 1e12))

@@ -16,7 +16,8 @@ import pytest
 import yaml
 
 from tasks.errors import InputError
-from tasks.identity import prepare_mark
+from tasks.evaluate.problem_sets import load_set
+from tasks.identity import evaluate_mark, prepare_mark
 from tasks.layout import Layout
 from tasks.params import Params, load_params
 from tasks.prepare.describe import description, tables
@@ -308,6 +309,24 @@ def test_a_change_that_alters_no_problem_changes_nothing_downstream(study: Study
     assert prepare_mark(other) != prepare_mark(params)
     prepare(other)
     assert manifest_digest(Layout.of(params).stage("prepare")) == content
+
+
+def test_how_a_benchmark_is_sampled_is_no_matter_of_prepare(study: Study, tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "set.jsonl", plain_rows(200))
+    bench = {
+        "name": "bench",
+        "source": "file",
+        "path": str(write_jsonl(tmp_path / "bench.jsonl", plain_rows(210)[200:])),
+    }
+    marks = []
+    for settings in ({}, {"samples": 4, "temperature": 0.5, "top_p": 0.9, "max_completion_tokens": 7}):
+        params = file_study(study, path, benchmarks=[bench | settings])
+        prepare(params)
+        marks.append((prepare_mark(params), evaluate_mark(params, "3k-base", "bench")))
+        found = load_set(params, "bench").settings
+    assert marks[0][0] == marks[1][0]
+    assert marks[0][1] != marks[1][1]
+    assert (found.n, found.temperature, found.top_p, found.max_tokens) == (4, 0.5, 0.9, 7)
 
 
 def test_the_description_shows_counts_reasons_difficulty_lengths_and_overlap(study: Study, tmp_path: Path) -> None:

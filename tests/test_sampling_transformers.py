@@ -48,6 +48,18 @@ def test_completions_do_not_depend_on_what_else_is_in_the_batch(engine: Transfor
         assert [[c.tokens for c in row] for row in other] == [[c.tokens for c in row] for row in together]
 
 
+def test_looking_less_often_for_the_finished_changes_nothing(checkpoint: Path) -> None:
+    engine = TransformersEngine(checkpoint)
+    drawn = []
+    for every in (1, 5):
+        engine.look_every = every
+        drawn.append([one for row in engine.generate(PROMPTS, replace(SETTINGS, n=6)) for one in row])
+    assert len({len(completion.tokens) for completion in drawn[0]}) > 1
+    for often, seldom in zip(*drawn, strict=True):
+        assert (often.tokens, often.finish) == (seldom.tokens, seldom.finish)
+        assert often.logprobs == pytest.approx(seldom.logprobs, abs=1e-5)  # other batch shapes round otherwise
+
+
 def test_samples_of_one_prompt_differ_and_a_seed_or_step_changes_them(engine: TransformersEngine) -> None:
     warm = replace(SETTINGS, n=8, temperature=2.0)
     drawn = engine.generate(PROMPTS, warm)

@@ -60,7 +60,7 @@ def plan(
     forecast.
     """
     from tasks.fit.cost import Efficiency
-    from tasks.fit.hardware import find_gpu
+    from tasks.gpus import find_gpu
 
     machine, efficiency = find_gpu(gpu, gpu_table, price), Efficiency(mfu, mfu_rollout)
     if grid is not None:

@@ -6,14 +6,12 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from tasks.evaluate.problem_sets import ProblemSet
 from tasks.evaluate.samples import Sample
 from tasks.grading import Answer, GradingPool
-from tasks.params import Params
 from tasks.sampling.engines import stream
-from tasks.sampling.prompts import requests
 from tasks.sampling.protocol import Completion, Engine, Job
 
 if TYPE_CHECKING:
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
 CHUNK = 512
 """Answers graded at a time: large enough to share equal answers, small enough to overlap with generation."""
 
-Style = Literal["plain", "chat"]
 Finished = list[tuple[int, list[Completion]]]
 
 
@@ -65,19 +62,23 @@ class Grader:
 
 def draw(
     engine: Engine,
-    params: Params,
-    style: Style,
+    jobs: Sequence[Job],
     sets: Sequence[ProblemSet],
     grader: Grader,
     tokenizer: PreTrainedTokenizerBase,
 ) -> list[Drawn]:
     """Draws all sets.
 
+    Args:
+        engine: holds the policy.
+        jobs: the sets' rendered prompts with their settings, in the order of the sets.
+        sets: what is asked.
+        grader: grades what has finished.
+        tokenizer: turns completions into text.
+
     Raises:
-        InputError: a prompt is too long; it is named.
+        InputError: a prompt and its completion do not fit the context; it is named.
     """
-    longest = params.train.sampling.max_prompt_tokens
-    jobs = [Job(requests(entry.problems, tokenizer, style, longest), entry.settings) for entry in sets]
     waiting: list[Finished] = [[] for _ in sets]
     graded: list[list[Future[Graded]]] = [[] for _ in sets]
     tokens = [0] * len(sets)

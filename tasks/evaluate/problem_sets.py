@@ -34,7 +34,7 @@ def load_set(params: Params, name: str) -> ProblemSet:
     settings = SamplingSettings(
         n=spec.samples if spec else evaluate.heldout_samples,
         temperature=(spec.temperature if spec else None) or evaluate.temperature,
-        top_p=evaluate.top_p,
+        top_p=(spec.top_p if spec else None) or evaluate.top_p,
         max_tokens=(spec.max_completion_tokens if spec else None) or params.train.sampling.max_completion_tokens,
         seed=evaluate.seed,
         domain="evaluate",

@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tasks.errors import InputError
-from tasks.fit.hardware import Gpu, gpus_needed
+from tasks.gpus import Gpu, gpus_needed
 
 GENERATED = ("rollout", "evaluation")
 

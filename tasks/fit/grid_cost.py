@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from tasks.errors import InputError
 from tasks.fit.cost import Cost, Efficiency, Workload, cost_of
-from tasks.fit.hardware import Gpu
 from tasks.fit.measurements import short_count
+from tasks.gpus import Gpu
 from tasks.grid import expand_grid
 from tasks.params import Params, TinyModel
 

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tasks.errors import InputError
 from tasks.records import Problem
 from tasks.sampling.protocol import Request
+from tasks.store import digest_file
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+
+
+def tokenizer_digests(checkpoint: Path) -> tuple[str, ...]:
+    """What decides how a checkpoint's prompts are rendered: equal for checkpoints whose prompts are the same."""
+    return tuple(digest_file(checkpoint / name) for name in TOKENIZER_FILES if (checkpoint / name).is_file())
 
 
 def render(problem: Problem, tokenizer: PreTrainedTokenizerBase, style: Literal["plain", "chat"]) -> tuple[int, ...]:

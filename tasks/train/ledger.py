@@ -44,8 +44,24 @@ def update_flops(
         passes: whether a `reference` and an `old` pass are made.
         checkpointed: whether activations are recomputed.
     """
-    micros = [micro.packed for minibatch in minibatches for micro in minibatch if micro.live]
-    sizes = [(packed.tokens.numel(), packed.attended, packed.targets.numel()) for packed in micros]
+    sizes = _sizes(minibatches)
     forward = sum(architecture.forward(*size) for size in sizes)
     update = sum(architecture.update(*size, checkpointed) for size in sizes)
     return {"update": update} | {name: forward if on else 0.0 for name, on in passes.items()}
+
+
+def useful_flops(
+    architecture: Architecture, minibatches: Sequence[Sequence[MicroBatch]], passes: dict[str, bool]
+) -> float:
+    """FLOPs that the update phase cannot do without: forward, backward and its other passes, nothing recomputed.
+
+    Over (seconds x devices x their peak) they are the model FLOPs utilisation, MFU (PaLM, arXiv 2204.02311, app. B).
+    """
+    forward = sum(architecture.forward(*size) for size in _sizes(minibatches))
+    return forward * (3 + sum(passes.values()))
+
+
+def _sizes(minibatches: Sequence[Sequence[MicroBatch]]) -> list[tuple[int, int, int]]:
+    """(rows, attended pairs, predicted tokens) of every micro-batch that counts."""
+    micros = [micro.packed for minibatch in minibatches for micro in minibatch if micro.live]
+    return [(packed.tokens.numel(), packed.attended, packed.targets.numel()) for packed in micros]

@@ -25,7 +25,7 @@ from tasks.sampling.protocol import SamplingSettings
 from tasks.store import write_json
 from tasks.train.batching import MicroBatch, RolloutGroup, micro_batches, rank_share
 from tasks.train.checkpoints import TrainerState, newest_checkpoint
-from tasks.train.ledger import PHASES, sampling_flops, update_flops
+from tasks.train.ledger import PHASES, sampling_flops, update_flops, useful_flops
 from tasks.train.persistence import alone, checkpoint, finish, record, resume
 from tasks.train.rollouts import rollout_groups
 from tasks.train.session import ProblemSet, Session, open_session
@@ -120,10 +120,13 @@ def train_step(session: Session, step: int, state: TrainerState, clock: Clock) -
     values, evaluated = _evaluate(session, step, clock) if _is_evaluated(session, step) else ({}, {})
     counts = {k: v for k, v in asdict(graded.stats).items() if isinstance(v, int)}
     named = {f"flops.{k}": v for k, v in (flops | evaluated).items()} | {f"grading.{k}": v for k, v in counts.items()}
-    sums = _reduced(session, _rollout_sums(groups) | named)
+    useful = {"useful": useful_flops(session.architecture, minibatches, passes)}
+    sums = _reduced(session, _rollout_sums(groups) | named | useful)
     state = _advance(session, step, state, sums)
     grading = {k: int(sums[f"grading.{k}"]) for k in counts}
     fields = _row(session, state, sums, totals) | values
+    if session.peak is not None:
+        fields["mfu"] = sums["useful"] / (clock.seconds["update"] * session.peak * session.spread.world)
     return state, StepMetrics(**fields, grading=grading, sampler_fingerprint=fingerprint, seconds=clock.seconds)
 
 

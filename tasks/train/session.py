@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from transformers import AutoTokenizer
 
 from tasks.flops import Architecture
+from tasks.gpus import peak_of_device
 from tasks.grading import GradingPool
 from tasks.grid import Run
 from tasks.layout import Layout
@@ -20,7 +21,7 @@ from tasks.params import Params
 from tasks.policy.network import Policy
 from tasks.policy.packing import Packed
 from tasks.records import ModelRecord, Problem, read_models, read_problems
-from tasks.sampling.prompts import requests
+from tasks.sampling.prompts import requests, tokenizer_digests
 from tasks.sampling.protocol import Request
 from tasks.store import digest_file
 from tasks.train.checkpoints import Crew
@@ -59,6 +60,7 @@ class Session:
         sampler: engine, tokenizer, grader.
         train: unique training problems in curriculum order; looped tau times.
         heldout: the held-out problems.
+        peak: FLOP/s of one of the run's devices at best, None where it is not known.
     """
 
     params: Params
@@ -71,6 +73,7 @@ class Session:
     sampler: Sampler
     train: ProblemSet
     heldout: ProblemSet
+    peak: float | None = None
 
     @property
     def folder(self) -> Path:
@@ -130,9 +133,8 @@ def open_session(params: Params, run: Run, mark: str) -> Session:
     engine = open_sampler(params, spread, checkpoint)
 
     def problem_set(path: Path) -> ProblemSet:
-        files = (path, *(checkpoint / name for name in TOKENIZER_FILES if (checkpoint / name).is_file()))
         prompts = _Prompts(
-            digests=tuple(digest_file(file) for file in files),
+            digests=(digest_file(path), *tokenizer_digests(checkpoint)),
             style=getattr(train.prompt_style, run.variant),
             longest=train.sampling.max_prompt_tokens,
             problems=path,
@@ -140,7 +142,7 @@ def open_session(params: Params, run: Run, mark: str) -> Session:
         )
         return _rendered(prompts)
 
-    limits = params.hardware
+    limits, device = params.hardware, spread.accelerator.device
     grader = GradingPool(limits.grading_workers, limits.grading_seconds, limits.grading_memory_mb)
     return Session(
         params=params,
@@ -153,10 +155,8 @@ def open_session(params: Params, run: Run, mark: str) -> Session:
         sampler=Sampler(engine, tokenizer, grader),
         train=problem_set(layout.train_problems if run.tau == 1 else layout.subset(run.tau)),
         heldout=problem_set(layout.heldout),
+        peak=peak_of_device(torch.cuda.get_device_name(device)) if device.type == "cuda" else None,
     )
-
-
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
 @dataclass(frozen=True)

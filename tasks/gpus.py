@@ -69,6 +69,13 @@ def find_gpu(key: str, table: Path | None = None, price: float | None = None) ->
     return Gpu(key.lower(), str(entry.get("name", key)), peak, memory, price or usual, str(raw.get("as_of", "unknown")))
 
 
+def peak_of_device(device: str) -> float | None:
+    """Dense bf16 FLOP/s of a device by the name its driver gives, None where the table does not list that name."""
+    raw = tomllib.loads(_TABLE.read_text(encoding="utf-8"))
+    entries = [entry for entry in raw.values() if isinstance(entry, dict)]
+    return next((float(entry["peak_flops"]) for entry in entries if device in entry.get("devices", ())), None)
+
+
 def _positive(path: Path, key: str, entry: dict[str, Any], name: str) -> float:
     value = entry.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
