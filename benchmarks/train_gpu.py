@@ -1,0 +1,226 @@
+"""The update phase at the size of Qwen2.5-0.5B: MFU, tokens per second against TRL's trainer, peak memory.
+
+    python benchmarks/train_gpu.py [--prompts 512] [--group 8] [--trl-prompts 16] [--rows 32768] [--small]
+
+Random weights in bfloat16, 512 x 8 completions whose lengths are log-normal with a mean of 700 tokens, cut at 4,096
+(see `packing.py`), KL to a frozen reference, 4 minibatches. Ours is the trainer's own `Updater` on packed micro-batches
+of --rows rows; TRL's is `GRPOTrainer` on a part of the same groups, padded, its reference pass, loss, backward and
+optimiser step, --trl-sequences per micro-batch. A token is a completion token. MFU counts forward, backward and
+reference once, nothing recomputed, over the device's dense bf16 peak. `--small` is the same on a narrow model and few
+short completions: it shows on a CPU that the script runs, its figures mean nothing.
+
+Prints a row of a table for `RESULTS.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from packing import OBJECTIVE, draw_groups
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from tasks.gpus import peak_of_device
+from tasks.policy.attention import has_ragged_kernel
+from tasks.pretrain.tokenizer import build_tokenizer
+from tasks.train.batching import MicroBatch, RolloutGroup, micro_batches
+from tasks.train.distributed import build_policy, open_spread
+from tasks.train.ledger import architecture_of, useful_flops
+from tasks.train.update import Updater
+
+UPDATES = 4
+SHAPE: dict[str, Any] = {
+    "vocab_size": 151936,
+    "hidden_size": 896,
+    "intermediate_size": 4864,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 14,
+    "num_key_value_heads": 2,
+    "tie_word_embeddings": True,
+    "max_position_embeddings": 32768,
+}
+SMALL = SHAPE | {"vocab_size": 512, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
+SMALL |= {"num_attention_heads": 4}
+
+
+def write_checkpoint(folder: Path, shape: dict[str, Any]) -> None:
+    """A checkpoint of random weights."""
+    torch.manual_seed(0)
+    Qwen2ForCausalLM(Qwen2Config(**shape)).to(torch.bfloat16).save_pretrained(folder)
+    build_tokenizer().save_pretrained(folder)
+
+
+def timed(device: torch.device, work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds, and peak GiB on the device (0 on a CPU), of the second of two turns."""
+    seconds = peak = 0.0
+    for _ in range(2):
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+        start = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+            peak = torch.cuda.max_memory_allocated() / 2**30
+        seconds = time.perf_counter() - start
+    return seconds, peak
+
+
+def ours(checkpoint: Path, groups: list[RolloutGroup], rows: int) -> tuple[float, float, float]:
+    """Seconds, peak GiB and necessary FLOPs of the whole update phase."""
+    spread = open_spread("bfloat16")
+    device = spread.accelerator.device
+    policy = build_policy(spread, checkpoint)
+    updater = Updater(
+        spread=spread,
+        policy=policy,
+        reference=build_policy(spread, checkpoint, frozen=True),
+        optimizer=torch.optim.AdamW(policy.parameters(), lr=1e-6, fused=True),
+        objective=OBJECTIVE,
+        temperature=1.0,
+        exact_sampler=True,  # the old log-probabilities are drawn, not computed
+        grad_clip=1.0,
+    )
+    architecture = architecture_of(policy.model.config)
+    ragged = has_ragged_kernel(device, "bfloat16", architecture.head_size)
+    held: list[list[list[MicroBatch]]] = []
+
+    def step() -> None:
+        share = -(-len(groups) // UPDATES)
+        parts = [groups[start : start + share] for start in range(0, len(groups), share)]
+        minibatches = []
+        for part in parts:
+            totals = (sum(len(c.tokens) for g in part for c in g.completions), sum(len(g.completions) for g in part))
+            minibatches.append(micro_batches(part, rows, totals, "token_mean", device, ragged))
+        held[:] = [minibatches]
+        updater.step(minibatches, "benchmark")
+
+    seconds, peak = timed(device, step)
+    return seconds, peak, useful_flops(architecture, held[0], {"reference": True})
+
+
+def theirs(checkpoint: Path, groups: list[RolloutGroup], sequences: int, cpu: bool) -> tuple[float, float]:
+    """Seconds and peak GiB of TRL's loss, backward and optimiser step over the groups."""
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM
+    from trl import GRPOConfig, GRPOTrainer
+
+    config = GRPOConfig(
+        output_dir=tempfile.mkdtemp(),
+        use_cpu=cpu,
+        bf16=not cpu,
+        report_to="none",
+        per_device_train_batch_size=sequences,
+        num_generations=len(groups[0].completions),
+        beta=OBJECTIVE.kl_coefficient,
+        loss_type="bnpo",
+        use_bias_correction_kl=False,
+        gradient_checkpointing=False,
+        learning_rate=1e-6,
+    )
+    trainer = GRPOTrainer(
+        model=AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32),
+        reward_funcs=lambda completions, **_: [0.0] * len(completions),
+        args=config,
+        train_dataset=Dataset.from_list([{"prompt": "1+1="}]),
+        processing_class=PreTrainedTokenizerFast.from_pretrained(checkpoint, padding_side="left"),
+    )
+    trainer.current_gradient_accumulation_steps = 1
+    device = trainer.accelerator.device
+    model = trainer.model.to(device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
+    examples = [(g.prompt, c, a) for g in groups for c, a in zip(g.completions, g.advantages, strict=True)]
+    batches = [padded(examples[start : start + sequences], device) for start in range(0, len(examples), sequences)]
+    per_update = -(-len(batches) // UPDATES)
+
+    def step() -> None:
+        for start in range(0, len(batches), per_update):
+            optimizer.zero_grad(set_to_none=True)
+            for inputs in batches[start : start + per_update]:
+                with torch.no_grad(), trainer.compute_loss_context_manager():
+                    ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
+                    mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], 1)
+                    keep = inputs["completion_ids"].shape[1]
+                    frozen = trainer.ref_model or model
+                    held = trainer._get_per_token_logps_and_entropies(frozen, ids, mask, keep)[0]
+                with trainer.compute_loss_context_manager():
+                    loss = trainer._compute_loss(model, inputs | {"ref_per_token_logps": held})
+                loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+
+    return timed(device, step)
+
+
+def padded(examples: list[Any], device: torch.device) -> dict[str, torch.Tensor]:
+    """TRL's inputs: prompts padded on the left, completions on the right."""
+    widest = max(len(prompt) for prompt, _, _ in examples)
+    longest = max(len(completion.tokens) for _, completion, _ in examples)
+    count = len(examples)
+    out = {
+        "prompt_ids": torch.zeros(count, widest, dtype=torch.int64),
+        "prompt_mask": torch.zeros(count, widest, dtype=torch.int64),
+        "completion_ids": torch.zeros(count, longest, dtype=torch.int64),
+        "completion_mask": torch.zeros(count, longest, dtype=torch.int64),
+        "advantages": torch.tensor([advantage for _, _, advantage in examples]),
+        "old_per_token_logps": torch.zeros(count, longest),
+        "num_items_in_batch": torch.tensor(sum(len(completion.tokens) for _, completion, _ in examples)),
+    }
+    for row, (prompt, completion, _) in enumerate(examples):
+        size = len(completion.tokens)
+        out["prompt_ids"][row, widest - len(prompt) :] = torch.tensor(prompt)
+        out["prompt_mask"][row, widest - len(prompt) :] = 1
+        out["completion_ids"][row, :size] = torch.tensor(completion.tokens)
+        out["completion_mask"][row, :size] = 1
+        out["old_per_token_logps"][row, :size] = torch.tensor(completion.logprobs)
+    return {name: tensor.to(device) for name, tensor in out.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--prompts", type=int, default=512)
+    parser.add_argument("--group", type=int, default=8)
+    parser.add_argument("--prompt", type=float, default=120.0, help="mean length of a prompt, tokens")
+    parser.add_argument("--rows", type=int, default=32768)
+    parser.add_argument("--trl-prompts", type=int, default=16)
+    parser.add_argument("--trl-sequences", type=int, default=8)
+    parser.add_argument("--small", action="store_true")
+    given = parser.parse_args()
+    cpu = not torch.cuda.is_available()
+    if cpu and not given.small:
+        raise SystemExit("train_gpu.py: no GPU here; --small shows on a CPU that the script runs")
+    shape = SMALL if given.small else SHAPE
+    prompts, other_prompts = (8, 4) if given.small else (given.prompts, given.trl_prompts)
+    vocabulary, scale = (20, 32) if given.small else (shape["vocab_size"], 1)
+    groups = draw_groups(prompts, given.group, given.prompt, scale, vocabulary, seed=0)
+    part = groups[:other_prompts]
+    name = "CPU, small: figures mean nothing" if cpu else torch.cuda.get_device_name()
+    with tempfile.TemporaryDirectory() as folder:
+        write_checkpoint(Path(folder), shape)
+        seconds, peak, useful = ours(Path(folder), groups, given.rows)
+        other_seconds, other_peak = theirs(Path(folder), part, given.trl_sequences, cpu)
+    mine = tokens_of(groups) / seconds
+    other = tokens_of(part) / other_seconds
+    limit = None if cpu else peak_of_device(name)
+    mfu = "unknown" if limit is None else f"{useful / seconds / limit:.1%}"
+    print("| device | torch | transformers | MFU of update | tokens/s | TRL's | ratio | peak GiB | TRL's |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    versions = f"{torch.__version__} | {transformers.__version__}"
+    print(
+        f"| {name} | {versions} | {mfu} | {mine:,.0f} | {other:,.0f} | {mine / other:.2f} | {peak:.1f} | "
+        f"{other_peak:.1f} |"
+    )
+
+
+def tokens_of(groups: list[RolloutGroup]) -> int:
+    return sum(len(completion.tokens) for group in groups for completion in group.completions)
+
+
+if __name__ == "__main__":
+    main()
