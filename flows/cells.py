@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from prefect.futures import PrefectFuture, wait
+from prefect.exceptions import UnfinishedRun
+from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from tasks.errors import InputError
@@ -25,18 +26,23 @@ def finish(futures: Iterable[PrefectFuture[Any]]) -> None:
         StageFailed: a task failed; says how many and why the first one did. What the others did is kept.
     """
     asked = list(futures)
-    wait(asked)
-    errors = [error for error in (future.result(raise_on_failure=False) for future in asked) if _failed(error)]
+    errors = [error for error in map(_error, asked) if error is not None]
     if not errors:
         return
     refused = next((error for error in errors if isinstance(error, InputError)), None)
     if refused is not None:
         raise refused
-    first = errors[0]
+    # A task that was never run to an end (Prefect stopped it) says nothing of why; one that failed does.
+    first = next((error for error in errors if not isinstance(error, UnfinishedRun)), errors[0])
     raise StageFailed(
         f"{len(errors)} of {len(asked)} tasks failed, the first: {type(first).__name__}: {first}"
     ) from first
 
 
-def _failed(result: object) -> bool:
-    return isinstance(result, BaseException)
+def _error(future: PrefectFuture[Any]) -> BaseException | None:
+    """Waits for a task; returns the exception it ended with, or the one that asking for its result raises."""
+    try:
+        result = future.result(raise_on_failure=False)
+    except Exception as error:
+        return error
+    return result if isinstance(result, BaseException) else None

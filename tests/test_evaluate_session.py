@@ -8,15 +8,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from study_on_disk import REPOSITORY, make_study
 
+from tasks.devices import read_devices, reserved
 from tasks.errors import InputError
 from tasks.evaluate.collect import read_score, write_all
-from tasks.evaluate.launch import Launcher, device_sets, to_json
+from tasks.evaluate.launch import Launcher, to_json
 from tasks.evaluate.samples import read_samples
 from tasks.evaluate.session import Order, evaluate_order
 from tasks.evaluate.subjects import benchmark_names, folder_of, list_subjects, missing
@@ -160,7 +163,39 @@ def test_an_evaluation_killed_in_the_middle_continues_at_the_missing_pairs(tmp_p
     write_all(params)
 
 
-def test_gpus_are_split_into_disjoint_sets_and_too_few_are_an_error() -> None:
-    assert device_sets(["0", "1", "2", "3", "4"], 2) == ["0,1", "2,3"]
-    with pytest.raises(ValueError, match="an engine needs 4 GPUs, 1 are visible"):
-        device_sets(["0"], 4)
+def _smi(folder: Path, count: int) -> None:
+    """A stand-in for `nvidia-smi` on a machine with some GPUs."""
+    rows = "".join(f"echo GPU-{index:04d}, 81559\n" for index in range(count))
+    (folder / "nvidia-smi").write_text(f"#!/bin/sh\n{rows}")
+    (folder / "nvidia-smi").chmod(0o755)
+
+
+def test_on_gpus_an_order_waits_for_free_devices_and_shares_none(
+    study: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _smi(tmp_path, 2)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    locks = tmp_path / "locks"
+    monkeypatch.setattr("tasks.evaluate.launch.lock_folder", lambda: locks)
+    order = dataclasses.replace(whole(study), root=tmp_path / "scores")
+    devices = read_devices(None)
+    with ThreadPoolExecutor(1) as thread, Launcher(study) as launcher:
+        assert launcher.slots == study.hardware.workers == 1
+        with reserved(devices, 2, locks, threading.Event()):
+            waiting = thread.submit(launcher.run, order)
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=1.0)
+        assert waiting.result(timeout=300) == 8
+    with reserved(devices, 2, locks, threading.Event()):
+        pass  # the worker has ended and left nothing locked
+
+
+def test_too_few_gpus_for_an_engine_are_refused(study: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _smi(tmp_path, 1)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    wide = study.hardware.vllm.model_copy(update={"tensor_parallel": 4})
+    hardware = study.hardware.model_copy(update={"vllm": wide})
+    with pytest.raises(InputError, match=r"an engine needs 4 GPUs .* 1 are visible"):
+        Launcher(study.model_copy(update={"hardware": hardware}))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from fit_examples import SIZES, k_of, pivot_points
@@ -87,8 +89,25 @@ def test_law_is_contradicted_by_noise_alone() -> None:
     points = pivot_points(runs=3)
     names = [points.runs[run] for run in points.run]
     noise = measure(points.n, points.resource, rng.uniform(0.2, 0.9, len(points)), names, step=points.step, unit="data")
-    assert law_holds(fitted(noise), "base").verdict == "contradicted"
-    assert law_holds(fitted(pivot_points(noise=0.004, runs=3)), "base").verdict == "supported"
+    assert law_holds(fitted(noise), fitted(noise, "loglinear"), "base").verdict == "contradicted"
+    points = pivot_points(noise=0.004, runs=3)
+    assert law_holds(fitted(points), fitted(points, "loglinear"), "base").verdict == "supported"
+
+
+def test_law_is_contradicted_where_training_raises_the_loss_however_well_lines_fit() -> None:
+    points = pivot_points(noise=0.004, runs=3)
+    names = [points.runs[run] for run in points.run]
+    loss = 0.1 / points.loss  # the same lines, rising
+    worse = measure(points.n, points.resource, loss, names, step=points.step, unit="data")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rising = fitted(worse)
+        assert profile_intervals(rising)["Kmax"].low is None
+    finding = law_holds(rising, fitted(worse, "loglinear"), "instruct")
+    assert finding.effect.value is not None
+    assert finding.effect.value > 0.95
+    assert finding.verdict == "contradicted"
+    assert finding.reason.startswith("k is negative, loss rises with data, at 500M, 1.5B")
 
 
 def test_growth_of_k_is_reported_with_its_interval() -> None:

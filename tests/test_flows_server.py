@@ -1,4 +1,4 @@
-"""The Prefect server of one command: started when asked for, gone when its starter is, however that ends."""
+"""What flows need of Prefect: a server that goes with its starter, and tasks whose failures are told."""
 
 from __future__ import annotations
 
@@ -8,11 +8,21 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import uuid
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
+from prefect.client.schemas.objects import State
+from prefect.exceptions import UnfinishedRun
+from prefect.futures import PrefectConcurrentFuture
+from prefect.states import Completed, Failed
 
+from flows.cells import finish
 from flows.server import ADDRESS, prefect_server
+from tasks.errors import InputError
+from tasks.orchestration import StageFailed
 
 ROOT = Path(__file__).resolve().parents[1]
 STARTER = (
@@ -73,3 +83,22 @@ def test_a_server_that_cannot_start_is_an_error_with_its_log(monkeypatch: pytest
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(RuntimeError, match="ended at once"), prefect_server():
         pass
+
+
+def _ended(outcome: BaseException | State[Any]) -> PrefectConcurrentFuture[Any]:
+    """A task's future that ended in a state, or broke."""
+    plain: Future[Any] = Future()
+    if isinstance(outcome, BaseException):
+        plain.set_exception(outcome)
+    else:
+        plain.set_result(outcome)
+    return PrefectConcurrentFuture(uuid.uuid4(), plain)
+
+
+def test_the_reason_of_a_failed_stage_is_its_first_real_error_not_a_task_that_was_stopped() -> None:
+    stopped, failed = _ended(UnfinishedRun("never ended")), _ended(Failed(data=ValueError("the disk is full")))
+    with pytest.raises(StageFailed, match="2 of 3 tasks failed, the first: ValueError: the disk is full"):
+        finish([_ended(Completed(data=1)), stopped, failed])
+    with pytest.raises(InputError, match="row 7"):
+        finish([stopped, failed, _ended(Failed(data=InputError("row 7")))])
+    finish([_ended(Completed(data=1))])

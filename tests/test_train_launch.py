@@ -20,12 +20,12 @@ from typing import Any
 import pytest
 from tiny_training import REPOSITORY, make_params, make_study
 
+from tasks.devices import Device, reserved, select_devices
 from tasks.errors import InputError
 from tasks.grid import Run
 from tasks.layout import Layout
 from tasks.params import Params
 from tasks.train import launch
-from tasks.train.devices import Device, reserved, select_devices
 from tasks.train.launch import Launcher, accelerate_command, cluster_command, launch_environment
 from tasks.train.node import node_command
 from tasks.train.placement import CONFIGS, Placement, place

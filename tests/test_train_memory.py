@@ -10,13 +10,13 @@ import torch
 from tiny_training import REPOSITORY, make_study
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from tasks.devices import Device
 from tasks.errors import InputError
 from tasks.flops import Architecture
 from tasks.layout import Layout
 from tasks.params import Lora, Params, load_params
 from tasks.policy.network import Policy, load_model
 from tasks.policy.packing import Group, pack
-from tasks.train.devices import Device
 from tasks.train.lora import add_adapters
 from tasks.train.memory import GIB, Shape, activation_bytes, cache_bytes, estimate, group_size, read_shape, require_fit
 from tasks.train.placement import place

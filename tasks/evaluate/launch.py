@@ -1,42 +1,26 @@
 """Hands evaluation to worker processes: PyTorch is imported once per worker, and the caller never imports it.
 
 On a CPU there is one worker per core (or `hardware.workers`) and they take the sizes one after another. On a GPU
-machine each worker has devices of its own and ends with its order, which frees them whatever an engine left behind.
+machine each worker reserves devices of its own, as training runs do, and ends with its order, which frees them whatever
+an engine left behind.
 """
 
 from __future__ import annotations
 
 import os
-import queue
 import sys
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+from tasks.devices import lock_folder, read_devices, reserved
+from tasks.errors import InputError
 from tasks.evaluate.session import Order, evaluate_order, outstanding
 from tasks.evaluate.subjects import list_subjects
 from tasks.layout import Layout
-from tasks.params import Params
-from tasks.workers import Worker, thread_environment
-
-
-def visible_devices() -> list[str]:
-    """GPUs this process may use, by CUDA index; empty on a CPU machine."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        return [name for name in given.split(",") if name]
-    return sorted(path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
-
-
-def device_sets(devices: list[str], width: int) -> list[str]:
-    """Splits the devices into disjoint sets of `width`, as values of CUDA_VISIBLE_DEVICES.
-
-    Raises:
-        ValueError: there are fewer devices than one set needs.
-    """
-    sets = [",".join(devices[start : start + width]) for start in range(0, len(devices) - width + 1, width)]
-    if not sets:
-        raise ValueError(f"an engine needs {width} GPUs, {len(devices)} are visible")
-    return sets
+from tasks.params import Hardware, Params
+from tasks.workers import Stopped, Worker, thread_environment
 
 
 class Launcher:
@@ -47,26 +31,30 @@ class Launcher:
     """
 
     def __init__(self, params: Params) -> None:
-        """Decides how many workers there are; starts none before an order needs one."""
-        hardware, devices = params.hardware, visible_devices()
-        environment = thread_environment(hardware.threads_per_worker)
-        if devices:
-            sizes = {subject.size for subject in list_subjects(params)}
-            widths = [hardware.vllm.tensor_parallel or hardware.gpus_per_run.get(size, 1) for size in sizes]
-            places = [{"CUDA_VISIBLE_DEVICES": value} for value in device_sets(devices, max(widths))]
-        else:
-            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-            places = [{}] * max(1, cores // hardware.threads_per_worker)
-        places = places[: hardware.workers] if devices or not hardware.workers else [{}] * hardware.workers
-        self.slots = len(places)
-        self._single_use = bool(devices)
-        command = [hardware.python or sys.executable, "-m"]
-        log = Layout.of(params).stage("evaluate") / "workers.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        self._workers = [Worker(command, environment | place, log) for place in places]
-        self._free: queue.Queue[Worker] = queue.Queue()
-        for worker in self._workers:
-            self._free.put(worker)
+        """Looks at the machine; starts no process before an order needs one.
+
+        Raises:
+            InputError: an engine needs more GPUs than there are.
+        """
+        self._hardware = params.hardware
+        self._devices = read_devices(os.environ.get("CUDA_VISIBLE_DEVICES"))
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        share = cores // self._hardware.threads_per_worker
+        if self._devices:
+            widths = [_width(self._hardware, subject.size) for subject in list_subjects(params)]
+            if max(widths) > len(self._devices):
+                raise InputError(
+                    f"an engine needs {max(widths)} GPUs (hardware.vllm.tensor_parallel, else hardware.gpus_per_run), "
+                    f"{len(self._devices)} are visible"
+                )
+            share = len(self._devices) // min(widths)
+        self.slots = self._hardware.workers or max(1, share)
+        self._log = Layout.of(params).stage("evaluate") / "workers.log"
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._idle: list[Worker] = []
+        self._all: set[Worker] = set()
 
     def run(self, order: Order) -> int:
         """Evaluates what is missing of an order; returns how many pairs were done.
@@ -75,20 +63,54 @@ class Launcher:
             InputError: as `evaluate_order`.
             WorkerDied: the worker ended; finished pairs are kept, so trying again continues.
             JobFailed: the evaluation raised.
+            Stopped: the launcher was closed.
         """
         if not outstanding(order):
             return 0
-        worker = self._free.get()
+        if not self._devices or order.server is not None:
+            with self._lock:
+                worker = self._idle.pop() if self._idle else None
+            worker = worker or self._new({})
+            done = self._evaluate(worker, order)
+            with self._lock:
+                self._idle.append(worker)
+            return done
+        width = _width(self._hardware, order.subjects[0].size)
         try:
-            return int(worker.run("tasks.evaluate.launch:evaluate_job", {"order": to_json(order)}))
+            with reserved(self._devices, width, lock_folder(), self._stop) as (devices, handles):
+                names = {"CUDA_VISIBLE_DEVICES": ",".join(device.name for device in devices)}
+                return self._evaluate(self._new(names, handles), order, once=True)
+        except InterruptedError as error:
+            raise Stopped(str(error)) from error
+
+    def _new(self, variables: dict[str, str], handles: Sequence[int] = ()) -> Worker:
+        environment = thread_environment(self._hardware.threads_per_worker) | variables
+        worker = Worker([self._hardware.python or sys.executable, "-m"], environment, self._log, handles=handles)
+        with self._lock:
+            if self._stop.is_set():
+                raise Stopped("the launcher is closed")
+            self._all.add(worker)
+        return worker
+
+    def _evaluate(self, worker: Worker, order: Order, once: bool = False) -> int:
+        """Has a worker do an order; one that fails is ended, as is one that has devices of its own."""
+        failed = True
+        try:
+            done = int(worker.run("tasks.evaluate.launch:evaluate_job", {"order": to_json(order)}))
+            failed = False
+            return done
         finally:
-            if self._single_use:
+            if failed or once:
                 worker.close()
-            self._free.put(worker)
+                with self._lock:
+                    self._all.discard(worker)
 
     def close(self) -> None:
         """Ends the workers for good."""
-        for worker in self._workers:
+        self._stop.set()
+        with self._lock:
+            workers = list(self._all)
+        for worker in workers:
             worker.end()
 
     def __enter__(self) -> Launcher:
@@ -98,6 +120,11 @@ class Launcher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _width(hardware: Hardware, size: str) -> int:
+    """GPUs of one engine for a size."""
+    return hardware.vllm.tensor_parallel or hardware.gpus_per_run.get(size, 1)
 
 
 def to_json(order: Order) -> dict[str, object]:

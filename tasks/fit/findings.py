@@ -65,8 +65,11 @@ def larger_is_better(alone: Uncertain, variant: str) -> Finding:
     return Finding(1, key, statement, variant, unit, effect, "log10 L per size step", verdict, reason)
 
 
-def law_holds(primary: Uncertain, variant: str) -> Finding:
-    """Claim 2: the law describes the points. R2 in linear loss, as published, with an interval over runs."""
+def law_holds(primary: Uncertain, alone: Uncertain, variant: str) -> Finding:
+    """Claim 2: the law describes the points. R2 in linear loss, as published, with an interval over runs.
+
+    The law has k > 0: points on which a size's own k lies below 0 contradict it, however well lines fit them.
+    """
     fitted = primary.fitted
     points = fitted.points
     draws = _r2_draws(fitted, len(primary.lines.level))
@@ -76,7 +79,12 @@ def law_holds(primary: Uncertain, variant: str) -> Finding:
     verdict = SUPPORTED if low >= R2_GOOD else CONTRADICTED if high < R2_BAD else UNDECIDED
     means = np.bincount(points.size, weights=points.y) / np.bincount(points.size)
     within = 1.0 - float((fitted.residual**2).sum()) / float(((points.y - means[points.size]) ** 2).sum())
-    reason = (
+    highest = np.quantile(alone.draws.k(points.sizes), 0.975, axis=0)
+    falling = [points.label(size) for size, high in zip(points.sizes, highest, strict=True) if high < 0]
+    if falling:
+        verdict = CONTRADICTED
+    reason = f"k is negative, loss rises with {points.unit}, at {', '.join(falling)}; " if falling else ""
+    reason += (
         f"supported from R2 >= {R2_GOOD}, contradicted below {R2_BAD}; levels differ between sizes, so R2 flatters: "
         f"within sizes the law explains {100 * within:.0f} % of the variance of log L"
     )

@@ -44,6 +44,9 @@ def profile_intervals(uncertain: Uncertain) -> dict[str, Estimate]:
         "Kmax": _kmax_profile(fitted.law, uncertain, theta, float(coefficients["Kmax"])),
     }.items():
         best = float(coefficients[name])
+        if best <= 0:  # loss that rises with X: the profile is taken over logarithms, and the law does not hold there
+            out[name] = Estimate(best, None, None)
+            continue
         effect = _design_effect(np.log(grid), curve, np.log(best), np.log(np.maximum(drawn[name], 1e-300)), variance)
         out[name] = _cut(grid, curve - curve.min(), best, _T2 * variance * effect)
     return out

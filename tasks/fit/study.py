@@ -126,7 +126,7 @@ def _findings(analyses: dict[tuple[str, str], Analysis], reuse: list[ReuseEffect
     for (name, _), analysis in analyses.items():
         if name != variant:
             continue
-        out += [larger_is_better(analysis.alone, variant), law_holds(analysis.primary, variant)]
+        out += [larger_is_better(analysis.alone, variant), law_holds(analysis.primary, analysis.alone, variant)]
         if analysis.saturation is not None:
             out += learning_grows(analysis.alone, analysis.saturation)
     out += reuse_is_harmless([effect for effect in reuse if effect.variant == variant], variant)

@@ -24,12 +24,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tasks.devices import lock_folder, read_devices, reserved
 from tasks.grid import Run
 from tasks.identity import run_mark
 from tasks.layout import Layout
 from tasks.params import Hardware, Params
 from tasks.store import once
-from tasks.train.devices import lock_folder, read_devices, reserved
 from tasks.train.placement import Placement, place
 from tasks.workers import LaunchFailed, OutOfMemory, Stopped, Worker, run_job_file, thread_environment
 

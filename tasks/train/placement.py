@@ -18,12 +18,12 @@ from pathlib import Path
 
 import yaml
 
+from tasks.devices import Device
 from tasks.errors import InputError
 from tasks.grid import Run
 from tasks.layout import Layout
 from tasks.params import Params
 from tasks.records import read_models
-from tasks.train.devices import Device
 from tasks.train.memory import GIB, estimate, read_shape, require_fit
 
 CONFIGS = Path(__file__).parents[2] / "infra" / "accelerate"
