@@ -1,5 +1,5 @@
 # make study [PARAMS=file] [ENGINE=vllm]   the whole study; a second time: nothing to do
-# make setup                               .venv from requirements/study.lock
+# make setup [ENGINE=vllm]                 .venv from requirements/study.lock (or vllm.lock)
 # make test                                lint, types and the whole test suite
 # make doctor | status                     what this machine and this study still need
 
@@ -26,7 +26,7 @@ else
 		--set study.name=$(ENGINE) --set study.data_root=data-$(ENGINE)
 endif
 
-setup: .venv/.study-transformers
+setup: .venv/.study-$(ENGINE)
 
 test: .venv/.test
 	$(BIN)/ruff check .

@@ -197,5 +197,5 @@ def test_too_few_gpus_for_an_engine_are_refused(study: Params, tmp_path: Path, m
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     wide = study.hardware.vllm.model_copy(update={"tensor_parallel": 4})
     hardware = study.hardware.model_copy(update={"vllm": wide})
-    with pytest.raises(InputError, match=r"an engine needs 4 GPUs .* 1 are visible"):
+    with pytest.raises(InputError, match=r"hardware.vllm.tensor_parallel asks for 4 GPUs, 1 are visible"):
         Launcher(study.model_copy(update={"hardware": hardware}))

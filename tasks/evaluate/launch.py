@@ -19,7 +19,7 @@ from tasks.errors import InputError
 from tasks.evaluate.session import Order, evaluate_order, outstanding
 from tasks.evaluate.subjects import list_subjects
 from tasks.layout import Layout
-from tasks.params import Hardware, Params
+from tasks.params import Params
 from tasks.workers import Stopped, Worker, thread_environment
 
 
@@ -34,20 +34,14 @@ class Launcher:
         """Looks at the machine; starts no process before an order needs one.
 
         Raises:
-            InputError: an engine needs more GPUs than there are.
+            InputError: `hardware.vllm.tensor_parallel` asks for more GPUs than there are.
         """
         self._hardware = params.hardware
         self._devices = read_devices(os.environ.get("CUDA_VISIBLE_DEVICES"))
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         share = cores // self._hardware.threads_per_worker
         if self._devices:
-            widths = [_width(self._hardware, subject.size) for subject in list_subjects(params)]
-            if max(widths) > len(self._devices):
-                raise InputError(
-                    f"an engine needs {max(widths)} GPUs (hardware.vllm.tensor_parallel, else hardware.gpus_per_run), "
-                    f"{len(self._devices)} are visible"
-                )
-            share = len(self._devices) // min(widths)
+            share = len(self._devices) // min(self._width(subject.size) for subject in list_subjects(params))
         self.slots = self._hardware.workers or max(1, share)
         self._log = Layout.of(params).stage("evaluate") / "workers.log"
         self._log.parent.mkdir(parents=True, exist_ok=True)
@@ -75,13 +69,26 @@ class Launcher:
             with self._lock:
                 self._idle.append(worker)
             return done
-        width = _width(self._hardware, order.subjects[0].size)
         try:
-            with reserved(self._devices, width, lock_folder(), self._stop) as (devices, handles):
+            with reserved(self._devices, self._width(order.subjects[0].size), lock_folder(), self._stop) as (
+                devices,
+                handles,
+            ):
                 names = {"CUDA_VISIBLE_DEVICES": ",".join(device.name for device in devices)}
                 return self._evaluate(self._new(names, handles), order, once=True)
         except InterruptedError as error:
             raise Stopped(str(error)) from error
+
+    def _width(self, size: str) -> int:
+        """GPUs of one engine for a size: as many as a run trains on, at most all of this machine's.
+
+        Raises:
+            InputError: `hardware.vllm.tensor_parallel` asks for more than there are.
+        """
+        asked, there = self._hardware.vllm.tensor_parallel, len(self._devices)
+        if asked is not None and asked > there:
+            raise InputError(f"hardware.vllm.tensor_parallel asks for {asked} GPUs, {there} are visible")
+        return asked or min(there, self._hardware.gpus_per_run.get(size, 1))
 
     def _new(self, variables: dict[str, str], handles: Sequence[int] = ()) -> Worker:
         environment = thread_environment(self._hardware.threads_per_worker) | variables
@@ -120,11 +127,6 @@ class Launcher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _width(hardware: Hardware, size: str) -> int:
-    """GPUs of one engine for a size."""
-    return hardware.vllm.tensor_parallel or hardware.gpus_per_run.get(size, 1)
 
 
 def to_json(order: Order) -> dict[str, object]:

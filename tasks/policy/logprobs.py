@@ -39,26 +39,34 @@ class _TokenLogprobs(torch.autograd.Function):
         ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, temperature: float
     ) -> torch.Tensor:
         out = torch.empty(hidden.shape[0], dtype=torch.float32, device=hidden.device)
+        total = torch.empty_like(out)
         for rows in _chunks(hidden, weight):
-            logits = (hidden[rows] @ weight.T).float() / temperature
-            out[rows] = logits.gather(1, targets[rows, None])[:, 0] - logits.logsumexp(1)
-        ctx.save_for_backward(hidden, weight, targets)
+            logits = _logits(hidden[rows], weight, temperature)
+            total[rows] = logits.logsumexp(1)
+            out[rows] = logits.gather(1, targets[rows, None])[:, 0] - total[rows]
+        ctx.save_for_backward(hidden, weight, targets, total)
         ctx.temperature = temperature
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
-        hidden, weight, targets = ctx.saved_tensors
+        hidden, weight, targets, total = ctx.saved_tensors
         grad_hidden = torch.empty_like(hidden)
         grad_weight = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device)
+        scale = (grads[0] / ctx.temperature)[:, None]
         for rows in _chunks(hidden, weight):
-            grad = ((hidden[rows] @ weight.T).float() / ctx.temperature).softmax(1).neg_()
-            grad.scatter_add_(1, targets[rows, None], torch.ones_like(grad[:, :1]))
-            grad *= grads[0][rows, None] / ctx.temperature
-            grad = grad.to(hidden.dtype)
+            # (one-hot - softmax) x scale, in place: the chunk is most of what this function moves through memory
+            grad = _logits(hidden[rows], weight, ctx.temperature).sub_(total[rows, None]).exp_().mul_(-scale[rows])
+            grad = grad.scatter_add_(1, targets[rows, None], scale[rows]).to(hidden.dtype)
             grad_hidden[rows] = grad @ weight
             grad_weight += grad.T @ hidden[rows]
         return grad_hidden, grad_weight.to(weight.dtype), None, None
+
+
+def _logits(hidden: torch.Tensor, weight: torch.Tensor, temperature: float) -> torch.Tensor:
+    """float32 [rows, vocabulary], of memory of its own."""
+    logits = (hidden @ weight.T).float()
+    return logits if temperature == 1.0 else logits.div_(temperature)
 
 
 def _chunks(hidden: torch.Tensor, weight: torch.Tensor) -> list[slice]:
