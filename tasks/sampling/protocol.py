@@ -107,3 +107,13 @@ class StreamingEngine(Protocol):
 
     def stream(self, jobs: Sequence[Job]) -> Iterator[tuple[int, int, list[Completion]]]:
         """Yields (index of the job, index of the request within it, its completions), in order of completion."""
+
+
+def in_order(
+    engine: StreamingEngine, requests: Sequence[Request], settings: SamplingSettings
+) -> list[list[Completion]]:
+    """One job's completions in the order of its requests, from an engine that hands them back as they finish."""
+    out: list[list[Completion]] = [[] for _ in requests]
+    for _, place, completions in engine.stream([Job(requests, settings)]):
+        out[place] = completions
+    return out

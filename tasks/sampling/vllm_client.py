@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.errors import InputError
-from tasks.sampling.protocol import Completion, Job, Request, SamplingSettings
+from tasks.sampling.protocol import Completion, Job, Request, SamplingSettings, in_order
 from tasks.sampling.seeds import request_seed
 from tasks.sampling.vllm_http import Refused, Server
 from tasks.sampling.vllm_requests import Place, check_lengths, places_of
@@ -74,10 +74,7 @@ class ServerEngine:
 
     def generate(self, requests: Sequence[Request], settings: SamplingSettings) -> list[list[Completion]]:
         """Completes each request n times; see `tasks.sampling.protocol.Engine`."""
-        out: list[list[Completion]] = [[] for _ in requests]
-        for _, place, completions in self.stream([Job(requests, settings)]):
-            out[place] = completions
-        return out
+        return in_order(self, requests, settings)
 
     def stream(self, jobs: Sequence[Job]) -> Iterator[tuple[int, int, list[Completion]]]:
         """Draws jobs, many requests at a time; see `tasks.sampling.engines.StreamingEngine`.

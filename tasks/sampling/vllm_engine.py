@@ -23,7 +23,7 @@ import torch
 
 from tasks.params import Hardware
 from tasks.policy.network import fingerprint
-from tasks.sampling.protocol import Completion, Job, Request, SamplingSettings
+from tasks.sampling.protocol import Completion, Job, Request, SamplingSettings, in_order
 from tasks.sampling.vllm_options import head_sizes, llm_arguments, on_cpu, set_environment
 from tasks.sampling.vllm_probe import Probe
 from tasks.sampling.vllm_process import PATIENCE, EngineLost, EngineProcess
@@ -89,10 +89,7 @@ class VllmEngine:
 
     def generate(self, requests: Sequence[Request], settings: SamplingSettings) -> list[list[Completion]]:
         """Completes each request n times; see `tasks.sampling.protocol.Engine`."""
-        out: list[list[Completion]] = [[] for _ in requests]
-        for _, place, completions in self.stream([Job(requests, settings)]):
-            out[place] = completions
-        return out
+        return in_order(self, requests, settings)
 
     def stream(self, jobs: Sequence[Job]) -> Iterator[tuple[int, int, list[Completion]]]:
         """Draws jobs in one batch; see `tasks.sampling.engines.StreamingEngine`.
