@@ -21,6 +21,7 @@ from tasks.sampling.vllm_probe import Probe, ProbeFailed
 from tasks.sampling.vllm_staging import Staging, StaleWeights, check_sums
 from tasks.sampling.vllm_widen import plan_widening, widen_config, widen_tensor
 from tasks.sampling.weights import PREFIX, SHARED_MEMORY, fill_stage, new_stage, stored_tensors
+from tasks.train.kept_engine import Shelf
 
 SUPPORTED = [32, 64, 80, 96]
 SETTINGS = SamplingSettings(n=2, temperature=1.0, top_p=1.0, max_tokens=4, seed=0)
@@ -225,3 +226,54 @@ def test_memory_handles_travel_to_the_engine_in_a_form_it_reads_back() -> None:
     assert json.dumps(call)
     assert pickle.loads(base64.b64decode(call["update_info"]["ipc_handles_pickled"])) == handles
     assert call["update_info"]["names"] == ["w"]
+
+
+class _Recorded:
+    """An engine that only remembers what was done to it."""
+
+    name = "recorded"
+    restarted = False
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+
+    def load(self, checkpoint: Path) -> str:
+        self.done.append(f"load {checkpoint.name}")
+        if checkpoint.name == "broken":
+            raise RuntimeError("no such weights")
+        return ""
+
+    def close(self) -> None:
+        self.done.append("close")
+
+
+def test_the_next_run_of_a_kind_takes_the_engine_that_the_last_one_left() -> None:
+    shelf, made = Shelf(), [_Recorded() for _ in range(4)]
+    stream = iter(made)
+
+    def take(kind: str, checkpoint: str = "a") -> Any:
+        return shelf.take(kind, Path(checkpoint), lambda: next(stream))  # type: ignore[arg-type, return-value]
+
+    first = take("3k")
+    shelf.give_back(first, sound=True)
+    assert take("3k", "b") is first
+    assert first.done == ["load b"]
+    shelf.give_back(first, sound=True)
+    second = take("7k")
+    assert second is made[1]
+    assert first.done == ["load b", "close"]
+    shelf.give_back(second, sound=False)
+    assert second.done == ["close"]
+    third = take("7k")
+    assert third is made[2]
+    third.restarted = True
+    shelf.give_back(third, sound=True)
+    assert third.done == ["close"]
+    fourth = take("7k")
+    shelf.give_back(fourth, sound=True)
+    with pytest.raises(RuntimeError, match="no such weights"):
+        take("7k", "broken")
+    assert fourth.done == ["load broken", "close"]
+    foreign = _Recorded()
+    shelf.give_back(foreign, sound=True)  # type: ignore[arg-type]
+    assert foreign.done == ["close"]

@@ -169,6 +169,11 @@ class VllmEngine:
         self._staging.remove()
 
     @property
+    def restarted(self) -> bool:
+        """Whether the one restart has been used up."""
+        return self._restarts == 0
+
+    @property
     def process(self) -> EngineProcess:
         """The running engine process."""
         assert self._process is not None, "the engine has been closed"

@@ -42,9 +42,12 @@ def job(params: str, run: dict[str, Any], mark: str) -> dict[str, Any]:
     with alone(Layout.of(study).run(run["run_id"])):
         session = open_session(study, Run(**run), mark)
         try:
-            return train(session)
-        finally:
-            session.close()
+            facts = train(session)
+        except BaseException:
+            session.close(sound=False)
+            raise
+        session.close()
+        return facts
 
 
 def train(session: Session) -> dict[str, Any]:

@@ -22,7 +22,9 @@ import torch.distributed as dist
 from tasks.params import Params
 from tasks.sampling.engines import open_engine
 from tasks.sampling.protocol import Completion, Engine, Request, SamplingSettings
+from tasks.store import canonical_json, digest_file
 from tasks.train.distributed import Spread
+from tasks.train.kept_engine import SHELF
 from tasks.train.memory import group_size, read_shape
 
 
@@ -101,7 +103,14 @@ def open_sampler(params: Params, spread: Spread, checkpoint: Path) -> Engine:
     train, hardware = params.train, params.hardware
     context = train.sampling.max_prompt_tokens + train.sampling.max_completion_tokens
     if train.engine == "transformers" or spread.world == 1:
-        return open_engine(train.engine, checkpoint, hardware, train.precision, context, colocated=True)
+
+        def alone() -> Engine:
+            return open_engine(train.engine, checkpoint, hardware, train.precision, context, colocated=True)
+
+        if train.engine == "transformers" or hardware.vllm.mode == "server" or torch.cuda.is_available():
+            return alone()
+        kind = {"shape": digest_file(checkpoint / "config.json"), "precision": train.precision, "context": context}
+        return SHELF.take(canonical_json(kind | hardware.model_dump(mode="json")), checkpoint, alone)
     local = int(os.environ.get("LOCAL_WORLD_SIZE", str(spread.world)))
     size = local
     if hardware.vllm.mode == "colocate" and spread.accelerator.device.type == "cuda":

@@ -26,6 +26,7 @@ from tasks.sampling.protocol import Request
 from tasks.store import digest_file
 from tasks.train.checkpoints import Crew
 from tasks.train.distributed import Spread, build_policy, full_weights, open_spread
+from tasks.train.kept_engine import SHELF
 from tasks.train.ledger import architecture_of
 from tasks.train.lora import adapters_off
 from tasks.train.rollouts import Sampler
@@ -109,9 +110,9 @@ class Session:
         if release is not None:
             release()
 
-    def close(self) -> None:
-        """Ends the sampler and the grader's processes."""
-        self.sampler.engine.close()
+    def close(self, sound: bool = True) -> None:
+        """Gives the sampler back, or ends it where the run was not sound, and ends the grader's processes."""
+        SHELF.give_back(self.sampler.engine, sound)
         self.sampler.grader.close()
         if self.accelerator.device.type != "cpu":
             self.accelerator.free_memory()  # a third of a second of collecting garbage that on a CPU frees nothing
