@@ -16,7 +16,7 @@ from tasks.layout import Layout
 from tasks.params import Params
 from tasks.store import digest_file, fingerprint, manifest_digest
 
-VERSIONS = {"prepare": "1", "pretrain": "1", "train": "1", "evaluate": "1", "fit": "1", "report": "1"}
+VERSIONS = {"prepare": "1", "pretrain": "2", "train": "2", "evaluate": "1", "fit": "1", "report": "1"}
 
 
 SAMPLING_FIELDS = {"samples", "temperature", "top_p", "max_completion_tokens"}
