@@ -22,7 +22,7 @@ from typing import Any
 
 from tasks.evaluate.draw import Grader, draw
 from tasks.evaluate.problem_sets import ProblemSet, load_set, longest_sequence
-from tasks.evaluate.session import Prompts
+from tasks.evaluate.session import jobs_of
 from tasks.evaluate.subjects import benchmark_names
 from tasks.grading import GradingPool
 from tasks.layout import Layout
@@ -89,7 +89,7 @@ def main() -> None:
     params = load_params(chosen.params)
     checkpoint = Layout.of(params).model(chosen.model)
     sets = [load_set(params, name) for name in benchmark_names(params)]
-    tokenizer, jobs = Prompts(params).of(checkpoint, chosen.model.rsplit("-", 1)[1], sets)
+    tokenizer, jobs = jobs_of(params, checkpoint, chosen.model.rsplit("-", 1)[1], sets)
     engine = VllmEngine(checkpoint, params.hardware, "float32", longest_sequence(params, sets))
     turns: dict[str, Callable[[], int]] = {
         "raw LLM.generate": lambda: raw_turn(engine, jobs, own_draws=False),

@@ -100,8 +100,6 @@ def _show_trajectory(
     aim: tuple[float | None, float | None],
     output: tuple[Path | None, bool],
 ) -> None:
-    import numpy as np
-
     from tasks.fit.laws import law_named
     from tasks.fit.results import plain
     from tasks.fit.tables import trajectory_table
@@ -112,7 +110,7 @@ def _show_trajectory(
     if x is not None and x <= 0:
         raise InputError(f"--x: expected a positive number, found {x:g}")
     prior = None if law is None else law_named(law)
-    row = forecast_run(points, run, prior, options, None if x is None else np.array([x]), target)
+    row = forecast_run(points, run, prior, options, None if x is None else [x], target)
     if plot is not None:
         from tasks.fit.plot import draw_trajectory, save
 

@@ -59,7 +59,7 @@ def plan(
     Tokens per step come from the file where it holds compute, else 1,000 per completion are assumed. Default law as in
     forecast.
     """
-    from tasks.fit.cost import Efficiency
+    from tasks.fit.cost import Efficiency, parse_budget
     from tasks.gpus import find_gpu
 
     machine, efficiency = find_gpu(gpu, gpu_table, price), Efficiency(mfu, mfu_rollout)
@@ -68,9 +68,8 @@ def plan(
         return
     if budget is None:
         raise InputError("plan: give --budget, or --grid for a whole study")
-    from tasks.fit.cost import parse_budget
     from tasks.fit.estimate import Options
-    from tasks.fit.plan import Setting
+    from tasks.fit.plan import Setting, make_plan
     from tasks.fit.table import Columns
     from tasks.fit.workload import workload_of
 
@@ -80,8 +79,6 @@ def plan(
     work, assumed = workload_of(points, prompts, completions, tokens, eval_problems)
     setting, options = Setting(work, machine, efficiency), Options()
     uncertain = fitted(points, law or law_for(points, chosen, options), options)
-    from tasks.fit.plan import make_plan
-
     result = make_plan(uncertain, chosen, amount, setting, target_loss)
     need = _reuse_need(result.options[0].steps, problems, reuse, setting)
     if plot is not None:

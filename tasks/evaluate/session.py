@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from tasks.errors import InputError
 from tasks.evaluate.draw import Drawn, Grader, draw
@@ -26,8 +26,8 @@ from tasks.identity import evaluate_mark
 from tasks.layout import Layout
 from tasks.params import Params
 from tasks.sampling.engines import open_engine
-from tasks.sampling.prompts import requests, tokenizer_digests
-from tasks.sampling.protocol import Engine, Job, Request
+from tasks.sampling.prompts import rendered_set
+from tasks.sampling.protocol import Engine, Job
 from tasks.store import canonical_json, digest_file, digest_text, once, read_manifest, write_json
 
 if TYPE_CHECKING:
@@ -69,11 +69,12 @@ def evaluate_order(order: Order) -> int:
     sets = {name: load_set(order.params, name) for name in order.benchmarks}
     first = todo[0][0].checkpoint(order.params)
     with opened(order, first, longest_sequence(order.params, list(sets.values()))) as engine, graders(order) as grader:
-        previous, prompts = None, Prompts(order.params)
+        previous = None
         for subject, names in todo:
             chosen = [sets[name] for name in names]
-            tokenizer, jobs = prompts.of(subject.checkpoint(order.params), subject.variant, chosen)
-            engine.load(subject.checkpoint(order.params))
+            checkpoint = subject.checkpoint(order.params)
+            tokenizer, jobs = jobs_of(order.params, checkpoint, subject.variant, chosen)
+            engine.load(checkpoint)
             logger.info("evaluating %s on %s", subject.name, ", ".join(names))
             drawn = draw(engine, jobs, chosen, grader, tokenizer)
             if previous is not None:
@@ -128,36 +129,18 @@ def graders(order: Order) -> Iterator[Grader]:
             thread.shutdown(wait=True, cancel_futures=True)
 
 
-class Prompts:
-    """The sets' rendered prompts, made once for all policies that share a tokenizer and a prompt style."""
+def jobs_of(
+    params: Params, checkpoint: Path, variant: str, sets: Sequence[ProblemSet]
+) -> tuple[PreTrainedTokenizerBase, list[Job]]:
+    """A policy's tokenizer, and its rendered prompts with their settings, set by set.
 
-    def __init__(self, params: Params) -> None:
-        """Renders nothing yet."""
-        self.params = params
-        self._tokenizers: dict[tuple[str, ...], PreTrainedTokenizerBase] = {}
-        self._requests: dict[tuple[tuple[str, ...], str, str], list[Request]] = {}
-
-    def of(
-        self, checkpoint: Path, variant: str, sets: Sequence[ProblemSet]
-    ) -> tuple[PreTrainedTokenizerBase, list[Job]]:
-        """A policy's tokenizer, and its prompts with their settings, set by set.
-
-        Raises:
-            InputError: a prompt is too long; it is named.
-        """
-        from transformers import AutoTokenizer
-
-        style: Literal["plain", "chat"] = getattr(self.params.train.prompt_style, variant)
-        longest = self.params.train.sampling.max_prompt_tokens
-        digests = tokenizer_digests(checkpoint)
-        if digests not in self._tokenizers:
-            self._tokenizers[digests] = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
-        tokenizer = self._tokenizers[digests]
-        for entry in sets:
-            key = (digests, style, entry.name)
-            if key not in self._requests:
-                self._requests[key] = requests(entry.problems, tokenizer, style, longest)
-        return tokenizer, [Job(self._requests[digests, style, entry.name], entry.settings) for entry in sets]
+    Raises:
+        InputError: a prompt is too long; it is named.
+    """
+    style, longest = getattr(params.train.prompt_style, variant), params.train.sampling.max_prompt_tokens
+    benchmark = Layout.of(params).benchmark
+    rendered = [rendered_set(benchmark(entry.name), checkpoint, style, longest) for entry in sets]
+    return rendered[0].tokenizer, [Job(r.requests, entry.settings) for r, entry in zip(rendered, sets, strict=True)]
 
 
 def _save_subject(order: Order, subject: Subject, drawn: list[Drawn], engine: str) -> None:

@@ -9,6 +9,7 @@ prior. Beyond the X that any run of its size has reached, the error of straight 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -56,7 +57,7 @@ def forecast_run(
     run: str,
     law: Law | None,
     options: Options,
-    ahead: Floats | None = None,
+    ahead: Sequence[float] | Floats | None = None,
     target: float | None = None,
 ) -> Trajectory:
     """Forecasts a run from its own points so far and all other runs.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tasks.errors import InputError
-from tasks.records import Problem
+from tasks.records import Problem, read_problems
 from tasks.sampling.protocol import Request
 from tasks.store import digest_file
 
@@ -15,15 +17,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+Style = Literal["plain", "chat"]
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
-def tokenizer_digests(checkpoint: Path) -> tuple[str, ...]:
-    """What decides how a checkpoint's prompts are rendered: equal for checkpoints whose prompts are the same."""
-    return tuple(digest_file(checkpoint / name) for name in TOKENIZER_FILES if (checkpoint / name).is_file())
-
-
-def render(problem: Problem, tokenizer: PreTrainedTokenizerBase, style: Literal["plain", "chat"]) -> tuple[int, ...]:
+def render(problem: Problem, tokenizer: PreTrainedTokenizerBase, style: Style) -> tuple[int, ...]:
     """Returns a prompt's token ids: the chat template with its generation prompt, or the bare text."""
     if style == "plain":
         return tuple(tokenizer.encode("\n".join(text for _, text in problem.messages), add_special_tokens=False))
@@ -35,7 +33,7 @@ def render(problem: Problem, tokenizer: PreTrainedTokenizerBase, style: Literal[
 def requests(
     problems: Sequence[Problem],
     tokenizer: PreTrainedTokenizerBase,
-    style: Literal["plain", "chat"],
+    style: Style,
     max_prompt_tokens: int,
 ) -> list[Request]:
     """Renders problems.
@@ -51,3 +49,49 @@ def requests(
                 f"train.sampling.max_prompt_tokens allows {max_prompt_tokens}"
             )
     return out
+
+
+@dataclass(frozen=True)
+class RenderedSet:
+    """A problem set as a model is asked it.
+
+    Attributes:
+        tokenizer: of the model.
+        problems: the set.
+        requests: their prompts, index by index.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    problems: Sequence[Problem]
+    requests: Sequence[Request]
+
+
+def rendered_set(problems: Path, checkpoint: Path, style: Style, max_prompt_tokens: int) -> RenderedSet:
+    """Reads and renders a problem set; a process does it once for all models that share a tokenizer.
+
+    Raises:
+        InputError: no such set, or a prompt is too long; it is named.
+    """
+    tokenizer = (checkpoint / name for name in TOKENIZER_FILES)
+    digests = tuple(digest_file(file) for file in (problems, *tokenizer) if file.is_file())
+    return _rendered(_Rendering(digests, style, max_prompt_tokens, problems, checkpoint))
+
+
+@dataclass(frozen=True)
+class _Rendering:
+    """What decides the prompts; equal for equal bytes, wherever the files lie."""
+
+    digests: tuple[str, ...]
+    style: Style
+    longest: int
+    problems: Path = field(compare=False)
+    checkpoint: Path = field(compare=False)
+
+
+@functools.lru_cache(maxsize=32)
+def _rendered(given: _Rendering) -> RenderedSet:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(given.checkpoint, local_files_only=True)
+    problems = read_problems(given.problems)
+    return RenderedSet(tokenizer, problems, requests(problems, tokenizer, given.style, given.longest))

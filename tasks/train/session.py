@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from accelerate import Accelerator
@@ -20,10 +18,9 @@ from tasks.layout import Layout
 from tasks.params import Params
 from tasks.policy.network import Policy
 from tasks.policy.packing import Packed
-from tasks.records import ModelRecord, Problem, read_models, read_problems
-from tasks.sampling.prompts import requests, tokenizer_digests
+from tasks.records import ModelRecord, Problem, read_models
+from tasks.sampling.prompts import rendered_set
 from tasks.sampling.protocol import Request
-from tasks.store import digest_file
 from tasks.train.checkpoints import Crew
 from tasks.train.distributed import Spread, build_policy, full_weights, open_spread
 from tasks.train.kept_engine import SHELF
@@ -131,18 +128,14 @@ def open_session(params: Params, run: Run, mark: str) -> Session:
     tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
     policy = build_policy(spread, checkpoint, train.lora, run.seed)
     updater = _updater(params, spread, policy, checkpoint)
-    engine = open_sampler(params, spread, checkpoint)
 
     def problem_set(path: Path) -> ProblemSet:
-        prompts = _Prompts(
-            digests=(digest_file(path), *tokenizer_digests(checkpoint)),
-            style=getattr(train.prompt_style, run.variant),
-            longest=train.sampling.max_prompt_tokens,
-            problems=path,
-            tokenizer=checkpoint,
-        )
-        return _rendered(prompts)
+        style = getattr(train.prompt_style, run.variant)
+        rendered = rendered_set(path, checkpoint, style, train.sampling.max_prompt_tokens)
+        return ProblemSet(rendered.problems, rendered.requests)
 
+    problems = problem_set(layout.train_problems if run.tau == 1 else layout.subset(run.tau))
+    heldout = problem_set(layout.heldout)
     limits, device = params.hardware, spread.accelerator.device
     grader = GradingPool(limits.grading_workers, limits.grading_seconds, limits.grading_memory_mb)
     return Session(
@@ -153,30 +146,11 @@ def open_session(params: Params, run: Run, mark: str) -> Session:
         architecture=architecture_of(policy.model.config),
         policy=policy,
         updater=updater,
-        sampler=Sampler(engine, tokenizer, grader),
-        train=problem_set(layout.train_problems if run.tau == 1 else layout.subset(run.tau)),
-        heldout=problem_set(layout.heldout),
+        sampler=Sampler(open_sampler(params, spread, checkpoint), tokenizer, grader),
+        train=problems,
+        heldout=heldout,
         peak=peak_of_device(torch.cuda.get_device_name(device)) if device.type == "cuda" else None,
     )
-
-
-@dataclass(frozen=True)
-class _Prompts:
-    """A problem set to render; equal for equal bytes, wherever the files lie."""
-
-    digests: tuple[str, ...]
-    style: Literal["plain", "chat"]
-    longest: int
-    problems: Path = field(compare=False)
-    tokenizer: Path = field(compare=False)
-
-
-@functools.lru_cache(maxsize=16)
-def _rendered(prompts: _Prompts) -> ProblemSet:
-    """Problems and their prompts; a worker renders a set once for all its runs whose models share a tokenizer."""
-    tokenizer = AutoTokenizer.from_pretrained(prompts.tokenizer, local_files_only=True)
-    problems = read_problems(prompts.problems)
-    return ProblemSet(problems, requests(problems, tokenizer, prompts.style, prompts.longest))
 
 
 def _updater(params: Params, spread: Spread, policy: Policy, checkpoint: Path) -> Updater:
