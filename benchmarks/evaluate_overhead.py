@@ -20,17 +20,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tasks.evaluate.draw import Grader, draw
+from tasks.evaluate.generate import Grader, draw
+from tasks.evaluate.policies import benchmark_names
 from tasks.evaluate.problem_sets import ProblemSet, load_set, longest_sequence
-from tasks.evaluate.session import jobs_of
-from tasks.evaluate.subjects import benchmark_names
+from tasks.evaluate.run import jobs_of
 from tasks.grading import GradingPool
-from tasks.layout import Layout
-from tasks.params import Params, load_params
 from tasks.sampling.protocol import Job
 from tasks.sampling.seeds import request_seed
-from tasks.sampling.vllm_engine import VllmEngine
-from tasks.sampling.vllm_requests import places_of, sampling_params
+from tasks.sampling.vllm.engine import VllmEngine
+from tasks.sampling.vllm.requests import places_of, sampling_params
+from tasks.study.params import Params, load_params
+from tasks.study.paths import Layout
 
 
 def raw_turn(engine: VllmEngine, jobs: list[Job], own_draws: bool) -> int:

@@ -17,13 +17,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tasks.evaluate.collect import read_score
 from tasks.evaluate.launch import Launcher
+from tasks.evaluate.policies import INITIAL, folder_of
+from tasks.evaluate.requests import make_orders, other_root
+from tasks.evaluate.run import Order
 from tasks.evaluate.samples import read_samples
-from tasks.evaluate.selection import make_orders, other_root
-from tasks.evaluate.session import Order
-from tasks.evaluate.subjects import INITIAL, folder_of
-from tasks.params import load_params
+from tasks.evaluate.steps import read_score
+from tasks.study.params import load_params
 
 
 def run_orders(orders: list[Order]) -> float:

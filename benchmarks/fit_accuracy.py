@@ -15,7 +15,7 @@ import json
 import numpy as np
 
 from tasks.fit.calibration import judge
-from tasks.fit.estimate import Options
+from tasks.fit.solver.estimate import Options
 
 
 def main() -> None:

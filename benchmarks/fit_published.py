@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from tasks.fit.backtest import backtests, held_out_largest, held_out_of
-from tasks.fit.estimate import Options
+from tasks.fit.data.table import Columns, groups_of, read_table, resolve
 from tasks.fit.laws import LAWS
 from tasks.fit.results import BackTest, plain
+from tasks.fit.solver.estimate import Options
 from tasks.fit.summary import Comparison, summarise
-from tasks.fit.table import Columns, groups_of, read_table, resolve
+from tasks.fit.validation.backtest import backtests, held_out_largest, held_out_of
 
 
 def judge(file: Path) -> dict[str, Any]:

@@ -23,11 +23,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from tasks.fit.calibration import study
-from tasks.fit.estimate import Options, fit_law
-from tasks.fit.inference import with_draws
+from tasks.fit.data.measurements import Floats, Measurements
+from tasks.fit.data.table import Columns, groups_of, read_table, resolve
 from tasks.fit.laws import LAWS
-from tasks.fit.measurements import Floats, Measurements
-from tasks.fit.table import Columns, groups_of, read_table, resolve
+from tasks.fit.solver.estimate import Options, fit_law
+from tasks.fit.uncertainty.inference import with_draws
 
 
 def points_of(file: Path | None) -> Measurements:

@@ -29,9 +29,9 @@ import torch
 from torch.nn.functional import log_softmax
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from tasks.params import Objective
-from tasks.policy.network import Policy
+from tasks.policy.policy_model import Policy
 from tasks.sampling.protocol import Completion
+from tasks.study.params import Objective
 from tasks.train.batching import MicroBatch, RolloutGroup, micro_batches
 from tasks.train.objective import token_losses
 

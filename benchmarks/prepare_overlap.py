@@ -16,10 +16,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from tasks.params import Cleaning, FileSource, Prepare
-from tasks.prepare.contamination import LIKELY, Entry, EvaluationIndex, without_boilerplate
-from tasks.prepare.instructions import bare_problem
-from tasks.prepare.rows import Columns, Row, read_row
+from tasks.prepare.overlap.contamination import LIKELY, Entry, EvaluationIndex, without_boilerplate
+from tasks.prepare.sources.instructions import bare_problem
+from tasks.prepare.sources.rows import Columns, Row, read_row
+from tasks.study.params import Cleaning, FileSource, Prepare
 
 SPEC = Prepare(
     seed=0,

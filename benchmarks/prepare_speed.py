@@ -139,7 +139,7 @@ def measure(rows: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         params = make_study(Path(name), rows)
         code = (
-            "import json, resource, sys; from pathlib import Path; from tasks.params import load_params; "
+            "import json, resource, sys; from pathlib import Path; from tasks.study.params import load_params; "
             "from tasks.prepare.prepare import prepare; m = prepare(load_params(Path(sys.argv[1]))); "
             "print(json.dumps([m['counts'], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]))"
         )
@@ -157,8 +157,8 @@ def compare_signatures() -> None:
     """MinHash signatures of 64 components over 5-byte pieces: vectorised here, and datasketch one text at a time."""
     from datasketch import MinHash
 
-    from tasks.prepare.shingles import shingle_set, signatures
-    from tasks.prepare.text import normalise
+    from tasks.prepare.normalize import normalise
+    from tasks.prepare.overlap.minhash import shingle_set, signatures
 
     texts = [normalise(text) for text, _ in problems(4000, np.random.default_rng(1))]
     signatures(texts[:10])

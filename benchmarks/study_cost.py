@@ -19,10 +19,10 @@ from pathlib import Path
 
 import psutil
 
-from tasks.grid import expand_grid
-from tasks.layout import Layout
-from tasks.params import load_params
-from tasks.records import read_metrics
+from tasks.records.metrics import read_metrics
+from tasks.study.grid import expand_grid
+from tasks.study.params import load_params
+from tasks.study.paths import Layout
 
 ROOT = Path(__file__).parents[1]
 

@@ -26,12 +26,12 @@ import transformers
 from packing import OBJECTIVE, draw_groups
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from tasks.gpus import peak_of_device
+from tasks.costs.gpu_table import peak_of_device
 from tasks.policy.attention import has_ragged_kernel
-from tasks.pretrain.tokenizer import build_tokenizer
+from tasks.pretrain.tiny import build_tokenizer
 from tasks.train.batching import MicroBatch, RolloutGroup, micro_batches
-from tasks.train.distributed import build_policy, open_spread
 from tasks.train.ledger import architecture_of, useful_flops
+from tasks.train.parallel import build_policy, open_spread
 from tasks.train.update import Updater
 
 UPDATES = 4

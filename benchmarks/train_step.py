@@ -21,17 +21,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tasks.grid import Run, expand_grid
-from tasks.layout import Layout
-from tasks.params import Params, load_params
 from tasks.prepare.prepare import prepare
-from tasks.pretrain.collect import collect
+from tasks.pretrain.steps import collect
 from tasks.pretrain.tiny import train_tiny_model
-from tasks.records import read_problems
-from tasks.state import model_names
+from tasks.records.problems import read_problems
+from tasks.study.grid import Run, expand_grid
+from tasks.study.params import Params, load_params
+from tasks.study.paths import Layout
+from tasks.study.status import model_names
 from tasks.train.checkpoints import TrainerState
+from tasks.train.context import open_session
 from tasks.train.loop import Clock, train_step
-from tasks.train.session import open_session
 
 ROOT = Path(__file__).parents[1]
 WARM = 2

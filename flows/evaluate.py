@@ -6,12 +6,12 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.cells import finish, threads
+from flows.futures import finish, threads
 from tasks.evaluate.launch import Launcher
 from tasks.evaluate.steps import collect_scores, evaluate_size
-from tasks.grid import expand_grid
-from tasks.params import load_params
-from tasks.progress import watch_pieces
+from tasks.runtime.progress import watch_pieces
+from tasks.study.grid import expand_grid
+from tasks.study.params import load_params
 
 
 @flow(name="evaluate")

@@ -7,7 +7,7 @@ from pathlib import Path
 from prefect import flow
 
 from tasks.fit.steps import fit_study
-from tasks.params import load_params
+from tasks.study.params import load_params
 
 
 @flow(name="fit")

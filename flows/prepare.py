@@ -6,8 +6,8 @@ from pathlib import Path
 
 from prefect import flow
 
-from tasks.params import load_params
 from tasks.prepare.steps import prepare_problems
+from tasks.study.params import load_params
 
 
 @flow(name="prepare")

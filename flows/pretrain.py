@@ -8,12 +8,12 @@ from typing import Any
 from prefect import flow
 from prefect.futures import PrefectFuture
 
-from flows.cells import finish, threads
-from tasks.params import load_params
+from flows.futures import finish, threads
 from tasks.pretrain.steps import collect_models, pretrain_model
-from tasks.progress import watch_pieces
-from tasks.state import model_names
-from tasks.workers import stage_workers
+from tasks.runtime.progress import watch_pieces
+from tasks.runtime.workers import stage_workers
+from tasks.study.params import load_params
+from tasks.study.status import model_names
 
 
 @flow(name="pretrain")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from prefect import flow
 
-from tasks.params import load_params
 from tasks.report.steps import write_report
-from tasks.tracking import publish_study
+from tasks.runtime.mlflow_tracking import publish_study
+from tasks.study.params import load_params
 
 
 @flow(name="report")

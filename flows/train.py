@@ -6,11 +6,11 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.cells import finish, threads
-from tasks.grid import expand_grid, longest_first
-from tasks.params import load_params
-from tasks.progress import watch_runs
-from tasks.tracking import publishing
+from flows.futures import finish, threads
+from tasks.runtime.mlflow_tracking import publishing
+from tasks.runtime.progress import watch_runs
+from tasks.study.grid import expand_grid, longest_first
+from tasks.study.params import load_params
 from tasks.train.launch import Launcher
 from tasks.train.steps import collect_runs, train_run
 

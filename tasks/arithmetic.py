@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tasks.errors import InputError
+from tasks.study.errors import InputError
 
 MAX_LEVEL = 8
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.fit.measurements import Measurements, measure
+from tasks.fit.data.measurements import Measurements, measure
 
 SIZES = np.array([0.5e9, 1.5e9, 3e9, 7e9, 14e9, 32e9, 72e9])
 KMAX, N0 = 0.14, 1.3e10

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import yaml
 
-from tasks.grid import Run, expand_grid
-from tasks.identity import run_mark
-from tasks.layout import Layout
-from tasks.params import Params, load_params
-from tasks.records import StepMetrics
-from tasks.store import write_json, write_manifest, write_text
+from tasks.records.metrics import StepMetrics
+from tasks.study.fingerprints import run_mark
+from tasks.study.grid import Run, expand_grid
+from tasks.study.manifests import write_json, write_manifest, write_text
+from tasks.study.params import Params, load_params
+from tasks.study.paths import Layout
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -8,19 +8,21 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from tasks.evaluate.collect import write_all
+from tasks.evaluate.policies import benchmark_names, folder_of, list_subjects
 from tasks.evaluate.samples import Sample, write_samples
 from tasks.evaluate.statistics import wilson
-from tasks.evaluate.subjects import benchmark_names, folder_of, list_subjects
+from tasks.evaluate.steps import write_all
 from tasks.fit.study import fit_study
-from tasks.grid import Run, expand_grid
-from tasks.identity import evaluate_mark, model_mark, prepare_mark, run_mark
-from tasks.layout import Layout
-from tasks.params import Params, load_params
-from tasks.records import Problem, Score, StepMetrics, write_problems
-from tasks.state import model_names, stage_mark
-from tasks.store import write_json, write_manifest, write_text
-from tasks.train.collect import collect
+from tasks.records.metrics import StepMetrics
+from tasks.records.problems import Problem, write_problems
+from tasks.records.scores import Score
+from tasks.study.fingerprints import evaluate_mark, model_mark, prepare_mark, run_mark
+from tasks.study.grid import Run, expand_grid
+from tasks.study.manifests import write_json, write_manifest, write_text
+from tasks.study.params import Params, load_params
+from tasks.study.paths import Layout
+from tasks.study.status import model_names, stage_mark
+from tasks.train.steps import collect
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SIZES = {"3k": 3072, "7k": 6912, "25k": 24704, "56k": 55_488, "99k": 98_560, "222k": 221_568, "394k": 393_728}

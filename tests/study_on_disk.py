@@ -6,12 +6,12 @@ from pathlib import Path
 
 import yaml
 
-from tasks.grid import expand_grid
-from tasks.identity import model_mark, prepare_mark, run_mark
-from tasks.layout import Layout
-from tasks.params import Params, TinyFamily, load_params
-from tasks.records import Problem, write_problems
-from tasks.store import write_manifest
+from tasks.records.problems import Problem, write_problems
+from tasks.study.fingerprints import model_mark, prepare_mark, run_mark
+from tasks.study.grid import expand_grid
+from tasks.study.manifests import write_manifest
+from tasks.study.params import Params, TinyFamily, load_params
+from tasks.study.paths import Layout
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -58,8 +58,7 @@ def make_study(root: Path, sizes: tuple[str, ...] = ("3k",), **evaluate: object)
 
 def save_random_model(params: Params, size: str, seed: int, folder: Path) -> list[str]:
     """Saves a model of a size with random weights; returns the names of its files."""
-    from tasks.pretrain.tiny import new_model
-    from tasks.pretrain.tokenizer import build_tokenizer
+    from tasks.pretrain.tiny import build_tokenizer, new_model
 
     family = params.pretrain.family
     assert isinstance(family, TinyFamily)

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from study_on_disk import make_study
 
-from flows.cli import main
-from tasks.errors import InputError
-from tasks.evaluate.selection import make_orders
-from tasks.evaluate.subjects import benchmark_names, list_subjects, missing
-from tasks.params import Params
+from flows.cli.main import main
+from tasks.evaluate.policies import benchmark_names, list_subjects, missing
+from tasks.evaluate.requests import make_orders
+from tasks.study.errors import InputError
+from tasks.study.params import Params
 
 
 @pytest.fixture

@@ -16,17 +16,17 @@ from pathlib import Path
 import pytest
 from study_on_disk import REPOSITORY, make_study
 
-from tasks.devices import read_devices, reserved
-from tasks.errors import InputError
-from tasks.evaluate.collect import read_score, write_all
 from tasks.evaluate.launch import Launcher, to_json
+from tasks.evaluate.policies import benchmark_names, folder_of, list_subjects, missing
+from tasks.evaluate.run import Order, evaluate_order
 from tasks.evaluate.samples import read_samples
-from tasks.evaluate.session import Order, evaluate_order
-from tasks.evaluate.subjects import benchmark_names, folder_of, list_subjects, missing
-from tasks.layout import Layout
-from tasks.params import Params
-from tasks.records import read_scores
-from tasks.store import read_manifest, verify
+from tasks.evaluate.steps import read_score, write_all
+from tasks.records.scores import read_scores
+from tasks.runtime.gpu_locks import read_devices, reserved
+from tasks.study.errors import InputError
+from tasks.study.manifests import read_manifest, verify
+from tasks.study.params import Params
+from tasks.study.paths import Layout
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_an_untrained_run_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_an_overlong_prompt_is_refused_by_name_and_not_truncated(tmp_path: Path) -> None:
-    from tasks.records import Problem, write_problems
+    from tasks.records.problems import Problem, write_problems
 
     params = make_study(tmp_path)
     long = Problem("endless", "arithmetic", (("user", "1+" * 20 + "1="),), "21")

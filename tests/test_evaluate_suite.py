@@ -11,16 +11,16 @@ from study_on_disk import REPOSITORY, make_study
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from tasks.evaluate.collect import read_score
+from tasks.evaluate.policies import benchmark_names, folder_of, list_subjects
 from tasks.evaluate.problem_sets import load_set
+from tasks.evaluate.run import Order, evaluate_order
 from tasks.evaluate.samples import read_samples
-from tasks.evaluate.session import Order, evaluate_order
-from tasks.evaluate.subjects import benchmark_names, folder_of, list_subjects
-from tasks.layout import Layout
-from tasks.params import Benchmark, Params
-from tasks.prepare.evaluation import read_set
-from tasks.prepare.sources import benchmark_source
-from tasks.records import write_problems
+from tasks.evaluate.steps import read_score
+from tasks.prepare.evaluation_sets import read_set
+from tasks.prepare.sources.source import benchmark_source
+from tasks.records.problems import write_problems
+from tasks.study.params import Benchmark, Params
+from tasks.study.paths import Layout
 
 PUBLISHED = REPOSITORY.parent / "shared" / "data" / "guru_math"
 SUITE = {

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from fit_examples import SIZES, pivot_points
 
-from tasks.fit import backtest
-from tasks.fit.backtest import backtests, best_for_unseen, choose, held_out_largest, windows
-from tasks.fit.estimate import Fitted, Options, fit_law
-from tasks.fit.forecast import LawError, predict, progress, size_errors, warnings_of
-from tasks.fit.inference import Uncertain, with_draws
+from tasks.fit.data.measurements import Measurements
+from tasks.fit.forecasting.forecast import LawError, predict, progress, size_errors, warnings_of
 from tasks.fit.laws import LAWS
-from tasks.fit.measurements import Measurements
+from tasks.fit.solver.estimate import Fitted, Options, fit_law
+from tasks.fit.uncertainty.inference import Uncertain, with_draws
+from tasks.fit.validation import backtest
+from tasks.fit.validation.backtest import backtests, best_for_unseen, choose, held_out_largest, windows
 
 FEW = Options(draws=100)
 

@@ -7,14 +7,14 @@ import pytest
 from fit_examples import KMAX, SIZES, k_of, pivot_points
 from scipy import special, stats
 
-from tasks.errors import InputError
-from tasks.fit.bootstrap import draw_lines, run_level_variance
 from tasks.fit.calibration import judge
-from tasks.fit.estimate import Options, fit_law
-from tasks.fit.inference import coefficient_intervals, k_intervals, with_draws
 from tasks.fit.laws import LAWS
-from tasks.fit.moderation import moderate
-from tasks.fit.student import quantile, two_sided_p
+from tasks.fit.solver.estimate import Options, fit_law
+from tasks.fit.uncertainty.bootstrap import draw_lines, run_level_variance
+from tasks.fit.uncertainty.inference import coefficient_intervals, k_intervals, with_draws
+from tasks.fit.uncertainty.moderation import moderate
+from tasks.fit.uncertainty.student_t import quantile, two_sided_p
+from tasks.study.errors import InputError
 
 
 def test_draws_are_equal_for_equal_seeds_and_differ_for_others() -> None:

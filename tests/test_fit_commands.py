@@ -12,8 +12,8 @@ import typer
 from fit_examples import SIZES, pivot_points
 from typer.testing import CliRunner
 
-from flows.commands import laws
-from tasks.errors import InputError
+from flows.cli import fit as laws
+from tasks.study.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -169,8 +169,8 @@ def test_bad_use_is_refused_in_one_sentence(
 
 def test_fit_of_a_table_imports_neither_torch_nor_anything_slow(table: Path) -> None:
     code = (
-        "import sys, typer; from typer.testing import CliRunner; from flows.commands import laws; app = typer.Typer(); "
-        f"laws.register(app); r = CliRunner().invoke(app, ['fit', {str(table)!r}, '--draws', '100', '--json']); "
+        "import sys, typer; from typer.testing import CliRunner; from flows.cli import fit; app = typer.Typer(); "
+        f"fit.register(app); r = CliRunner().invoke(app, ['fit', {str(table)!r}, '--draws', '100', '--json']); "
         "assert r.exit_code == 0, r.output; "
         "heavy = ('torch', 'scipy', 'pandas', 'prefect', 'mlflow', 'matplotlib', 'pyarrow'); "
         "print([name for name in heavy if name in sys.modules])"

@@ -9,16 +9,16 @@ import pytest
 from fit_examples import SIZES, k_of, pivot_points
 
 from tasks.fit.analyse import analyse
-from tasks.fit.estimate import Options, fit_law
-from tasks.fit.findings import larger_is_better, law_holds, learning_grows, pair_effects, reuse_is_harmless
-from tasks.fit.flags import flags_of
-from tasks.fit.inference import Uncertain, with_draws
+from tasks.fit.data.measurements import Measurements, measure
 from tasks.fit.laws import LAWS
-from tasks.fit.measurements import Measurements, measure
-from tasks.fit.profile import profile_intervals
 from tasks.fit.results import Estimate, ReuseEffect, SaturationTest, plain
-from tasks.fit.reuse_effect import reuse_effects
-from tasks.fit.saturation import saturation_test
+from tasks.fit.solver.estimate import Options, fit_law
+from tasks.fit.uncertainty.inference import Uncertain, with_draws
+from tasks.fit.uncertainty.profile import profile_intervals
+from tasks.fit.validation.findings import larger_is_better, law_holds, learning_grows, pair_effects, reuse_is_harmless
+from tasks.fit.validation.fit_warnings import flags_of
+from tasks.fit.validation.reuse_effect import reuse_effects
+from tasks.fit.validation.saturation import saturation_test
 
 OPTIONS = Options(draws=400)
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from fit_examples import SIZES, pivot_points
 
-from tasks.errors import InputError
-from tasks.fit.estimate import Options, fit_law
+from tasks.fit.data.measurements import Measurements, measure
 from tasks.fit.laws import LAWS, law_named
 from tasks.fit.laws.forms import CurveLaw, LineLaw
-from tasks.fit.measurements import Measurements, measure
+from tasks.fit.solver.estimate import Options, fit_law
+from tasks.study.errors import InputError
 
 X = 512.0 * np.arange(1, 61)
 

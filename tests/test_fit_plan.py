@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from fit_examples import SIZES, pivot_points
 
-from tasks.errors import InputError
-from tasks.fit.cost import Budget, Efficiency, Workload, cost_of, parse_budget, step_flops
-from tasks.fit.estimate import Options, fit_law
-from tasks.fit.grid_cost import grid_cost, parameters
-from tasks.fit.inference import Uncertain, with_draws
+from tasks.costs.gpu_table import Gpu, find_gpu, gpus_needed, peak_of_device
+from tasks.costs.grid_cost import grid_cost, parameters
+from tasks.costs.step_cost import Budget, Efficiency, Workload, cost_of, parse_budget, step_flops
+from tasks.fit.forecasting.plan import Setting, make_plan, reuse_need, ways_to
+from tasks.fit.forecasting.workload import reuse_limit, workload_of
 from tasks.fit.laws import LAWS
-from tasks.fit.plan import Setting, make_plan, reuse_need, ways_to
-from tasks.fit.workload import reuse_limit, workload_of
-from tasks.gpus import Gpu, find_gpu, gpus_needed, peak_of_device
-from tasks.grid import expand_grid
-from tasks.params import TinyModel, load_params
+from tasks.fit.solver.estimate import Options, fit_law
+from tasks.fit.uncertainty.inference import Uncertain, with_draws
+from tasks.study.errors import InputError
+from tasks.study.grid import expand_grid
+from tasks.study.params import TinyModel, load_params
 
 ROOT = Path(__file__).resolve().parents[1]
 GPU = Gpu("test", "a test GPU", 1e15, 80.0, 2.0, "2026-11")
@@ -141,7 +141,7 @@ def test_reuse_limit_defaults_to_the_published_one() -> None:
 
 def test_workload_reads_tokens_of_a_step_from_compute() -> None:
     points = pivot_points(steps=30)
-    from tasks.fit.measurements import measure
+    from tasks.fit.data.measurements import measure
 
     compute = measure(points.n, 6 * points.n * 4.096e6 * points.step, points.loss, step=points.step, unit="compute")
     work, notes = workload_of(compute, None, 8, None, 500)

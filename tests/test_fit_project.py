@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import least_squares
 
-from tasks.errors import InputError
-from tasks.fit.estimate import Options, fit_law
+from tasks.fit.data.measurements import Measurements, measure
 from tasks.fit.laws import LAWS
-from tasks.fit.measurements import Measurements, measure
-from tasks.fit.objectives import contributions
+from tasks.fit.solver.estimate import Options, fit_law
+from tasks.fit.solver.objectives import contributions
+from tasks.study.errors import InputError
 
 LAW = LAWS["saturating"]
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.fit.backtest import held_out_largest
-from tasks.fit.estimate import Options, fit_law
-from tasks.fit.findings import reuse_is_harmless
+from tasks.fit.data.measurements import Measurements
+from tasks.fit.data.table import Columns, groups_of, read_table, resolve, reuse_groups
 from tasks.fit.laws import LAWS
-from tasks.fit.measurements import Measurements
 from tasks.fit.published import published_fit
-from tasks.fit.reuse_effect import reuse_effects
-from tasks.fit.table import Columns, groups_of, read_table, resolve, reuse_groups
+from tasks.fit.solver.estimate import Options, fit_law
+from tasks.fit.validation.backtest import held_out_largest
+from tasks.fit.validation.findings import reuse_is_harmless
+from tasks.fit.validation.reuse_effect import reuse_effects
 
 FOLDER = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "published"
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="the published points are not at hand")

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.errors import InputError
-from tasks.fit.points import COLUMNS, read_points, scale_points
+from tasks.fit.data.points import COLUMNS, read_points, scale_points
 from tasks.fit.results import read_rows
 from tasks.fit.study import FILES, fit_study
-from tasks.grid import Run, expand_grid
-from tasks.layout import Layout
-from tasks.params import Params, load_params
-from tasks.records import StepMetrics
-from tasks.store import write_manifest, write_text
+from tasks.records.metrics import StepMetrics
+from tasks.study.errors import InputError
+from tasks.study.grid import Run, expand_grid
+from tasks.study.manifests import write_manifest, write_text
+from tasks.study.params import Params, load_params
+from tasks.study.paths import Layout
 
 ROOT = Path(__file__).resolve().parents[1]
 KMAX, N0, TRIALS = 0.12, 8e4, 500

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.errors import InputError
-from tasks.fit.benchmark_gain import gains
-from tasks.fit.measurements import Measurements
-from tasks.fit.points import COLUMNS, Protocol
-from tasks.fit.table import PROTOCOL, Columns, groups_of, read_table, resolve, reuse_groups
+from tasks.fit.data.measurements import Measurements
+from tasks.fit.data.points import COLUMNS, Protocol
+from tasks.fit.data.table import PROTOCOL, Columns, groups_of, read_table, resolve, reuse_groups
+from tasks.fit.validation.benchmark_gain import gains
+from tasks.study.errors import InputError
 
 HEADER = "variant,model,params,step,compute_flops,test_loss,run"
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from fit_examples import SIZES, k_of, pivot_points
 
-from tasks.errors import InputError
-from tasks.fit.estimate import Options
+from tasks.fit.data.measurements import Measurements
+from tasks.fit.forecasting.trajectory import forecast_run
 from tasks.fit.laws import LAWS
-from tasks.fit.measurements import Measurements
-from tasks.fit.trajectory import forecast_run
+from tasks.fit.solver.estimate import Options
+from tasks.study.errors import InputError
 
 LAW = LAWS["saturating"]
 OPTIONS = Options(draws=1000)

@@ -15,12 +15,12 @@ import pytest
 import yaml
 from recorded_study import forget_run, make_recorded_study, record_run
 
-from flows import cli
-from flows.derive import derive
-from tasks.errors import InputError
-from tasks.grid import expand_grid
-from tasks.params import load_params
-from tasks.state import run_state
+from flows.cli import main as cli
+from flows.cli.overrides import derive
+from tasks.records.run_state import run_state
+from tasks.study.errors import InputError
+from tasks.study.grid import expand_grid
+from tasks.study.params import load_params
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "transformers", "vllm", "mlflow", "prefect", "dvc", "pyarrow", "pandas", "scipy", "numpy")
@@ -38,9 +38,11 @@ def run_cli(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
 
 
 def test_light_modules_import_nothing_heavy() -> None:
-    modules = "tasks.params, tasks.grid, tasks.layout, tasks.store, tasks.errors, tasks.identity, tasks.state"
-    modules += ", tasks.records, tasks.tracked, tasks.tracking, tasks.findings, tasks.orchestration, flows.run"
-    code = f"import sys, {modules}\nfrom flows.cli import build_app\nbuild_app()\n"
+    modules = "tasks.study.params, tasks.study.grid, tasks.study.paths, tasks.study.manifests, tasks.study.errors"
+    modules += ", tasks.study.fingerprints, tasks.study.status, tasks.records.metrics, tasks.records.findings"
+    modules += ", tasks.runtime.run_record, tasks.runtime.mlflow_tracking, tasks.runtime.prefect_options"
+    modules += ", flows.cli.stage_runner"
+    code = f"import sys, {modules}\nfrom flows.cli.main import build_app\nbuild_app()\n"
     answer = python(code + f"print([name for name in {HEAVY!r} if name in sys.modules])")
     assert answer.stdout.strip() == "[]", answer.stderr
 
@@ -52,7 +54,7 @@ def test_training_imports_no_prefect() -> None:
 
 def test_help_answers_within_a_second_of_processor_time() -> None:
     before = os.times()
-    answer = python("import flows.cli; flows.cli.main(['--help'])")
+    answer = python("import flows.cli.main; flows.cli.main.main(['--help'])")
     after = os.times()
     assert answer.returncode == 0
     assert "study" in answer.stdout
@@ -185,7 +187,7 @@ def test_set_makes_a_checked_params_file_in_the_data_root(tmp_path: Path, monkey
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_unwinds_the_command_and_gives_its_exit_code(number: signal.Signals, code: int) -> None:
     program = (
-        "import signal, sys, time, typer\nimport flows.cli as cli\n"
+        "import signal, sys, time, typer\nimport flows.cli.main as cli\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def build():\n    app = typer.Typer()\n    @app.command()\n    def wait() -> None:\n"
         "        try:\n            print('ready', flush=True); time.sleep(60)\n"

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows import cli
-from flows.run import INPUTS
-from tasks.grid import expand_grid
-from tasks.identity import VERSIONS
-from tasks.layout import STAGES
-from tasks.params import Params, load_params
+from flows.cli import main as cli
+from flows.cli.stage_runner import INPUTS
+from tasks.study.fingerprints import VERSIONS
+from tasks.study.grid import expand_grid
+from tasks.study.params import Params, load_params
+from tasks.study.paths import STAGES
 
 ROOT = Path(__file__).resolve().parents[1]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
@@ -96,11 +96,11 @@ def test_prefect_tasks_stand_in_steps_only_and_mlflow_has_one_importer() -> None
         if "prefect" in imported:
             assert name.startswith("flows/") or path.name == "steps.py", name
         if "mlflow" in imported:
-            assert name == "tasks/tracking.py"
+            assert name == "tasks/runtime/mlflow_tracking.py"
 
 
 def test_every_command_module_is_collected() -> None:
-    modules = (ROOT / "flows" / "commands").glob("*.py")
+    modules = (ROOT / "flows" / "cli").glob("*.py")
     found = {path.stem for path in modules if "\ndef register(" in path.read_text()}
     assert found == set(cli.COMMANDS)
 

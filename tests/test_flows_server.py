@@ -19,14 +19,14 @@ from prefect.exceptions import UnfinishedRun
 from prefect.futures import PrefectConcurrentFuture
 from prefect.states import Completed, Failed
 
-from flows.cells import finish
-from flows.server import ADDRESS, prefect_server
-from tasks.errors import InputError
-from tasks.orchestration import StageFailed
+from flows.cli.prefect_server import ADDRESS, prefect_server
+from flows.futures import finish
+from tasks.runtime.prefect_options import StageFailed
+from tasks.study.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 STARTER = (
-    "import sys\nfrom flows.server import prefect_server\n"
+    "import sys\nfrom flows.cli.prefect_server import prefect_server\n"
     "with prefect_server() as address:\n    print(address, flush=True)\n    sys.stdin.read()\n"
 )
 

@@ -19,20 +19,23 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.states import State
 from tiny_training import numbers
 
+from flows.cli.stage_runner import open_stages
 from flows.prepare import prepare
-from flows.run import open_stages
 from flows.study import study
-from tasks.findings import read_findings
-from tasks.grid import expand_grid
-from tasks.layout import STAGES, Layout
-from tasks.params import Params, load_params
-from tasks.records import read_metrics, read_scores
-from tasks.state import run_state
-from tasks.store import MANIFEST, manifest_digest, verify
-from tasks.tracking import RUN_TAG
+from tasks.records.findings import read_findings
+from tasks.records.metrics import read_metrics
+from tasks.records.run_state import run_state
+from tasks.records.scores import read_scores
+from tasks.runtime.mlflow_tracking import RUN_TAG
+from tasks.study.grid import expand_grid
+from tasks.study.manifests import MANIFEST, manifest_digest, verify
+from tasks.study.params import Params, load_params
+from tasks.study.paths import STAGES, Layout
 
 ROOT = Path(__file__).resolve().parents[1]
-CODE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import flows.cli; flows.cli.main()"
+CODE = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from flows.cli.main import main; main()"
+)
 
 pytestmark = pytest.mark.slow
 

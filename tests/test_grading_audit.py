@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import main
-from tasks.errors import InputError
+from flows.cli.main import main
 from tasks.grading import Answer, GradingPool
+from tasks.grading.answer_table import read_answers
 from tasks.grading.audit import audit
-from tasks.grading.files import read_answers
+from tasks.study.errors import InputError
 
 ROWS = [
     {"answer": "\\boxed{5}", "gold": "5"},

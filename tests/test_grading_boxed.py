@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tasks.grading.boxed import last_boxed
+from tasks.grading.scorers.boxed import last_boxed
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tasks.grading import Answer, GradingPool, Verdict
-from tasks.grading.clock import PATIENCE
-from tasks.grading.code_answer import extract_program
+from tasks.grading.pool.time_limits import PATIENCE
 from tasks.grading.sandbox import run_program
+from tasks.grading.scorers.code import extract_program
 
 GOLD = json.dumps({"functional": "def check(f):\n    assert f(2) == 4\n    assert f(-3) == 9\n\ncheck(square)"})
 RIGHT = "def square(x):\n    return x * x\n"
@@ -80,7 +80,8 @@ def test_a_misbehaving_program_fails_within_the_limit(pool: GradingPool, name: s
     program, reason = MISBEHAVING[name]
     verdict = grade(pool, f"{program}\n{RIGHT}")
     assert (verdict.status, verdict.score, verdict.reason) == ("wrong", 0.0, reason)
-    # Twice the limit on a machine with a core to spare; a crowded one may stretch it, see tasks.grading.clock.
+    # Twice the limit on a machine with a core to spare; a crowded one may stretch it, see
+    # tasks.grading.pool.time_limits.
     assert verdict.seconds < PATIENCE * LIMIT + 1.0
 
 

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.grading.evaluator import clearly_different, evaluate
-from tasks.grading.numerals import read_integer, read_numeral, same_number, same_plain_number
-from tasks.grading.texts import same_text
+from tasks.grading.scorers.exact_match import read_integer, read_numeral, same_number, same_plain_number, same_text
+from tasks.grading.scorers.numeric_check import clearly_different, evaluate
 
 logging.getLogger("math_verify").setLevel(logging.CRITICAL)
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import InputError
 from tasks.grading import Answer, GradeStats, GradingPool
-from tasks.grading.clock import PATIENCE
+from tasks.grading.pool.time_limits import PATIENCE
+from tasks.study.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 # The parser computes this greatest common divisor while it reads it: seconds in C code, deaf to signals.

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks.errors import InputError
 from tasks.grading import Answer, GradingPool, Verdict, ground_truth_text, scorer_for
+from tasks.study.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +245,7 @@ def test_an_unknown_data_source_is_named() -> None:
 def test_importing_grading_loads_no_heavy_library() -> None:
     heavy = ["math_verify", "sympy", "torch", "numpy", "pandas", "pyarrow"]
     code = (
-        "import sys, tasks.grading, tasks.grading.audit, tasks.grading.files\n"
+        "import sys, tasks.grading, tasks.grading.audit, tasks.grading.answer_table\n"
         f"print([name for name in {heavy} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,9 +9,9 @@ import pytest
 import yaml
 from tiny_training import REPOSITORY
 
-from tasks.errors import InputError
-from tasks.grid import expand_grid, select_run
-from tasks.params import Params, load_params
+from tasks.study.errors import InputError
+from tasks.study.grid import expand_grid, select_run
+from tasks.study.params import Params, load_params
 
 FILES = sorted(REPOSITORY.glob("params*.yaml"))
 

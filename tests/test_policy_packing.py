@@ -15,15 +15,15 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from tasks.flops import published_compute
-from tasks.layout import Layout
+from tasks.costs.flops import published_compute
 from tasks.policy.logprobs import token_logprobs
-from tasks.policy.network import Policy, count_parameters, fingerprint, load_model
 from tasks.policy.packing import Group, pack
+from tasks.policy.policy_model import Policy, count_parameters, fingerprint, load_model
+from tasks.study.paths import Layout
 from tasks.train.checkpoints import TrainerState
+from tasks.train.context import open_session
 from tasks.train.ledger import architecture_of
 from tasks.train.loop import Clock, train_step
-from tasks.train.session import open_session
 
 TOKENS = st.lists(st.integers(5, 20), min_size=1, max_size=9).map(tuple)
 GROUPS = st.lists(

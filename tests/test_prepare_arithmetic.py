@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.arithmetic import FORMS, MAX_LEVEL, Expression, capacity, draw, sample
-from tasks.errors import InputError
+from tasks.study.errors import InputError
 
 expressions = st.builds(
     Expression, st.integers(0, 10**6), st.sampled_from("+-*"), st.integers(0, 10**6), st.just(1)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.prepare.contamination import Entry, EvaluationIndex, without_boilerplate
-from tasks.prepare.duplicates import equal_texts, near_duplicates
-from tasks.prepare.shingles import bands, rows_per_band, shingle_set, signatures, similarity, word_grams
-from tasks.prepare.text import OPERATORS, normalise
+from tasks.prepare.normalize import OPERATORS, normalise
+from tasks.prepare.overlap.contamination import Entry, EvaluationIndex, without_boilerplate
+from tasks.prepare.overlap.duplicates import equal_texts, near_duplicates
+from tasks.prepare.overlap.minhash import bands, rows_per_band, shingle_set, signatures, similarity, word_grams
 
 SENTENCE = "a train leaves the station at noon and travels north at a steady speed of 60 miles per hour until it stops"
 words = st.lists(st.sampled_from(["alpha", "x", "12", "+", "beta", "7", "=", "最", "gamma"]), max_size=30)
@@ -139,7 +139,7 @@ def test_the_published_training_data_is_found_to_hold_benchmark_problems() -> No
         pytest.skip("the published files are not here")
     import pyarrow.parquet as pq
 
-    from tasks.prepare.instructions import bare_problem
+    from tasks.prepare.sources.instructions import bare_problem
 
     def texts(name: str) -> list[str]:
         rows = pq.read_table(folder / f"{name}.parquet").to_pylist()

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import InputError
-from tasks.prepare import hub as hub_module
-from tasks.prepare.hub import fetch
+from tasks.prepare.sources.hub_files import fetch
+from tasks.prepare.sources import hub_files as hub_module
+from tasks.study.errors import InputError
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 DATA = bytes(range(256)) * 4000

@@ -11,16 +11,16 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from tasks.errors import InputError
 from tasks.grading import GradingPool
-from tasks.layout import Layout
-from tasks.params import Params, load_params
-from tasks.prepare.lengths import Ruler
+from tasks.prepare.checks.lengths import Ruler
 from tasks.prepare.pass_rates import Solver, measure_pass_rates, read_pass_rates
 from tasks.prepare.prepare import prepare, unknown_problems
-from tasks.pretrain.tokenizer import build_tokenizer
-from tasks.records import Problem, read_problems
+from tasks.pretrain.tiny import build_tokenizer
+from tasks.records.problems import Problem, read_problems
 from tasks.sampling.protocol import Completion, Request, SamplingSettings
+from tasks.study.errors import InputError
+from tasks.study.params import Params, load_params
+from tasks.study.paths import Layout
 
 SETTINGS = SamplingSettings(n=4, temperature=1.0, top_p=1.0, max_tokens=8, seed=0)
 
@@ -168,7 +168,7 @@ def test_over_long_prompts_are_listed_and_lengths_described(unrated: Params, tmp
 
 
 def test_the_command_describes_in_json_and_refuses_what_is_not_there(unrated: Params, tmp_path: Path) -> None:
-    from flows.cli import build_app
+    from flows.cli.main import build_app
 
     runner, arguments = CliRunner(), ["prepare", "--params", str(tmp_path / "params.yaml")]
     absent = runner.invoke(build_app(), [*arguments, "--describe"])

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tasks.params import Cleaning, FileSource, Prepare
-from tasks.prepare.rows import Columns, Refusal, read_row
+from tasks.prepare.sources.rows import Columns, Refusal, read_row
+from tasks.study.params import Cleaning, FileSource, Prepare
 
 PREFIX = "You are a knowledgeable math assistant. Answer the following questions and think step by step."
 SUFFIX = r"Please output the final answer within \boxed{}."

@@ -15,16 +15,16 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tasks.errors import InputError
 from tasks.evaluate.problem_sets import load_set
-from tasks.identity import evaluate_mark, prepare_mark
-from tasks.layout import Layout
-from tasks.params import Params, load_params
 from tasks.prepare.describe import description, tables
+from tasks.prepare.normalize import normalise
 from tasks.prepare.prepare import prepare
-from tasks.prepare.text import normalise
-from tasks.records import Problem, read_problems
-from tasks.store import digest_file, manifest_digest
+from tasks.records.problems import Problem, read_problems
+from tasks.study.errors import InputError
+from tasks.study.fingerprints import evaluate_mark, prepare_mark
+from tasks.study.manifests import digest_file, manifest_digest
+from tasks.study.params import Params, load_params
+from tasks.study.paths import Layout
 
 Study = Callable[..., Params]
 PREFIX = "You are a knowledgeable math assistant. Answer the following questions and think step by step."
@@ -354,7 +354,7 @@ def test_a_moved_source_file_is_no_other_source(study: Study, tmp_path: Path) ->
 
 
 def test_the_stage_imports_neither_torch_nor_an_orchestrator(repository: Path) -> None:
-    code = "import sys, tasks.prepare.prepare, flows.commands.prepare; print(*sys.modules)"
+    code = "import sys, tasks.prepare.prepare, flows.cli.prepare; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True)
     assert not {"torch", "transformers", "prefect", "mlflow", "math_verify"} & set(done.stdout.split())
 

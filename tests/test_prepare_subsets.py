@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.errors import InputError
-from tasks.prepare.curriculum import curriculum, strata, thin
-from tasks.prepare.split import split_heldout
-from tasks.prepare.subsets import nested_subsets
+from tasks.prepare.splits.curriculum import curriculum, split_heldout, strata, thin
+from tasks.prepare.splits.subsets import nested_subsets
+from tasks.study.errors import InputError
 
 
 @st.composite

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.prepare.backslashes import repair_backslashes
-from tasks.prepare.instructions import bare_problem, carries_instruction, with_instructions
-from tasks.prepare.text import normalise, numbers
+from tasks.prepare.normalize import normalise, numbers
+from tasks.prepare.sources.instructions import bare_problem, carries_instruction, with_instructions
+from tasks.prepare.sources.rows import repair_backslashes
 
 PREFIX = "You are a knowledgeable math assistant. Answer the following questions and think step by step."
 SUFFIX = r"Please output the final answer within \boxed{}."

@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 from tiny_training import REPOSITORY, make_params
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tasks.errors import InputError
-from tasks.flops import Architecture
-from tasks.layout import Layout
-from tasks.params import HubFamily, HubModel, Params, TinyFamily, load_params
-from tasks.policy.network import count_parameters
+from tasks.costs.flops import Architecture
+from tasks.policy.policy_model import count_parameters
 from tasks.prepare.prepare import prepare
-from tasks.pretrain.collect import collect
 from tasks.pretrain.corpus import barred_problems, batches, wrong_answer
-from tasks.pretrain.hub import resolve_hub_model
-from tasks.pretrain.tiny import train_tiny_model
-from tasks.pretrain.tokenizer import build_tokenizer
-from tasks.records import read_models, read_problems
+from tasks.pretrain.hub_models import resolve_hub_model
+from tasks.pretrain.steps import collect
+from tasks.pretrain.tiny import build_tokenizer, train_tiny_model
+from tasks.records.models import read_models
+from tasks.records.problems import read_problems
+from tasks.study.errors import InputError
+from tasks.study.params import HubFamily, HubModel, Params, TinyFamily, load_params
+from tasks.study.paths import Layout
 
 TEXT = st.text(alphabet="0123456789+-*=", max_size=20)
 

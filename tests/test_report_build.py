@@ -14,15 +14,15 @@ from xml.etree import ElementTree
 import pytest
 from report_study import REPOSITORY, make_finished_study
 
-from tasks.errors import InputError
 from tasks.grading import Answer
-from tasks.grid import expand_grid
-from tasks.identity import report_mark
-from tasks.layout import Layout
-from tasks.params import Params, load_params
 from tasks.report.auditing import draw, sampled_answers
 from tasks.report.build import build_report
-from tasks.store import valid, verify
+from tasks.study.errors import InputError
+from tasks.study.fingerprints import report_mark
+from tasks.study.grid import expand_grid
+from tasks.study.manifests import valid, verify
+from tasks.study.params import Params, load_params
+from tasks.study.paths import Layout
 
 VOID = {"meta", "link", "br", "hr", "img"}
 GRID = {"sizes": ["3k", "25k", "99k"], "seeds": [0, 1], "reuse": {"size": "25k", "seed": 0, "factors": [2, 100]}}

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from tiny_training import make_study
 from transformers import AutoModelForCausalLM
 
-from tasks.errors import InputError
-from tasks.layout import Layout
-from tasks.policy.network import Policy, load_model
 from tasks.policy.packing import Group, pack
+from tasks.policy.policy_model import Policy, load_model
 from tasks.sampling.protocol import Request, SamplingSettings
 from tasks.sampling.seeds import sequence_key, uniforms
 from tasks.sampling.transformers_engine import TransformersEngine
+from tasks.study.errors import InputError
+from tasks.study.paths import Layout
 
 SETTINGS = SamplingSettings(n=4, temperature=1.0, top_p=1.0, max_tokens=10, seed=3, step=2)
 PROMPTS = [Request(f"p{index}", tuple(range(5, 6 + index))) for index in range(7)]

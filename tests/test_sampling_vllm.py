@@ -13,19 +13,19 @@ import pytest
 import torch
 from study_on_disk import make_study, save_random_model
 
-from tasks.errors import InputError
+from tasks.evaluate.policies import benchmark_names, folder_of, list_subjects
+from tasks.evaluate.run import Order, evaluate_order
 from tasks.evaluate.samples import read_samples
-from tasks.evaluate.session import Order, evaluate_order
-from tasks.evaluate.subjects import benchmark_names, folder_of, list_subjects
 from tasks.grading import Answer, GradingPool, Verdict
-from tasks.grid import expand_grid
-from tasks.layout import Layout
-from tasks.params import Params
-from tasks.records import read_metrics
+from tasks.records.metrics import read_metrics
 from tasks.sampling.engines import open_engine
 from tasks.sampling.protocol import Completion, Job, Request, SamplingSettings
 from tasks.sampling.transformers_engine import TransformersEngine
-from tasks.sampling.weights import state_dict
+from tasks.sampling.vllm.weights import state_dict
+from tasks.study.errors import InputError
+from tasks.study.grid import expand_grid
+from tasks.study.params import Params
+from tasks.study.paths import Layout
 
 pytestmark = pytest.mark.vllm
 SIZE, CONTEXT = "7k", 36
@@ -158,7 +158,7 @@ def test_an_update_from_tensors_equals_loading_the_checkpoint(engine: Any, check
 
 
 def test_a_partial_update_is_refused_and_names_what_is_missing(engine: Any, checkpoints: list[Path]) -> None:
-    from tasks.sampling.vllm_staging import StaleWeights
+    from tasks.sampling.vllm.staging import StaleWeights
 
     mark = engine.load(checkpoints[0])
     weights = state_dict(checkpoints[1], torch.float32)
@@ -171,8 +171,8 @@ def test_a_partial_update_is_refused_and_names_what_is_missing(engine: Any, chec
 def test_workers_that_read_something_else_than_was_given_are_noticed(
     engine: Any, checkpoints: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tasks.sampling import vllm_staging
-    from tasks.sampling.vllm_staging import StaleWeights
+    from tasks.sampling.vllm import staging as vllm_staging
+    from tasks.sampling.vllm.staging import StaleWeights
 
     engine.load(checkpoints[0])
     monkeypatch.setattr(vllm_staging, "fill_stage", lambda stage, weights: None)
@@ -185,7 +185,7 @@ def test_workers_that_read_something_else_than_was_given_are_noticed(
 def test_an_engine_that_computes_with_old_weights_is_noticed_by_the_probe(
     engine: Any, checkpoints: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tasks.sampling.vllm_probe import ProbeFailed
+    from tasks.sampling.vllm.probe import ProbeFailed
 
     engine.load(checkpoints[0])
     weights = state_dict(checkpoints[1], torch.float32)
@@ -210,7 +210,7 @@ def test_a_prompt_that_does_not_fit_the_context_is_refused_by_name(engine: Any) 
 def test_one_grpo_step_with_vllm_rollouts_equals_the_step_with_transformers_rollouts(
     engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tasks.train import sampler_groups as training
+    from tasks.train import shared_engine as training
     from tasks.train.loop import job
 
     # Random models answer nothing right; grading by length gives groups whose rewards differ, hence gradients.
@@ -243,7 +243,7 @@ def test_an_evaluation_whose_engine_hangs_in_the_middle_ends_with_the_same_sampl
     engine: Any, study: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Last, because the engine's process is lost here: stopped, found hanging, killed, replaced, asked again."""
-    from tasks.evaluate import session as evaluation
+    from tasks.evaluate import run as evaluation
 
     subjects, names = tuple(list_subjects(study)), tuple(benchmark_names(study))
     evaluate_order(Order(study, subjects, names))

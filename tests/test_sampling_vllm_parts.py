@@ -13,15 +13,15 @@ import pytest
 import torch
 from study_on_disk import make_params, save_random_model
 
-from tasks.errors import InputError
-from tasks.params import Hardware
 from tasks.sampling.engines import open_engine
 from tasks.sampling.protocol import Job, Request, SamplingSettings
-from tasks.sampling.vllm_probe import Probe, ProbeFailed
-from tasks.sampling.vllm_staging import Staging, StaleWeights, check_sums
-from tasks.sampling.vllm_widen import plan_widening, widen_config, widen_tensor
-from tasks.sampling.weights import PREFIX, SHARED_MEMORY, fill_stage, new_stage, stored_tensors
-from tasks.train.kept_engine import Shelf
+from tasks.sampling.vllm.head_padding import plan_widening, widen_config, widen_tensor
+from tasks.sampling.vllm.probe import Probe, ProbeFailed
+from tasks.sampling.vllm.staging import Staging, StaleWeights, check_sums
+from tasks.sampling.vllm.weights import PREFIX, SHARED_MEMORY, fill_stage, new_stage, stored_tensors
+from tasks.study.errors import InputError
+from tasks.study.params import Hardware
+from tasks.train.engine_cache import Shelf
 
 SUPPORTED = [32, 64, 80, 96]
 SETTINGS = SamplingSettings(n=2, temperature=1.0, top_p=1.0, max_tokens=4, seed=0)
@@ -107,7 +107,7 @@ def test_weights_that_do_not_fit_into_memory_are_refused_before_they_are_written
 
 @pytest.mark.skipif(not SHARED_MEMORY.is_dir(), reason="no shared memory here")
 def test_a_killed_process_leaves_no_weights_in_memory_for_long() -> None:
-    code = "from tasks.sampling.weights import new_stage; print(new_stage())"
+    code = "from tasks.sampling.vllm.weights import new_stage; print(new_stage())"
     left = Path(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip())
     assert left.is_dir()
     assert left.name.startswith(PREFIX)
@@ -171,8 +171,8 @@ def test_an_unknown_engine_is_refused_with_those_that_exist(checkpoint: Path) ->
 @pytest.mark.vllm
 def test_an_engine_lost_twice_stops_the_run(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("vllm", reason="vLLM is not installed; `make setup ENGINE=vllm`")
-    from tasks.sampling import vllm_engine
-    from tasks.sampling.vllm_process import EngineLost
+    from tasks.sampling.vllm import engine as vllm_engine
+    from tasks.sampling.vllm.process import EngineLost
 
     started = []
 
@@ -200,7 +200,7 @@ def test_an_engine_lost_twice_stops_the_run(checkpoint: Path, monkeypatch: pytes
 @pytest.mark.vllm
 def test_weights_for_a_transfer_are_announced_in_the_order_they_are_sent() -> None:
     pytest.importorskip("vllm", reason="vLLM is not installed; `make setup ENGINE=vllm`")
-    from tasks.sampling.vllm_transfer import HeldWeights
+    from tasks.sampling.vllm.transfer import HeldWeights
 
     source = HeldWeights({"b": torch.zeros(2, 3), "a": torch.zeros(4, dtype=torch.bfloat16)})
     assert [(m.name, m.shape, m.dtype) for m in source.metadata()] == [
@@ -216,7 +216,7 @@ def test_memory_handles_travel_to_the_engine_in_a_form_it_reads_back() -> None:
     import base64
     import pickle
 
-    from tasks.sampling.vllm_transfer import EngineClient
+    from tasks.sampling.vllm.transfer import EngineClient
 
     calls: list[Any] = []
     llm = type("Llm", (), {"update_weights": lambda self, request: calls.append(request)})()

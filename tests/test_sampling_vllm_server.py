@@ -17,21 +17,21 @@ import torch
 from study_on_disk import make_study, save_random_model
 from transformers import AutoModelForCausalLM
 
-from tasks.errors import InputError
+from tasks.evaluate.policies import folder_of, list_subjects, missing
+from tasks.evaluate.requests import make_orders
+from tasks.evaluate.run import Order, evaluate_order
 from tasks.evaluate.samples import read_samples
-from tasks.evaluate.selection import make_orders
-from tasks.evaluate.session import Order, evaluate_order
-from tasks.evaluate.subjects import folder_of, list_subjects, missing
-from tasks.params import Params
-from tasks.policy.network import bit_sums, fingerprint
+from tasks.policy.policy_model import bit_sums, fingerprint
 from tasks.sampling.engines import open_engine
 from tasks.sampling.protocol import Request, SamplingSettings
-from tasks.sampling.vllm_client import ServerEngine
-from tasks.sampling.vllm_http import TOKEN
-from tasks.sampling.vllm_probe import ProbeFailed
-from tasks.sampling.vllm_push import PushingServerEngine
-from tasks.sampling.vllm_staging import StaleWeights
-from tasks.sampling.weights import state_dict, stored_tensors
+from tasks.sampling.vllm.probe import ProbeFailed
+from tasks.sampling.vllm.server_client import ServerEngine
+from tasks.sampling.vllm.server_http import TOKEN
+from tasks.sampling.vllm.staging import StaleWeights
+from tasks.sampling.vllm.weight_update import PushingServerEngine
+from tasks.sampling.vllm.weights import state_dict, stored_tensors
+from tasks.study.errors import InputError
+from tasks.study.params import Params
 
 SETTINGS = SamplingSettings(n=3, temperature=0.7, top_p=0.9, max_tokens=6, seed=1, domain="evaluate")
 REQUESTS = [Request(f"p{i}", (5, 6 + i)) for i in range(9)]
@@ -181,7 +181,7 @@ def test_a_server_that_serves_another_policy_is_refused(stand: Stand, study: Par
 def test_an_evaluation_by_a_server_that_dies_keeps_what_is_finished_and_continues(
     stand: Stand, study: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.sampling.vllm_http.FIRST_DELAY", 0.001)
+    monkeypatch.setattr("tasks.sampling.vllm.server_http.FIRST_DELAY", 0.001)
     run = list_subjects(study)[2]
     stand.model = run.name
     (first,) = make_orders(study, run.name, benchmarks=["heldout"], server=stand.url)

@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.store import atomic_path, fingerprint, manifest_digest, once, read_manifest, valid, verify, write_json
+from tasks.study.manifests import (
+    atomic_path,
+    fingerprint,
+    manifest_digest,
+    once,
+    read_manifest,
+    valid,
+    verify,
+    write_json,
+)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),

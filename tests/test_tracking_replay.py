@@ -11,10 +11,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as TrackedRun
 from recorded_study import forget_run, make_recorded_study, record_run
 
-from tasks.grid import expand_grid
-from tasks.params import Params
-from tasks.tracked import flatten, numbers, read_record
-from tasks.tracking import RUN_TAG, TrackedStudy, publish_study, publishing, store_uri, sync
+from tasks.runtime.mlflow_tracking import RUN_TAG, TrackedStudy, publish_study, publishing, store_uri, sync
+from tasks.runtime.run_record import flatten, numbers, read_record
+from tasks.study.grid import expand_grid
+from tasks.study.params import Params
 
 CURVE = "test_loss"
 

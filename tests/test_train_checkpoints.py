@@ -12,11 +12,11 @@ import pytest
 import torch
 from tiny_training import copy_study, make_study, numbers
 
-from tasks.errors import InputError
-from tasks.grid import Run
-from tasks.layout import Layout
-from tasks.params import Checkpoints, Params
-from tasks.store import MANIFEST
+from tasks.study.errors import InputError
+from tasks.study.grid import Run
+from tasks.study.manifests import MANIFEST
+from tasks.study.params import Checkpoints, Params
+from tasks.study.paths import Layout
 from tasks.train.checkpoints import (
     Crew,
     TrainerState,
@@ -31,7 +31,7 @@ from tasks.train.checkpoints import (
     save_tensors,
 )
 from tasks.train.loop import job
-from tasks.train.slices import TensorFiles
+from tasks.train.sharded_files import TensorFiles
 from tasks.train.update import TrainingDiverged
 
 TRAIN = {"steps": 4, "batch": 8, "group_size": 4, "minibatch": 4}

@@ -18,14 +18,14 @@ from safetensors.torch import load_file
 from tiny_training import REPOSITORY, copy_study, make_study, numbers
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from tasks.grid import Run, expand_grid
-from tasks.layout import Layout
-from tasks.params import Params
+from tasks.runtime.workers import JobFailed, Worker
 from tasks.sampling.protocol import Request, SamplingSettings
 from tasks.sampling.transformers_engine import TransformersEngine
+from tasks.study.grid import Run, expand_grid
+from tasks.study.params import Params
+from tasks.study.paths import Layout
 from tasks.train.launch import JOB, accelerate_command, launch_environment
 from tasks.train.placement import CONFIGS, Placement
-from tasks.workers import JobFailed, Worker
 
 pytestmark = pytest.mark.slow
 

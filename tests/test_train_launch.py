@@ -20,16 +20,16 @@ from typing import Any
 import pytest
 from tiny_training import REPOSITORY, make_params, make_study
 
-from tasks.devices import Device, reserved, select_devices
-from tasks.errors import InputError
-from tasks.grid import Run
-from tasks.layout import Layout
-from tasks.params import Params
+from tasks.runtime.gpu_locks import Device, reserved, select_devices
+from tasks.runtime.workers import JobFailed, OutOfMemory, Stopped, Worker, WorkerDied, run_job_file
+from tasks.study.errors import InputError
+from tasks.study.grid import Run
+from tasks.study.params import Params
+from tasks.study.paths import Layout
 from tasks.train import launch
+from tasks.train.cluster_node import node_command
 from tasks.train.launch import Launcher, accelerate_command, cluster_command, launch_environment
-from tasks.train.node import node_command
 from tasks.train.placement import CONFIGS, Placement, place
-from tasks.workers import JobFailed, OutOfMemory, Stopped, Worker, WorkerDied, run_job_file
 
 BARE = [sys.executable, "-m"]
 PATH = {"PYTHONPATH": str(REPOSITORY)}
@@ -208,7 +208,7 @@ PARENT = """
 import sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
-from tasks.workers import Worker
+from tasks.runtime.workers import Worker
 worker = Worker({prefix!r}, {environment!r}, Path({folder!r}) / "log", {ranks})
 worker.run("tests.worker_jobs:report", {{"folder": {folder!r}, "seconds": 600.0}})
 """
@@ -304,7 +304,7 @@ def _script(path: Path, body: str) -> str:
 
 
 def test_a_job_file_brings_back_its_answer_or_its_failure(tmp_path: Path) -> None:
-    command = [*BARE, "tasks.workers", "--job"]
+    command = [*BARE, "tasks.runtime.workers", "--job"]
 
     def run(launch_name: str, function: str, **arguments: Any) -> Any:
         return run_job_file(command, PATH, tmp_path / launch_name, (function, arguments), threading.Event())
@@ -336,20 +336,20 @@ def test_a_node_finds_its_place_in_the_launch() -> None:
     command, variables = node_command(given, slurm)
     text = " ".join(command)
     assert "--num_machines 2 --machine_rank 1 --main_process_ip node7 --main_process_port 23456" in text
-    assert text.endswith("-m tasks.workers --job job.json")
+    assert text.endswith("-m tasks.runtime.workers --job job.json")
     assert variables == {}
     with pytest.raises(InputError, match="SLURM_NODEID"):
         node_command(given, {"MASTER_ADDR": "node7"})
 
 
 def test_the_published_runs_are_handed_to_slurm_whole(study: tuple[Params, Run]) -> None:
-    from tasks.params import load_params
+    from tasks.study.params import load_params
 
     paper = load_params(REPOSITORY / "params.paper.yaml")
     large = Placement(32, 4, CONFIGS / "fsdp2_multi_node.yaml", True, True)
     text = " ".join(cluster_command(paper.hardware, large, study[1]))
     assert text.startswith(f"sbatch --wait --nodes=4 --gpus-per-node=8 --job-name={study[1].run_id} ")
-    assert "-m tasks.train.node" in text
+    assert "-m tasks.train.cluster_node" in text
     assert "--processes 32 --nodes 4" in text
 
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from tasks.errors import InputError
-from tasks.params import Lora
-from tasks.policy.network import Policy
 from tasks.policy.packing import Group, Packed, pack
-from tasks.train.distributed import full_weights
+from tasks.policy.policy_model import Policy
+from tasks.study.errors import InputError
+from tasks.study.params import Lora
 from tasks.train.lora import adapted_layers, adapters_off, add_adapters, initial_adapter, is_adapter
+from tasks.train.parallel import full_weights
 
 LORA = Lora(rank=3, alpha=6.0)
 

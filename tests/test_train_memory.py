@@ -10,15 +10,15 @@ import torch
 from tiny_training import REPOSITORY, make_study
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from tasks.devices import Device
-from tasks.errors import InputError
-from tasks.flops import Architecture
-from tasks.layout import Layout
-from tasks.params import Lora, Params, load_params
-from tasks.policy.network import Policy, load_model
+from tasks.costs.flops import Architecture
+from tasks.costs.memory import GIB, Shape, activation_bytes, cache_bytes, estimate, group_size, read_shape, require_fit
 from tasks.policy.packing import Group, pack
+from tasks.policy.policy_model import Policy, load_model
+from tasks.runtime.gpu_locks import Device
+from tasks.study.errors import InputError
+from tasks.study.params import Lora, Params, load_params
+from tasks.study.paths import Layout
 from tasks.train.lora import add_adapters
-from tasks.train.memory import GIB, Shape, activation_bytes, cache_bytes, estimate, group_size, read_shape, require_fit
 from tasks.train.placement import place
 
 LARGE = Shape(Architecture(8192, 80, 64, 8, 128, 29568, 152064), tied=False)

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_training import REPOSITORY, make_study
 
-from tasks.layout import Layout
-from tasks.params import Objective, load_params
-from tasks.policy.network import Policy, load_model
 from tasks.policy.packing import Group, pack
+from tasks.policy.policy_model import Policy, load_model
 from tasks.sampling.protocol import Completion
+from tasks.study.params import Objective, load_params
+from tasks.study.paths import Layout
 from tasks.train.batching import RolloutGroup, micro_batches
 from tasks.train.objective import group_advantages, importance_weights, kl_penalty, token_losses, token_weights
 

@@ -14,12 +14,12 @@ import psutil
 import pytest
 from tiny_training import copy_study, make_study, numbers
 
-from tasks.grid import Run, expand_grid
-from tasks.layout import Layout
-from tasks.params import Params
-from tasks.store import digest_file
+from tasks.runtime.workers import WorkerDied
+from tasks.study.grid import Run, expand_grid
+from tasks.study.manifests import digest_file
+from tasks.study.params import Params
+from tasks.study.paths import Layout
 from tasks.train.launch import Launcher, train_once
-from tasks.workers import WorkerDied
 
 TRAIN = {"steps": 12, "batch": 8, "group_size": 4, "minibatch": 4}
 SOME_CHECKPOINTS = {"every": 4, "keep_last": 2}
@@ -74,7 +74,7 @@ def _kill_workers_after(metrics: Path, rows: int) -> None:
     while time.monotonic() < deadline:
         if metrics.exists() and metrics.read_text().count("\n") > rows:
             for child in psutil.Process().children(recursive=True):
-                if "tasks.workers" in " ".join(child.cmdline()):
+                if "tasks.runtime.workers" in " ".join(child.cmdline()):
                     os.kill(child.pid, signal.SIGKILL)
             return
         time.sleep(0.005)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from tasks.grid import Run, expand_grid
-from tasks.identity import model_mark, prepare_mark
-from tasks.layout import Layout
-from tasks.params import Params, Supervised, TinyFamily, load_params
-from tasks.records import Problem, write_problems
-from tasks.store import write_manifest
+from tasks.records.problems import Problem, write_problems
+from tasks.study.fingerprints import model_mark, prepare_mark
+from tasks.study.grid import Run, expand_grid
+from tasks.study.manifests import write_manifest
+from tasks.study.params import Params, Supervised, TinyFamily, load_params
+from tasks.study.paths import Layout
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -58,9 +58,8 @@ def numbers(params: Params, run: Run) -> list[dict[str, Any]]:
 
 def make_study(root: Path, **changes: dict[str, Any]) -> tuple[Params, Run]:
     """Writes what the stages before would leave; returns the params and the study's first run."""
-    from tasks.policy.network import count_parameters
-    from tasks.pretrain.tiny import new_model
-    from tasks.pretrain.tokenizer import build_tokenizer
+    from tasks.policy.policy_model import count_parameters
+    from tasks.pretrain.tiny import build_tokenizer, new_model
 
     params = make_params(root, **changes)
     layout, run = Layout.of(params), expand_grid(params)[0]
@@ -87,10 +86,9 @@ def make_study(root: Path, **changes: dict[str, Any]) -> tuple[Params, Run]:
 
 def _teach_format(model: PreTrainedModel, recipe: Supervised) -> None:
     """Teaches a random model to answer with some boxed digit, so that some of its answers earn a reward."""
-    from tasks.policy.network import Policy
     from tasks.policy.packing import Group
-    from tasks.pretrain.tiny import fit_supervised
-    from tasks.pretrain.tokenizer import build_tokenizer
+    from tasks.policy.policy_model import Policy
+    from tasks.pretrain.tiny import build_tokenizer, fit_supervised
 
     tokenizer = build_tokenizer()
     pairs = [(a, b, answer) for a in range(4) for b in range(4) for answer in (a + b, b + 1)]

@@ -72,8 +72,8 @@ def draw_in_groups(checkpoint: str, prompts: list[list[int]]) -> list[Any]:
 
     from tasks.sampling.protocol import Request, SamplingSettings
     from tasks.sampling.transformers_engine import TransformersEngine
-    from tasks.train.distributed import open_spread
-    from tasks.train.sampler_groups import GroupEngine
+    from tasks.train.parallel import open_spread
+    from tasks.train.shared_engine import GroupEngine
 
     spread = open_spread("float32")
     opened: list[int] = []
@@ -99,7 +99,7 @@ def update_sharded(checkpoint: str) -> list[Any]:
     import torch
 
     from tasks.policy.packing import Group, pack
-    from tasks.train.distributed import build_policy, full_weights, open_spread
+    from tasks.train.parallel import build_policy, full_weights, open_spread
 
     spread = open_spread("float32")
     policy = build_policy(spread, Path(checkpoint))

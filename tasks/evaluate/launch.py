@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from tasks.devices import lock_folder, read_devices, reserved
-from tasks.errors import InputError
-from tasks.evaluate.session import Order, evaluate_order, outstanding
-from tasks.evaluate.subjects import list_subjects
-from tasks.layout import Layout
-from tasks.params import Params
-from tasks.workers import Stopped, Worker, thread_environment
+from tasks.evaluate.policies import list_subjects
+from tasks.evaluate.run import Order, evaluate_order, outstanding
+from tasks.runtime.gpu_locks import lock_folder, read_devices, reserved
+from tasks.runtime.workers import Stopped, Worker, thread_environment
+from tasks.study.errors import InputError
+from tasks.study.params import Params
+from tasks.study.paths import Layout
 
 
 class Launcher:

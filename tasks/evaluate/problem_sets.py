@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tasks.errors import InputError
-from tasks.evaluate.subjects import benchmark_names
-from tasks.layout import Layout
-from tasks.params import Params
-from tasks.records import Problem, read_problems
+from tasks.evaluate.policies import benchmark_names
+from tasks.records.problems import Problem, read_problems
 from tasks.sampling.protocol import SamplingSettings
+from tasks.study.errors import InputError
+from tasks.study.params import Params
+from tasks.study.paths import Layout
 
 
 @dataclass(frozen=True)

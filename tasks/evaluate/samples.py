@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.errors import InputError
 from tasks.evaluate.statistics import mean_pass_at, wilson
-from tasks.records import Score
-from tasks.store import atomic_path
+from tasks.records.scores import Score
+from tasks.study.errors import InputError
+from tasks.study.manifests import atomic_path
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,16 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.errors import InputError
-from tasks.fit.backtest import backtests, choose, windows
-from tasks.fit.criteria import quality
-from tasks.fit.estimate import Options, fit_law
-from tasks.fit.flags import flags_of
-from tasks.fit.forecast import predict, size_errors, warnings_of
-from tasks.fit.inference import Interval, Uncertain, interval, with_draws
+from tasks.fit.data.measurements import Measurements
+from tasks.fit.forecasting.forecast import predict, size_errors, warnings_of
 from tasks.fit.laws import LAWS, law_named
-from tasks.fit.measurements import Measurements
-from tasks.fit.profile import profile_intervals
 from tasks.fit.results import (
     BackTest,
     Choice,
@@ -27,8 +20,15 @@ from tasks.fit.results import (
     SizeSlope,
     WindowFit,
 )
-from tasks.fit.saturation import saturation_test
-from tasks.fit.state import LineState
+from tasks.fit.solver.estimate import Options, fit_law
+from tasks.fit.solver.parameters import LineState
+from tasks.fit.uncertainty.inference import Interval, Uncertain, interval, with_draws
+from tasks.fit.uncertainty.profile import profile_intervals
+from tasks.fit.validation.backtest import backtests, choose, windows
+from tasks.fit.validation.fit_warnings import flags_of
+from tasks.fit.validation.goodness_of_fit import quality
+from tasks.fit.validation.saturation import saturation_test
+from tasks.study.errors import InputError
 
 
 @dataclass(frozen=True)

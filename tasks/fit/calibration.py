@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.fit.estimate import Options, fit_law
-from tasks.fit.forecast import LawError, predict
-from tasks.fit.inference import coefficient_intervals, k_intervals, with_draws
+from tasks.fit.data.measurements import Measurements, measure
+from tasks.fit.forecasting.forecast import LawError, predict
 from tasks.fit.laws import LAWS
-from tasks.fit.measurements import Measurements, measure
-from tasks.fit.profile import profile_intervals
+from tasks.fit.solver.estimate import Options, fit_law
+from tasks.fit.uncertainty.inference import coefficient_intervals, k_intervals, with_draws
+from tasks.fit.uncertainty.profile import profile_intervals
 
 KMAX, N0 = 0.13996, 1.300e10
 LEVELS = {0.5e9: 0.0040, 1.5e9: 0.0309, 3e9: 0.0477, 7e9: 0.0713, 14e9: 0.1146, 32e9: 0.1535, 72e9: 0.1849}

@@ -2,7 +2,7 @@
 
 | file | content |
 |---|---|
-| points.parquet | one row per run and step, columns as in `tasks.fit.points.COLUMNS` |
+| points.parquet | one row per run and step, columns as in `tasks.fit.data.points.COLUMNS` |
 | fits.json | `{"fits": [FitRecord]}`, every law for each variant x resource; `primary` marks the law named in params |
 | bootstrap.parquet | primary law: variant, resource, law, draw, name (coefficient, `k:<size>`, `E:<size>`), value |
 | backtests.json | keys backtests [BackTest], windows [WindowFit], saturation [SaturationTest], choice [Choice] |
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tasks.errors import InputError
+from tasks.study.errors import InputError
 
 Row = TypeVar("Row")
 

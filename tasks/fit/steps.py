@@ -8,11 +8,11 @@ from typing import Any
 from prefect import task
 
 from tasks.fit import study
-from tasks.grid import expand_grid
-from tasks.identity import fit_mark
-from tasks.layout import Layout
-from tasks.orchestration import options
-from tasks.params import Params
+from tasks.runtime.prefect_options import options
+from tasks.study.fingerprints import fit_mark
+from tasks.study.grid import expand_grid
+from tasks.study.params import Params
+from tasks.study.paths import Layout
 
 
 def _laws(given: dict[str, Any]) -> tuple[Path, str]:

@@ -9,20 +9,19 @@ from typing import Any
 import numpy as np
 
 from tasks.fit.analyse import Analysis, analyse
-from tasks.fit.estimate import Options, fit_law
-from tasks.fit.findings import larger_is_better, law_holds, learning_grows, pair_effects, reuse_is_harmless
-from tasks.fit.inference import Uncertain, with_draws
+from tasks.fit.data.points import RESOURCES, collect_points, read_points, reuse_points, scale_points, write_points
 from tasks.fit.laws import LAWS, SIZE_LAWS
-from tasks.fit.points import RESOURCES, collect_points, read_points, reuse_points, scale_points, write_points
 from tasks.fit.results import Finding, ReuseEffect, plain
-from tasks.fit.reuse_effect import reuse_effects
-from tasks.fit.state import LineState
-from tasks.grading import GRADER_VERSION
-from tasks.grid import expand_grid
-from tasks.identity import fit_mark
-from tasks.layout import Layout
-from tasks.params import Params
-from tasks.store import atomic_path, once, write_json
+from tasks.fit.solver.estimate import Options, fit_law
+from tasks.fit.solver.parameters import LineState
+from tasks.fit.uncertainty.inference import Uncertain, with_draws
+from tasks.fit.validation.findings import larger_is_better, law_holds, learning_grows, pair_effects, reuse_is_harmless
+from tasks.fit.validation.reuse_effect import reuse_effects
+from tasks.study.fingerprints import GRADER_VERSION, fit_mark
+from tasks.study.grid import expand_grid
+from tasks.study.manifests import atomic_path, once, write_json
+from tasks.study.params import Params
+from tasks.study.paths import Layout
 
 FILES = [
     "points.parquet",
@@ -62,7 +61,7 @@ def draw_study(params: Params, path: Path) -> None:
     Raises:
         InputError: the stage has not run, or the file's ending is no picture format.
     """
-    from tasks.fit.plot import draw_fits, save
+    from tasks.fit.output.plot import draw_fits, save
 
     rows = read_points(Layout.of(params).stage("fit") / "points.parquet")
     fits: list[tuple[str, Uncertain]] = []

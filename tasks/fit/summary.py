@@ -6,18 +6,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tasks.errors import InputError
 from tasks.fit.analyse import record
-from tasks.fit.backtest import held_out_largest, tests_ahead, windows
-from tasks.fit.criteria import quality
-from tasks.fit.estimate import Options, fit_law
-from tasks.fit.inference import with_draws
+from tasks.fit.data.measurements import Measurements
 from tasks.fit.laws import LAWS, SIZE_LAWS, law_named
-from tasks.fit.measurements import Measurements
-from tasks.fit.profile import profile_intervals
 from tasks.fit.published import published_fit
 from tasks.fit.results import BackTest, Choice, FitRecord, SaturationTest, WindowFit
-from tasks.fit.saturation import saturation_test
+from tasks.fit.solver.estimate import Options, fit_law
+from tasks.fit.uncertainty.inference import with_draws
+from tasks.fit.uncertainty.profile import profile_intervals
+from tasks.fit.validation.backtest import held_out_largest, tests_ahead, windows
+from tasks.fit.validation.goodness_of_fit import quality
+from tasks.fit.validation.saturation import saturation_test
+from tasks.study.errors import InputError
 
 
 @dataclass(frozen=True)

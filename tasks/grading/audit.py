@@ -10,9 +10,9 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.grading import plain
-from tasks.grading.pool import GIVEN_UP, GradingPool
+from tasks.grading.pool.pool import GIVEN_UP, GradingPool
 from tasks.grading.registry import scorer_for
+from tasks.grading.scorers import math_verify_baseline as plain
 from tasks.grading.verdicts import Answer, GradeStats, Verdict
 
 _TAIL = 160

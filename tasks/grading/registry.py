@@ -7,9 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from tasks.errors import InputError
-from tasks.grading import choice, code_answer, grid, mathematics, plain
+from tasks.grading.scorers import choice
+from tasks.grading.scorers import code as code_answer
+from tasks.grading.scorers import math as mathematics
+from tasks.grading.scorers import math_verify_baseline as plain
+from tasks.grading.scorers import zebra as grid
 from tasks.grading.verdicts import Answer, Verdict, Work
+from tasks.study.errors import InputError
 
 
 @dataclass(frozen=True)

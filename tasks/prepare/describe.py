@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from tasks.errors import InputError
-from tasks.layout import Layout
-from tasks.params import Params
-from tasks.prepare.rejections import RULES
-from tasks.store import read_manifest
+from tasks.prepare.checks.rejections import RULES
+from tasks.study.errors import InputError
+from tasks.study.manifests import read_manifest
+from tasks.study.params import Params
+from tasks.study.paths import Layout
 
 SHARES = ("median", "p95", "p99", "longest")
 

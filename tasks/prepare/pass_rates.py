@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tasks.errors import InputError
 from tasks.grading import Answer, GradingPool
-from tasks.records import Problem
+from tasks.records.problems import Problem
 from tasks.sampling.prompts import requests
 from tasks.sampling.protocol import Engine, SamplingSettings
+from tasks.study.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -16,17 +16,17 @@ from typing import Any
 import numpy as np
 
 from tasks.grading import GradingPool
-from tasks.identity import prepare_mark
-from tasks.layout import Layout
-from tasks.params import Params
-from tasks.prepare.collect import Workspace, collect
-from tasks.prepare.evaluation import EvaluationSet, shared_problems, unscorable_ids
-from tasks.prepare.rejections import Rejections
-from tasks.prepare.scratch import Scratch, write_rows
-from tasks.prepare.selection import Selection, clean, select
-from tasks.prepare.statistics import describe_training
-from tasks.records import Problem, write_problems
-from tasks.store import canonical_json, digest_file, digest_text, once
+from tasks.prepare.checks.rejections import Rejections
+from tasks.prepare.collect_sources import Workspace, collect
+from tasks.prepare.evaluation_sets import EvaluationSet, shared_problems, unscorable_ids
+from tasks.prepare.row_store import Scratch, write_rows
+from tasks.prepare.splits.selection import Selection, clean, select
+from tasks.prepare.summary import describe_training
+from tasks.records.problems import Problem, write_problems
+from tasks.study.fingerprints import prepare_mark
+from tasks.study.manifests import canonical_json, digest_file, digest_text, once
+from tasks.study.params import Params
+from tasks.study.paths import Layout
 
 
 def prepare(params: Params) -> dict[str, Any]:

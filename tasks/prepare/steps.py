@@ -7,11 +7,11 @@ from typing import Any
 
 from prefect import task
 
-from tasks.identity import prepare_mark
-from tasks.layout import Layout
-from tasks.orchestration import options
-from tasks.params import Params
 from tasks.prepare.prepare import prepare
+from tasks.runtime.prefect_options import options
+from tasks.study.fingerprints import prepare_mark
+from tasks.study.params import Params
+from tasks.study.paths import Layout
 
 
 def _problems(given: dict[str, Any]) -> tuple[Path, str]:

@@ -10,10 +10,10 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from tasks.arithmetic import sample
-from tasks.params import Supervised
 from tasks.policy.packing import Group
-from tasks.records import Problem, read_problems
+from tasks.records.problems import Problem, read_problems
 from tasks.sampling.prompts import render
+from tasks.study.params import Supervised
 
 
 def barred_problems(files: Sequence[Path]) -> frozenset[str]:

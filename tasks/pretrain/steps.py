@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from prefect import task
 
-from tasks.identity import model_mark
-from tasks.layout import Layout
-from tasks.orchestration import options
-from tasks.params import Params
-from tasks.pretrain.collect import collect
-from tasks.pretrain.hub import resolve_hub_model
-from tasks.workers import WorkerPool
+from tasks.pretrain.hub_models import resolve_hub_model
+from tasks.records.models import ModelRecord
+from tasks.runtime.prefect_options import options
+from tasks.runtime.workers import WorkerPool
+from tasks.study.errors import InputError
+from tasks.study.fingerprints import model_mark
+from tasks.study.manifests import digest_text, manifest_digest, once, read_manifest
+from tasks.study.params import Params
+from tasks.study.paths import Layout
+from tasks.study.status import model_names, stage_mark
 
 TINY_JOB = "tasks.pretrain.tiny:job"
 
@@ -39,3 +44,36 @@ def collect_models(params: Params) -> Path:
     """Writes the family's manifest; returns the stage's folder."""
     collect(params)
     return Layout.of(params).stage("pretrain")
+
+
+def collect(params: Params) -> dict[str, Any]:
+    """Writes `data/pretrain/manifest.json` and returns it.
+
+    Raises:
+        InputError: a model of the family is missing.
+    """
+    layout = Layout.of(params)
+
+    def body() -> tuple[list[str], dict[str, Any]]:
+        records = [asdict(_record(params, name)) for name in model_names(params)]
+        content = digest_text("\n".join(str(record["digest"]) for record in records))
+        return [], {"models": records, "content": content}
+
+    return once(layout.stage("pretrain"), "pretrain", stage_mark(params, "pretrain"), body)[0]
+
+
+def _record(params: Params, name: str) -> ModelRecord:
+    folder = Layout.of(params).model(name)
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise InputError(f"{folder}: the model is not there; run `rlscale pretrain` first")
+    return ModelRecord(
+        name=name,
+        size=manifest["size"],
+        variant=manifest["variant"],
+        path=manifest.get("path", name),
+        total=manifest["total"],
+        n_params=manifest["n_params"],
+        nominal=float(manifest["nominal"]),
+        digest=manifest.get("digest", manifest_digest(folder)),
+    )

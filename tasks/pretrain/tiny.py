@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from tasks.identity import model_mark
-from tasks.layout import Layout
-from tasks.params import Params, Supervised, TinyFamily, TinyModel
-from tasks.policy.network import Policy, count_parameters, load_model
 from tasks.policy.packing import Group, pack
+from tasks.policy.policy_model import Policy, count_parameters, load_model
 from tasks.pretrain.corpus import barred_problems, batches
-from tasks.pretrain.tokenizer import build_tokenizer
-from tasks.store import once
+from tasks.study.fingerprints import model_mark
+from tasks.study.manifests import once
+from tasks.study.params import Params, Supervised, TinyFamily, TinyModel
+from tasks.study.paths import Layout
 
 ROPE_THETA = 100.0
 """Base of the rotary angles: on contexts of a few dozen tokens the usual 10,000 hardly turns most pairs."""
@@ -130,3 +130,32 @@ def job(params: str, name: str) -> dict[str, Any]:
     """`train_tiny_model` as a worker's job: params as JSON text."""
     torch.use_deterministic_algorithms(True)
     return json.loads(json.dumps(train_tiny_model(Params.model_validate_json(params), name)))
+
+
+END = "<|endoftext|>"
+UNKNOWN = "<|unknown|>"
+ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
+PIECES = (*"0123456789+-*=", "\\boxed{", "}")
+
+TEMPLATE = (
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ '<|endoftext|>' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """Returns the tokenizer: 21 tokens; a chat is `<|user|>12+34=<|assistant|>\\boxed{46}<|endoftext|>`."""
+    names = (END, UNKNOWN, *ROLES, *PIECES)
+    core = Tokenizer(models.WordLevel({name: index for index, name in enumerate(names)}, unk_token=UNKNOWN))
+    core.pre_tokenizer = pre_tokenizers.Split(Regex(r"\\boxed\{|[\s\S]"), behavior="isolated")
+    core.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        eos_token=END,
+        pad_token=END,
+        unk_token=UNKNOWN,
+        additional_special_tokens=list(ROLES),
+        chat_template=TEMPLATE,
+        clean_up_tokenization_spaces=False,
+    )

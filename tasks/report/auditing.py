@@ -10,12 +10,12 @@ from typing import Any
 
 from tasks.grading import Answer, GradingPool
 from tasks.grading.audit import audit
-from tasks.grid import expand_grid
-from tasks.layout import Layout
-from tasks.params import Params
-from tasks.records import read_problems
+from tasks.records.problems import read_problems
 from tasks.report.evidence import RunLog
 from tasks.report.files import read_columns
+from tasks.study.grid import expand_grid
+from tasks.study.params import Params
+from tasks.study.paths import Layout
 
 AUDITED = 600
 SHOWN = 20

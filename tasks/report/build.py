@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.findings import read_findings
-from tasks.identity import report_mark
-from tasks.layout import Layout
-from tasks.params import Params
+from tasks.records.findings import read_findings
 from tasks.report.auditing import GradingCheck, check_grading
 from tasks.report.canvas import on_white
 from tasks.report.evidence import Evidence, read_evidence
 from tasks.report.page import render
 from tasks.report.pictures import draw_all
 from tasks.report.wording import headline, tally
-from tasks.store import once, write_json, write_text
+from tasks.study.fingerprints import report_mark
+from tasks.study.manifests import once, write_json, write_text
+from tasks.study.params import Params
+from tasks.study.paths import Layout
 
 PAGE, SUMMARY = "index.html", "summary.json"
 

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tasks.errors import InputError
-from tasks.grid import Run, expand_grid
-from tasks.layout import STAGES, Layout
-from tasks.params import Params
-from tasks.records import ModelRecord, Score, StepMetrics, read_metrics, read_models, read_scores
+from tasks.records.metrics import StepMetrics, read_metrics
+from tasks.records.models import ModelRecord, read_models
+from tasks.records.scores import Score, read_scores
 from tasks.report.files import read_columns, read_json
-from tasks.store import read_manifest
+from tasks.study.errors import InputError
+from tasks.study.grid import Run, expand_grid
+from tasks.study.manifests import read_manifest
+from tasks.study.params import Params
+from tasks.study.paths import STAGES, Layout
 
 Floats = npt.NDArray[np.float64]
 Record = dict[str, Any]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tasks.errors import InputError
+from tasks.study.errors import InputError
 
 
 def read_json(path: Path) -> dict[str, list[dict[str, Any]]]:

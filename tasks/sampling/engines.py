@@ -9,9 +9,9 @@ import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tasks.errors import InputError
-from tasks.params import Hardware
 from tasks.sampling.protocol import Completion, Engine, Job, StreamingEngine
+from tasks.study.errors import InputError
+from tasks.study.params import Hardware
 
 ENGINES = ("transformers", "vllm")
 
@@ -59,14 +59,14 @@ def open_engine(
         device = "cuda" if torch.cuda.is_available() else "cpu"
         return TransformersEngine(checkpoint, hardware.generation_batch, device, precision)
     if kind == "vllm" and hardware.vllm.mode == "server":
-        from tasks.sampling.vllm_push import PushingServerEngine
+        from tasks.sampling.vllm.weight_update import PushingServerEngine
 
         if hardware.vllm.server is None:
             raise InputError("hardware.vllm.mode is server, but hardware.vllm.server gives no URL")
         return PushingServerEngine(hardware.vllm.server, checkpoint, precision)
     if kind == "vllm":
         require_vllm()
-        from tasks.sampling.vllm_engine import VllmEngine
+        from tasks.sampling.vllm.engine import VllmEngine
 
         return VllmEngine(checkpoint, hardware, precision, context, colocated)
     raise InputError(f"engine {kind!r} is not known; expected one of {', '.join(ENGINES)}")

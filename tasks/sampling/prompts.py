@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tasks.errors import InputError
-from tasks.records import Problem, read_problems
+from tasks.records.problems import Problem, read_problems
 from tasks.sampling.protocol import Request
-from tasks.store import digest_file
+from tasks.study.errors import InputError
+from tasks.study.manifests import digest_file
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-from tasks.errors import InputError
-from tasks.policy.decoding import Cache, Decoder
-from tasks.policy.network import fingerprint, load_model
+from tasks.policy.policy_model import fingerprint, load_model
+from tasks.policy.qwen2_decoder import Cache, Decoder
 from tasks.sampling.protocol import Completion, Request, SamplingSettings
 from tasks.sampling.seeds import sequence_key, uniforms
+from tasks.study.errors import InputError
 
 COMPACT_BELOW = 0.75
 """Finished sequences leave once fewer than this share of the batch is still being decoded."""

@@ -22,9 +22,9 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from tasks.params import Checkpoints
-from tasks.store import MANIFEST, atomic_path, digest_file, read_manifest, valid, write_json
-from tasks.train.slices import TensorFiles
+from tasks.study.manifests import MANIFEST, atomic_path, digest_file, read_manifest, valid, write_json
+from tasks.study.params import Checkpoints
+from tasks.train.sharded_files import TensorFiles
 
 log = logging.getLogger(__name__)
 

@@ -24,14 +24,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tasks.devices import lock_folder, read_devices, reserved
-from tasks.grid import Run
-from tasks.identity import run_mark
-from tasks.layout import Layout
-from tasks.params import Hardware, Params
-from tasks.store import once
+from tasks.runtime.gpu_locks import lock_folder, read_devices, reserved
+from tasks.runtime.workers import LaunchFailed, OutOfMemory, Stopped, Worker, run_job_file, thread_environment
+from tasks.study.fingerprints import run_mark
+from tasks.study.grid import Run
+from tasks.study.manifests import once
+from tasks.study.params import Hardware, Params
+from tasks.study.paths import Layout
 from tasks.train.placement import Placement, place
-from tasks.workers import LaunchFailed, OutOfMemory, Stopped, Worker, run_job_file, thread_environment
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Launcher:
         Raises:
             InputError: bad input, or a run that cannot fit the devices.
             OutOfMemory: it ran out of memory with the token budget and with half of it.
-            As `tasks.workers.Worker.run` otherwise.
+            As `tasks.runtime.workers.Worker.run` otherwise.
         """
         placement = place(self.params, run, self._devices)
         budget = self.params.hardware.token_budget
@@ -213,7 +213,7 @@ def cluster_command(hardware: Hardware, placement: Placement, run: Run) -> list[
     prefix = hardware.launch_command.format(
         nodes=placement.nodes, gpus=placement.processes, gpus_per_node=per_node, run=run.run_id
     )
-    command = [*shlex.split(prefix), hardware.python or sys.executable, "-m", "tasks.train.node"]
+    command = [*shlex.split(prefix), hardware.python or sys.executable, "-m", "tasks.train.cluster_node"]
     command += ["--config", str(placement.config), "--processes", str(placement.processes)]
     return [*command, "--nodes", str(placement.nodes), "--threads", str(hardware.threads_per_worker)]
 

@@ -1,11 +1,11 @@
-"""The compute ledger of a step: FLOPs by phase from real packed lengths, see `tasks.flops` for the formulas."""
+"""The compute ledger of a step: FLOPs by phase from real packed lengths, see `tasks.costs.flops` for the formulas."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from tasks.flops import Architecture
+from tasks.costs.flops import Architecture
 from tasks.sampling.protocol import Completion, Request
 from tasks.train.batching import MicroBatch
 

@@ -15,20 +15,20 @@ from typing import Any
 
 import torch
 
-from tasks.flops import published_compute
-from tasks.grid import Run
-from tasks.layout import Layout
-from tasks.params import Params
+from tasks.costs.flops import published_compute
 from tasks.policy.attention import has_ragged_kernel
-from tasks.records import StepMetrics
+from tasks.records.metrics import StepMetrics
 from tasks.sampling.protocol import SamplingSettings
-from tasks.store import write_json
+from tasks.study.grid import Run
+from tasks.study.manifests import write_json
+from tasks.study.params import Params
+from tasks.study.paths import Layout
 from tasks.train.batching import MicroBatch, RolloutGroup, micro_batches, rank_share
 from tasks.train.checkpoints import TrainerState, newest_checkpoint
+from tasks.train.context import ProblemSet, Session, open_session
 from tasks.train.ledger import PHASES, sampling_flops, update_flops, useful_flops
-from tasks.train.persistence import alone, checkpoint, finish, record, resume
 from tasks.train.rollouts import rollout_groups
-from tasks.train.session import ProblemSet, Session, open_session
+from tasks.train.run_io import alone, checkpoint, finish, record, resume
 from tasks.train.update import TrainingDiverged, UpdateTotals
 
 Sums = dict[str, float]

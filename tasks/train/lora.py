@@ -20,8 +20,8 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from transformers import PreTrainedModel
 
-from tasks.errors import InputError
-from tasks.params import Lora
+from tasks.study.errors import InputError
+from tasks.study.params import Lora
 
 ADAPTER = "default"
 

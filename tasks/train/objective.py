@@ -18,7 +18,7 @@ from typing import Literal
 
 import torch
 
-from tasks.params import Objective
+from tasks.study.params import Objective
 
 
 def group_advantages(rewards: torch.Tensor, eps: float) -> torch.Tensor:

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import yaml
 
-from tasks.devices import Device
-from tasks.errors import InputError
-from tasks.grid import Run
-from tasks.layout import Layout
-from tasks.params import Params
-from tasks.records import read_models
-from tasks.train.memory import GIB, estimate, read_shape, require_fit
+from tasks.costs.memory import GIB, estimate, read_shape, require_fit
+from tasks.records.models import read_models
+from tasks.runtime.gpu_locks import Device
+from tasks.study.errors import InputError
+from tasks.study.grid import Run
+from tasks.study.params import Params
+from tasks.study.paths import Layout
 
 CONFIGS = Path(__file__).parents[2] / "infra" / "accelerate"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from tasks.grading import Answer, GradeStats, GradingPool
-from tasks.records import Problem
+from tasks.records.problems import Problem
 from tasks.sampling.protocol import Completion, Engine, Request, SamplingSettings
 from tasks.train.batching import RolloutGroup
 from tasks.train.objective import group_advantages

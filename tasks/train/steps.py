@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from prefect import task
 
-from tasks.grid import Run
-from tasks.identity import run_mark
-from tasks.layout import Layout
-from tasks.orchestration import options
-from tasks.params import Params
-from tasks.train.collect import collect
+from tasks.runtime.prefect_options import options
+from tasks.study.errors import InputError
+from tasks.study.fingerprints import run_mark
+from tasks.study.grid import Run, expand_grid
+from tasks.study.manifests import digest_text, once, read_manifest
+from tasks.study.params import Params
+from tasks.study.paths import Layout
+from tasks.study.status import stage_mark
 from tasks.train.launch import Launcher, train_once
 
 
@@ -33,3 +36,39 @@ def collect_runs(params: Params) -> Path:
     """Writes the stage's manifest from the runs' own; returns the stage's folder."""
     collect(params)
     return Layout.of(params).stage("train")
+
+
+KEPT = (
+    "run_id",
+    "size",
+    "variant",
+    "seed",
+    "tau",
+    "group_size",
+    "n_params",
+    "nominal",
+    "steps",
+    "test_loss",
+    "compute",
+)
+
+
+def collect(params: Params) -> dict[str, Any]:
+    """Writes `data/train/manifest.json` and returns it.
+
+    Raises:
+        InputError: a run of the grid has not finished.
+    """
+    layout = Layout.of(params)
+
+    def body() -> tuple[list[str], dict[str, Any]]:
+        manifests = []
+        for run in expand_grid(params):
+            manifest = read_manifest(layout.run(run))
+            if manifest is None:
+                raise InputError(f"{layout.run(run)}: the run has not finished; run `rlscale train` first")
+            manifests.append(manifest)
+        content = digest_text("\n".join(str(manifest["content"]) for manifest in manifests))
+        return [], {"runs": [{key: manifest[key] for key in KEPT} for manifest in manifests], "content": content}
+
+    return once(layout.stage("train"), "train", stage_mark(params, "train"), body)[0]

@@ -9,11 +9,11 @@ from dataclasses import dataclass, fields
 import torch
 from accelerate import Accelerator
 
-from tasks.params import Objective
 from tasks.policy.packing import Packed
+from tasks.study.params import Objective
 from tasks.train.batching import MicroBatch
-from tasks.train.distributed import Spread
 from tasks.train.objective import importance_weights, token_losses
+from tasks.train.parallel import Spread
 
 
 class TrainingDiverged(RuntimeError):

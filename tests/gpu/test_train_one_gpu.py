@@ -17,12 +17,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from tiny_training import make_study, numbers
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from tasks.costs.memory import GIB, activation_bytes, estimate, read_shape
 from tasks.policy.attention import has_ragged_kernel
-from tasks.policy.network import Policy
 from tasks.policy.packing import Group, pack
-from tasks.train.distributed import build_policy, open_spread
+from tasks.policy.policy_model import Policy
 from tasks.train.loop import job
-from tasks.train.memory import GIB, activation_bytes, estimate, read_shape
+from tasks.train.parallel import build_policy, open_spread
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
 

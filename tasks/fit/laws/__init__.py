@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tasks.errors import InputError
 from tasks.fit.laws import (
     additive,
     constant,
@@ -16,6 +15,7 @@ from tasks.fit.laws import (
     sigmoid,
 )
 from tasks.fit.laws.forms import CurveLaw, LineLaw
+from tasks.study.errors import InputError
 
 Law = LineLaw | CurveLaw
 

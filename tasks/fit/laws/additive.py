@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from tasks.fit.data.measurements import Floats, Measurements
 from tasks.fit.laws.floor import LN10, expit, logit
 from tasks.fit.laws.forms import CurveLaw
-from tasks.fit.measurements import Floats, Measurements
 
 
 def _parts(p: Floats, log_n: Floats, x: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tasks.fit.data.measurements import Floats, Measurements
 from tasks.fit.laws.forms import CurveLaw
-from tasks.fit.measurements import Floats, Measurements
 
 LN10 = np.log(10.0)
 

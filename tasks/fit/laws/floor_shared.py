@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from tasks.fit.data.measurements import Floats, Measurements
 from tasks.fit.laws import pivot
 from tasks.fit.laws.floor import LN10, expit, logit
 from tasks.fit.laws.forms import CurveLaw
-from tasks.fit.lines import lines_of
-from tasks.fit.measurements import Floats, Measurements
-from tasks.fit.project import project, reference_size
+from tasks.fit.solver.line_statistics import lines_of
+from tasks.fit.solver.variable_projection import project, reference_size
 
 
 def _parts(p: Floats, log_n: Floats, x: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats]:

@@ -1,8 +1,8 @@
 """The two kinds of law. A law is data: each file of this package holds one, with its equation and its source.
 
 `LineLaw`: log10 L is a straight line in x = log10 X for every size, and linear in all parameters but at most one
-(theta). It is fitted exactly, see `tasks.fit.project`. `CurveLaw`: anything smooth, fitted by multi-start least squares
-with an analytic Jacobian, see `tasks.fit.descend`.
+(theta). It is fitted exactly, see `tasks.fit.solver.variable_projection`. `CurveLaw`: anything smooth, fitted by
+multi-start least squares with an analytic Jacobian, see `tasks.fit.solver.levenberg_marquardt`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from tasks.fit.measurements import Floats, Measurements
+from tasks.fit.data.measurements import Floats, Measurements
 
 _LN10 = float(np.log(10.0))
 Basis: TypeAlias = tuple[Floats, Floats]

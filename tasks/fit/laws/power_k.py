@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tasks.fit.data.measurements import Floats
 from tasks.fit.laws.forms import Basis, LineLaw
-from tasks.fit.measurements import Floats
 
 
 def _basis(theta: Floats, sizes: Floats, reference: float) -> Basis:

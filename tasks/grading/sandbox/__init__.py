@@ -27,7 +27,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.grading.clock import still_owed
+from tasks.grading.pool.time_limits import still_owed
 
 MEMORY_MB = 512
 PASSED = "passed"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.records import Score
+from tasks.records.scores import Score
 from tasks.report.canvas import panels, svg_of
 from tasks.report.evidence import Evidence
 from tasks.report.palette import ink

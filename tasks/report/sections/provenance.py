@@ -7,13 +7,13 @@ from typing import Any
 
 import yaml
 
-from tasks.identity import VERSIONS, report_mark
-from tasks.layout import STAGES
 from tasks.report.evidence import Evidence
 from tasks.report.html import Html, Row, details, paragraph, table, tag
 from tasks.report.machine import machine, versions
 from tasks.report.numbers import count, duration
 from tasks.report.sections.section import Section, section
+from tasks.study.fingerprints import VERSIONS, report_mark
+from tasks.study.paths import STAGES
 
 
 def build(evidence: Evidence) -> Section:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.records import StepMetrics
+from tasks.records.metrics import StepMetrics
 from tasks.report.evidence import Evidence, RunLog
 from tasks.report.html import Cell, Content, Html, Row, paragraph, table
 from tasks.report.numbers import between, compact, count, duration, fixed, wilson

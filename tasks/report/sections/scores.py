@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.records import Score
+from tasks.records.scores import Score
 from tasks.report.evidence import Evidence
 from tasks.report.html import Cell, Html, Row, details, paragraph, table
 from tasks.report.numbers import count, fixed, percent

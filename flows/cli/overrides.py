@@ -1,0 +1,49 @@
+"""A params file made from another one by changing values, for `rlscale study --set KEY=VALUE`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tasks.study.errors import InputError
+from tasks.study.manifests import write_text
+from tasks.study.params import load_params
+
+
+def derive(params_file: Path, changes: list[str]) -> Path:
+    """Writes the changed params beside the artefacts they describe.
+
+    Args:
+        params_file: the file to start from; it is not touched.
+        changes: `dotted.key=value`, the value as YAML.
+
+    Returns:
+        Path of `<data root>/params.yaml`, checked.
+
+    Raises:
+        InputError: a change is not KEY=VALUE, names no key of the file, or makes an impossible study.
+    """
+    load_params(params_file)
+    raw = yaml.safe_load(params_file.read_text(encoding="utf-8"))
+    for change in changes:
+        _apply(raw, change)
+    root = (params_file.absolute().parent / raw["study"]["data_root"]).resolve()
+    raw["study"]["data_root"] = "."
+    target = root / "params.yaml"
+    write_text(target, yaml.safe_dump(raw, sort_keys=False))
+    load_params(target)
+    return Path(os.path.relpath(target))
+
+
+def _apply(raw: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    *path, last = key.split(".")
+    block: Any = raw
+    for part in path:
+        block = block.get(part) if isinstance(block, dict) else None
+    if not equals or not isinstance(block, dict):
+        raise InputError(f"--set {change}: expected KEY=VALUE with a dotted key of the params file")
+    block[last] = yaml.safe_load(text)

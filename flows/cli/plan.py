@@ -1,0 +1,153 @@
+"""`rlscale plan`: what a budget buys, and what a whole study costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.cli.column_options import (
+    FileArgument,
+    LawOption,
+    PlotOption,
+    VariantOption,
+    XOption,
+    fitted,
+    law_for,
+    one_group,
+    own_points,
+    print_tables,
+)
+from flows.cli.options import DEFAULT_PARAMS, JsonOption, ParamsOption, print_json
+from tasks.study.errors import InputError
+
+if TYPE_CHECKING:
+    from tasks.fit.data.measurements import Measurements
+    from tasks.fit.forecasting.plan import Setting
+    from tasks.fit.uncertainty.inference import Uncertain
+
+
+def plan(
+    file: FileArgument = None,
+    budget: Annotated[str | None, typer.Option("--budget", help="2000gpu-h, 1e22flop or 30000usd.")] = None,
+    grid: Annotated[
+        Path | None, typer.Option("--grid", help="Cost of a whole study instead.", metavar="PARAMS")
+    ] = None,
+    gpu: Annotated[str, typer.Option("--gpu", help="Name in the GPU table.")] = "h100",
+    gpu_table: Annotated[Path | None, typer.Option("--gpu-table", help="Own GPU table (TOML).")] = None,
+    price: Annotated[float | None, typer.Option("--price", help="USD per GPU-hour.")] = None,
+    mfu: Annotated[float, typer.Option("--mfu", help="Share of peak in training and log-prob passes.")] = 0.35,
+    mfu_rollout: Annotated[float, typer.Option("--mfu-rollout", help="Share of peak in generation.")] = 0.12,
+    sizes: Annotated[str | None, typer.Option("--sizes", help="N by commas; default: the file's.")] = None,
+    target_loss: Annotated[float | None, typer.Option("--target-loss", help="Cheapest way to this loss.")] = None,
+    problems: Annotated[int | None, typer.Option("--problems", help="Unique problems at hand.")] = None,
+    reuse: Annotated[Path | None, typer.Option("--reuse", help="Table of the reuse axis, for the limit.")] = None,
+    prompts: Annotated[int | None, typer.Option("--prompts", min=1, help="Prompts per step.")] = None,
+    completions: Annotated[int, typer.Option("--completions", min=1, help="Completions per prompt.")] = 8,
+    tokens: Annotated[float | None, typer.Option("--tokens", help="Mean tokens of prompt and completion.")] = None,
+    eval_problems: Annotated[int, typer.Option("--eval-problems", min=0, help="Held-out problems.")] = 500,
+    law: LawOption = None,
+    x_column: XOption = None,
+    variant: VariantOption = None,
+    params: ParamsOption = DEFAULT_PARAMS,
+    plot: PlotOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What a budget buys: steps, full cost and predicted loss by size, the best size, the way to a target loss.
+
+    Tokens per step come from the file where it holds compute, else 1,000 per completion are assumed. Default law as in
+    forecast.
+    """
+    from tasks.costs.gpu_table import find_gpu
+    from tasks.costs.step_cost import Efficiency, parse_budget
+
+    machine, efficiency = find_gpu(gpu, gpu_table, price), Efficiency(mfu, mfu_rollout)
+    if grid is not None:
+        _show_grid(grid, machine, efficiency, tokens, (plot, as_json))
+        return
+    if budget is None:
+        raise InputError("plan: give --budget, or --grid for a whole study")
+    from tasks.fit.data.table import Columns
+    from tasks.fit.forecasting.plan import Setting, make_plan
+    from tasks.fit.forecasting.workload import workload_of
+    from tasks.fit.solver.estimate import Options
+
+    amount = parse_budget(budget)
+    name, points = one_group(file or own_points(params), Columns(x=x_column), False, variant)
+    chosen = _sizes(sizes, points)
+    work, assumed = workload_of(points, prompts, completions, tokens, eval_problems)
+    setting, options = Setting(work, machine, efficiency), Options()
+    uncertain = fitted(points, law or law_for(points, chosen, options), options)
+    result = make_plan(uncertain, chosen, amount, setting, target_loss)
+    need = _reuse_need(result.options[0].steps, problems, reuse, setting)
+    if plot is not None:
+        from tasks.fit.output.plot import draw_plan, save
+
+        save(draw_plan(result.options, result.axis), plot)
+    _show_plan(f"{name}: what {amount} buys on {machine.name}", result, need, assumed, (setting, uncertain), as_json)
+
+
+def _show_plan(
+    title: str, result: Any, need: Any, assumed: list[str], context: tuple[Setting, Uncertain], as_json: bool
+) -> None:
+    from tasks.fit.output.tables import plan_tables
+    from tasks.fit.results import plain
+
+    setting, uncertain = context
+    if as_json:
+        facts = {"law": uncertain.fitted.law.name, "setting": setting, "assumed": assumed, "reuse": need}
+        print_json(plain({**vars(result), **facts}))
+        return
+    print_tables(plan_tables(result.options, result.axis, result.targets, title))
+    gpu = setting.gpu
+    print(f"- law {uncertain.fitted.law.name}; {gpu.usd_per_hour:g} USD per GPU-hour (table of {gpu.as_of})")
+    for note in [*assumed, *result.notes]:
+        print(f"- {note}")
+    if need is not None:
+        verdict = "enough" if need.enough else "not enough"
+        print(f"- {need.problems} problems are {verdict} for the best choice: each is seen {need.tau:.3g} times")
+        print(
+            f"- reuse is harmless up to {need.limit:g} times ({need.source}), which feeds {need.steps_at_limit} steps"
+        )
+
+
+def _reuse_need(steps: int, problems: int | None, reuse: Path | None, setting: Setting) -> Any:
+    if problems is None:
+        return None
+    from tasks.fit.forecasting.plan import reuse_need
+    from tasks.fit.forecasting.workload import reuse_limit
+
+    limit, source = reuse_limit(reuse)
+    return reuse_need(steps, problems, setting.work, limit, source)
+
+
+def _show_grid(grid: Path, gpu: Any, efficiency: Any, tokens: float | None, output: tuple[Path | None, bool]) -> None:
+    from tasks.costs.grid_cost import by_size, grid_cost
+    from tasks.fit.output.tables import grid_tables
+    from tasks.fit.results import plain
+    from tasks.study.params import load_params
+
+    plot, as_json = output
+    costs = grid_cost(load_params(grid), gpu, efficiency, tokens)
+    if plot is not None:
+        from tasks.fit.output.plot import draw_grid, save
+
+        save(draw_grid(by_size(costs)), plot)
+    if as_json:
+        print_json(plain(costs))
+        return
+    print_tables(grid_tables(costs, f"{grid}: the whole study on {gpu.name}"))
+    print(f"- {costs.tokens:.0f} tokens per completion with its prompt; longest run {costs.longest_hours:.3g} h")
+
+
+def _sizes(given: str | None, points: Measurements) -> list[float]:
+    if given is None:
+        return [float(size) for size in points.sizes]
+    try:
+        sizes = [float(text) for text in given.split(",")]
+    except ValueError:
+        sizes = []
+    if not sizes or min(sizes) <= 0:
+        raise InputError(f"--sizes {given!r}: expected positive numbers separated by commas, e.g. 7e9,14e9")
+    return sizes

@@ -1,0 +1,92 @@
+"""`rlscale study`: the whole study, or what it would do."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.options import DEFAULT_PARAMS, JsonOption, ParamsOption, print_json, print_table
+
+if TYPE_CHECKING:
+    from tasks.study.params import Params
+
+
+def study(
+    params: ParamsOption = DEFAULT_PARAMS,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs, their cost and what is done.")] = False,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the params file, e.g. train.steps=20."),
+    ] = None,
+    direct: Annotated[bool, typer.Option("--direct", help="Run the flow itself, without `dvc repro`.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run all six stages, each doing only what is not done, and print the findings."""
+    from flows.cli.dvc_repro import reproduce, tracked_by_dvc
+    from flows.cli.overrides import derive
+    from flows.cli.stage_runner import run_stage
+    from tasks.study.params import load_params
+
+    if change:
+        params = derive(params, change)
+    loaded = load_params(params)
+    if dry_run:
+        _show_plan(loaded, as_json)
+        return
+    if direct or not tracked_by_dvc(params):
+        run_stage("study", params)
+    else:
+        reproduce(params)
+    _show_findings(loaded, as_json)
+
+
+def _show_plan(params: Params, as_json: bool) -> None:
+    """The runs of the grid with predicted cost and state."""
+    from flows.cli.stage_runner import open_stages
+    from tasks.costs.run_cost import predict
+    from tasks.records.run_state import run_state
+    from tasks.study.grid import expand_grid
+
+    rows = []
+    for run in expand_grid(params):
+        state = run_state(params, run)
+        rows.append(asdict(run) | asdict(predict(params, run)) | {"state": state.progress, "steps_done": state.steps})
+    waiting = open_stages(params)
+    if as_json:
+        print_json({"study": params.study.name, "open_stages": waiting, "runs": rows})
+        return
+    columns = ["run", "N", "tokens at most", "6NT at most", "state", "steps"]
+    table = [
+        [row["run_id"], f"{row['n_params']:,.0f}", f"{row['tokens']:.3g}", f"{row['compute']:.3g}", row["state"],
+         f"{row['steps_done']}/{params.train.steps}"]
+        for row in rows
+    ]  # fmt: skip
+    print_table(f"{len(rows)} runs of study {params.study.name}", columns, table)
+    total = sum(row["compute"] for row in rows)
+    done = sum(row["state"] == "done" for row in rows)
+    typer.echo(f"{done} of {len(rows)} runs done; all together at most 6NT = {total:.3g} FLOPs")
+    typer.echo(f"stages with something to do: {', '.join(waiting) or 'none'}")
+
+
+def _show_findings(params: Params, as_json: bool) -> None:
+    """The fit's findings and where the report lies."""
+    from tasks.records.findings import read_findings
+    from tasks.study.paths import Layout
+
+    found = read_findings(params)
+    page = Layout.of(params).report
+    if as_json:
+        print_json(found | {"report": str(page)})
+        return
+    for title, rows in (("Fitted law, 95 % intervals", found["laws"]), ("Published claims, judged", found["claims"])):
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        if rows:
+            print_table(title, columns, [[row.get(name) for name in columns] for row in rows])
+    typer.echo(f"report: {page}")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(study)

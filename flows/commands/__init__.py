@@ -1,1 +1,0 @@
-"""The commands of `rlscale`, one module per noun; `flows.cli` collects them."""

@@ -1,0 +1,235 @@
+"""What a training run needs of each device's memory, from the model's shape alone: counted before anything starts.
+
+    resident = parameters + gradients + optimiser + reference + sampler
+    needed   = resident + max(update, rollout)
+    update   = gathered layers + activations of a micro-batch + one chunk of logits
+    rollout  = key-value cache and logits of the sequences decoded together
+
+The first line is exact but for a few buffers; activations are what autograd keeps for a Qwen2 layer over packed rows
+(a test holds the estimate against what it really keeps). Bytes of the device's own context, of the communication
+library and of fragmentation are covered by the share of the device that a run may fill.
+
+Not covered: compiled or fused kernels that keep less.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.costs.flops import Architecture
+from tasks.study.errors import InputError
+from tasks.study.params import Params
+
+USABLE = 0.92
+"""Share of a device's memory that an estimate may fill."""
+VLLM_SHARE = 0.45
+"""Share that a vLLM engine beside a trainer takes where `hardware.vllm.memory_share` is null."""
+VLLM_SEQUENCES = 16
+"""Sequences of full length that a vLLM engine must be able to hold besides the weights."""
+LOGIT_ELEMENTS = 1 << 25
+"""Logits held at once, as `tasks.policy.logprobs` cuts them."""
+PREFIX_ROWS = 1.5
+"""Keys and values attended per packed row, prompts repeated for each completion, relative to the rows."""
+
+GIB = float(1 << 30)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A checkpoint's shape.
+
+    Attributes:
+        architecture: widths and depths.
+        tied: whether output and input embedding are one matrix.
+    """
+
+    architecture: Architecture
+    tied: bool
+
+    @property
+    def embeddings(self) -> int:
+        """Parameters of the embeddings."""
+        return self.architecture.vocabulary * self.architecture.hidden * (1 if self.tied else 2)
+
+    @property
+    def total(self) -> int:
+        """All parameters, tied ones once."""
+        return self.architecture.n_params + self.embeddings
+
+    @property
+    def layer(self) -> int:
+        """Parameters of a layer."""
+        return self.architecture.n_params // self.architecture.layers
+
+    def adapters(self, rank: int, targets: tuple[str, ...]) -> int:
+        """Parameters of low-rank adapters."""
+        a = self.architecture
+        wide, narrow = a.heads * a.head_size, a.kv_heads * a.head_size
+        sides = {
+            "q_proj": a.hidden + wide,
+            "k_proj": a.hidden + narrow,
+            "v_proj": a.hidden + narrow,
+            "o_proj": wide + a.hidden,
+            "gate_proj": a.hidden + a.ffn,
+            "up_proj": a.hidden + a.ffn,
+            "down_proj": a.hidden + a.ffn,
+        }
+        return a.layers * rank * sum(sides.get(target, 0) for target in targets)
+
+
+def read_shape(checkpoint: Path) -> Shape:
+    """Reads a checkpoint's shape from its config; loads nothing.
+
+    Raises:
+        InputError: there is no config, or not of a decoder like Qwen2.
+    """
+    try:
+        config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+        heads, hidden = config["num_attention_heads"], config["hidden_size"]
+        architecture = Architecture(
+            hidden=hidden,
+            layers=config["num_hidden_layers"],
+            heads=heads,
+            kv_heads=config.get("num_key_value_heads") or heads,
+            head_size=config.get("head_dim") or hidden // heads,
+            ffn=config["intermediate_size"],
+            vocabulary=config["vocab_size"],
+        )
+    except FileNotFoundError:
+        raise InputError(
+            f"{checkpoint}: no checkpoint (config.json is missing); run `rlscale pretrain` first"
+        ) from None
+    except KeyError as error:
+        raise InputError(f"{checkpoint}/config.json: key {error} is missing; expected a Qwen2-like decoder") from None
+    return Shape(architecture, bool(config.get("tie_word_embeddings", False)))
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes per device, by what they hold.
+
+    Attributes:
+        resident: held from beginning to end.
+        update: held besides while the policy is updated.
+        rollout: held besides while completions are drawn.
+    """
+
+    resident: dict[str, float]
+    update: dict[str, float]
+    rollout: dict[str, float]
+
+    @property
+    def needed(self) -> float:
+        """Bytes at the fullest moment."""
+        return sum(self.resident.values()) + max(sum(self.update.values()), sum(self.rollout.values()))
+
+    def describe(self) -> str:
+        """The parts in GiB, as one line."""
+        parts = self.resident | self.update | self.rollout
+        return ", ".join(f"{name} {size / GIB:.3g}" for name, size in parts.items() if size)
+
+
+def estimate(params: Params, shape: Shape, processes: int, sharded: bool, capacity: float) -> MemoryEstimate:
+    """Estimates a run's memory per device.
+
+    Args:
+        params: the study.
+        shape: of the run's model.
+        processes: devices of the run.
+        sharded: whether parameters, gradients and optimiser are spread over them (FSDP2).
+        capacity: bytes of a device; what vLLM reserves is a share of it.
+    """
+    train, width = params.train, 2 if params.train.precision == "bfloat16" else 4
+    spread = processes if sharded else 1
+    trained = shape.adapters(train.lora.rank, train.lora.targets) if train.lora else shape.total
+    frozen = shape.total if train.lora else 0
+    longest = train.sampling.max_prompt_tokens + train.sampling.max_completion_tokens
+    rows = max(params.hardware.token_budget, longest)  # a prompt with one completion is never cut
+    second = train.objective.kl_coefficient > 0 and train.lora is None
+    resident = {
+        "parameters": 4.0 * (trained + frozen) / spread,
+        "gradients": 4.0 * trained / spread * (2 if processes > 1 and not sharded else 1),  # DDP's buckets
+        "optimiser": 8.0 * trained / spread,
+        "reference": (float(width if sharded else 4) * shape.total / spread) if second else 0.0,
+    }
+    update = {
+        "gathered layers": _gathered(shape, width) if sharded and (processes > 1 or width == 2) else 0.0,
+        "activations": activation_bytes(shape, rows, width, params.hardware.gradient_checkpointing),
+        "logits": _logits(shape, width),
+    }
+    if train.engine == "vllm":
+        return MemoryEstimate(resident, update, {"vLLM": (params.hardware.vllm.memory_share or VLLM_SHARE) * capacity})
+    sequences = min(params.hardware.generation_batch, -(-train.batch * train.group_size // processes))
+    rollout = {
+        "key-value cache": cache_bytes(shape, sequences * longest, width),
+        "sampling": 24.0 * sequences * shape.architecture.vocabulary,
+    }
+    return MemoryEstimate(resident | {"sampler": float(width) * shape.total}, update, rollout)
+
+
+def _gathered(shape: Shape, width: int) -> float:
+    """One embedding and two layers whole, with the gradients of the embedding and a layer before they are reduced."""
+    embedding = shape.architecture.vocabulary * shape.architecture.hidden
+    return width * (embedding + 2.0 * shape.layer) + (width + 4.0) * (embedding + shape.layer)
+
+
+def activation_bytes(shape: Shape, rows: int, width: int, recomputed: bool) -> float:
+    """Bytes that autograd keeps for `rows` packed rows at `width` bytes an element.
+
+    Per row and layer: two norms keep their input in float32, its normalised value and the product with the weight;
+    attention keeps query, keys, values and output; the feed-forward layer gate, its activation, up and their product.
+    Recomputed, a layer keeps its input and one layer is whole at a time.
+    """
+    a = shape.architecture
+    norms = 2.0 * (4 + 2 * width) * a.hidden
+    attention = width * (2.0 * a.heads + 2.0 * PREFIX_ROWS * a.kv_heads) * a.head_size
+    layer = rows * (norms + attention + 4.0 * width * a.ffn)
+    return layer + rows * a.layers * width * a.hidden if recomputed else layer * a.layers
+
+
+def _logits(shape: Shape, width: int) -> float:
+    """A chunk of logits, its softmax and gradient, and the output embedding's gradient in float32."""
+    return (8.0 + width) * LOGIT_ELEMENTS + 4.0 * shape.architecture.vocabulary * shape.architecture.hidden
+
+
+def cache_bytes(shape: Shape, tokens: int, width: int) -> float:
+    """Bytes of the keys and values of so many tokens."""
+    a = shape.architecture
+    return 2.0 * a.layers * a.kv_heads * a.head_size * width * tokens
+
+
+def group_size(params: Params, shape: Shape, local: int, capacity: float) -> int:
+    """How many of a machine's `local` devices hold one vLLM engine's weights together: as few as fit.
+
+    Raises:
+        InputError: all of them are too few.
+    """
+    if params.hardware.vllm.tensor_parallel is not None:
+        return params.hardware.vllm.tensor_parallel
+    width = 2 if params.train.precision == "bfloat16" else 4
+    share = (params.hardware.vllm.memory_share or VLLM_SHARE) * capacity
+    longest = params.train.sampling.max_prompt_tokens + params.train.sampling.max_completion_tokens
+    for size in (size for size in (1, 2, 4, 8) if local % size == 0):
+        if (width * shape.total + cache_bytes(shape, VLLM_SEQUENCES * longest, width)) / size <= USABLE * share:
+            return size
+    raise InputError(
+        f"vLLM's share of {share / GIB:.3g} GiB on each of {local} devices does not hold the model's "
+        f"{width * shape.total / GIB:.3g} GiB; raise hardware.vllm.memory_share or use hardware.vllm.mode server"
+    )
+
+
+def require_fit(name: str, needed: MemoryEstimate, capacity: float, processes: int, size: str) -> None:
+    """Refuses a run that cannot fit.
+
+    Raises:
+        InputError: with the numbers and what could be changed.
+    """
+    if needed.needed <= USABLE * capacity:
+        return
+    raise InputError(
+        f"run {name} needs {needed.needed / GIB:.3g} GiB on each of its {processes} devices ({needed.describe()}), "
+        f"which have {capacity / GIB:.3g} GiB, {USABLE:.0%} of it usable; raise hardware.gpus_per_run.{size}, "
+        "lower hardware.token_budget or hardware.generation_batch, or set hardware.gradient_checkpointing"
+    )

@@ -1,0 +1,46 @@
+"""What a run will cost, before anything has been made: an upper bound from the params alone.
+
+Not covered: completions that end early; a run that is done has its true counts in its metrics.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tasks.costs.flops import Architecture, published_compute
+from tasks.records.models import read_models
+from tasks.study.grid import Run
+from tasks.study.manifests import read_manifest
+from tasks.study.params import Params, TinyModel
+from tasks.study.paths import Layout
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Upper bounds of a run: N parameters, T prompt and completion tokens of training, C = 6 N T FLOPs."""
+
+    n_params: float
+    tokens: int
+    compute: float
+
+
+def predict(params: Params, run: Run) -> Prediction:
+    """Predicts a run's size from the params, with every prompt and completion at its length limit."""
+    lengths = params.train.sampling
+    tokens = params.train.steps * params.train.batch * run.group_size
+    tokens *= lengths.max_prompt_tokens + lengths.max_completion_tokens
+    n_params = parameter_count(params, run)
+    return Prediction(n_params, tokens, published_compute(n_params, tokens))
+
+
+def parameter_count(params: Params, run: Run) -> float:
+    """N: counted where the checkpoint is there, else from the tiny family's shape or the published nominal size."""
+    folder = Layout.of(params).stage("pretrain")
+    known = read_models(folder) if "models" in (read_manifest(folder) or {}) else {}
+    if run.model in known:
+        return known[run.model].n_params
+    spec = next(model for model in params.pretrain.family.models if model.name == run.size)
+    if isinstance(spec, TinyModel):
+        head_size = spec.hidden // spec.heads
+        return Architecture(spec.hidden, spec.layers, spec.heads, spec.kv_heads, head_size, spec.ffn, 0).n_params
+    return spec.nominal

@@ -1,0 +1,1 @@
+"""Measurements: tables of users, points of the study."""

@@ -1,0 +1,149 @@
+"""The points a law is fitted to, as plain arrays in one canonical order.
+
+All logarithms are base 10, as in the published law: x = log10 X, y = log10 L. Rows are sorted on entry, so that the
+order of a file never changes a bit of a result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tasks.costs.units import short_count
+from tasks.study.errors import InputError
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Points of one variant along one resource.
+
+    Attributes:
+        n: model size N of each point, parameters [P].
+        resource: X of each point, in `unit` [P].
+        loss: test loss L in (0, 1] [P].
+        run: index of each point's run in `runs` [P].
+        runs: names of the runs.
+        step: training step of each point, or the position within its run where the source has none [P].
+        trials: graded answers behind each loss [P], or None where unknown.
+        unit: name of the resource: compute (FLOPs), data (prompts), or the source's column.
+        labels: names of sizes by N, where the source has any.
+    """
+
+    n: Floats
+    resource: Floats
+    loss: Floats
+    run: Ints
+    runs: tuple[str, ...]
+    step: Ints
+    trials: Floats | None = None
+    unit: str = "compute"
+    labels: dict[float, str] = field(default_factory=dict)
+
+    @cached_property
+    def x(self) -> Floats:
+        """log10 X [P]."""
+        return np.log10(self.resource)
+
+    @cached_property
+    def y(self) -> Floats:
+        """log10 L [P]."""
+        return np.log10(self.loss)
+
+    @cached_property
+    def sizes(self) -> Floats:
+        """The distinct N, ascending [S]."""
+        return np.unique(self.n)
+
+    @cached_property
+    def size(self) -> Ints:
+        """Index of each point's N in `sizes` [P]."""
+        return np.searchsorted(self.sizes, self.n)
+
+    def __len__(self) -> int:
+        return len(self.n)
+
+    def label(self, n: float) -> str:
+        """Name of a size: the source's own, or N in short form (7e+09 -> 7B)."""
+        return self.labels.get(float(n)) or short_count(n)
+
+    def where(self, mask: Mask) -> Measurements:
+        """The points of a mask, in the same order; runs without points are dropped."""
+        kept = np.unique(self.run[mask])
+        return replace(
+            self,
+            n=self.n[mask],
+            resource=self.resource[mask],
+            loss=self.loss[mask],
+            run=np.searchsorted(kept, self.run[mask]),
+            runs=tuple(self.runs[index] for index in kept),
+            step=self.step[mask],
+            trials=None if self.trials is None else self.trials[mask],
+        )
+
+
+def measure(
+    n: ArrayLike,
+    resource: ArrayLike,
+    loss: ArrayLike,
+    runs: Sequence[str] | None = None,
+    **others: object,
+) -> Measurements:
+    """Builds measurements from columns of equal length, sorted by size, run, step, X and loss.
+
+    Args:
+        n: N per point, parameters.
+        resource: X per point.
+        loss: L per point, in (0, 1].
+        runs: name of each point's run; None: one run per size.
+        others: `step`, `trials` (columns), `unit` and `labels` of `Measurements`.
+
+    Raises:
+        InputError: a value is NaN, not positive, or a loss lies outside (0, 1].
+    """
+    n, resource, loss = (np.asarray(column, dtype=np.float64) for column in (n, resource, loss))
+    _refuse_bad_values(n, resource, loss)
+    names = [short_count(value) for value in n] if runs is None else [str(name) for name in runs]
+    unique, run = np.unique(np.asarray(names, dtype=object).astype(str), return_inverse=True)
+    step = others.pop("step", None)
+    steps = _positions(run, resource) if step is None else np.asarray(step, dtype=np.int64)
+    order = np.lexsort((loss, resource, steps, run, n))
+    trials = others.pop("trials", None)
+    return Measurements(
+        n[order],
+        resource[order],
+        loss[order],
+        run[order].astype(np.int64),
+        tuple(str(name) for name in unique),
+        steps[order],
+        None if trials is None else np.asarray(trials, dtype=np.float64)[order],
+        **others,  # type: ignore[arg-type]
+    )
+
+
+def _positions(run: Ints, resource: Floats) -> Ints:
+    """1-based rank of each point within its run, by X."""
+    order = np.lexsort((resource, run))
+    starts = np.r_[0, np.flatnonzero(np.diff(run[order])) + 1]
+    rank = np.empty(len(run), dtype=np.int64)
+    rank[order] = np.arange(len(run)) - np.repeat(starts, np.diff(np.r_[starts, len(run)])) + 1
+    return rank
+
+
+def _refuse_bad_values(n: Floats, resource: Floats, loss: Floats) -> None:
+    """One sentence for the first bad value; positions count from 1."""
+    for name, column, bad, expected in (
+        ("N", n, ~(np.isfinite(n) & (n > 0)), "a positive number"),
+        ("X", resource, ~(np.isfinite(resource) & (resource > 0)), "a positive number"),
+        ("loss", loss, ~((loss > 0) & (loss <= 1)), "a number in (0, 1]"),
+    ):
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            raise InputError(f"point {row + 1}: {name} is {column[row]:g}, expected {expected}")

@@ -1,0 +1,1 @@
+"""What fitted laws say of unseen sizes, the rest of a run, and a budget."""

@@ -1,0 +1,222 @@
+"""Predicted loss at any N and X, as draws that hold five kinds of ignorance.
+
+- parameter: the fit's bootstrap draws;
+- law, for X beyond a trajectory's end: an error that grows in proportion to the distance in log X, Student-t with what
+  this very law got wrong, per decade and size, when it saw only the first half of every trajectory;
+- law, for a size that was not fitted: a common shift of log10 L, Student-t with the root mean square of the errors this
+  very law made when each larger size (each inner size, for N inside the range) was forecast from the others. It grows
+  with the distance in log N beyond the largest size, in units of the usual step between sizes. This is the part that
+  resampling runs cannot see;
+- run-to-run: the spread of single runs about their size's mean;
+- evaluation: the scatter of one measured loss, binomial where the number of graded answers is known, else as observed.
+
+`mean` draws hold parameter and law (where the curve lies), `measured` draws all of it (what one run would report).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tasks.fit.data.measurements import Floats, Measurements
+from tasks.fit.laws import Law
+from tasks.fit.solver.estimate import Fitted, Options, fit_law
+from tasks.fit.uncertainty.inference import Interval, Uncertain, interval
+
+_LN10 = float(np.log(10.0))
+
+
+@dataclass(frozen=True)
+class LawError:
+    """What a law got wrong where it had not looked, in log10 L.
+
+    Attributes:
+        beyond: root mean square error on each larger size, from the smaller ones.
+        inside: root mean square error on each inner size, from the others.
+        ahead: error per decade of X beyond the fitted part, by size.
+    """
+
+    beyond: tuple[float, ...] = ()
+    inside: tuple[float, ...] = ()
+    ahead: tuple[float, ...] = ()
+
+    def scale(self, n: float, sizes: Floats) -> tuple[float, int]:
+        """Root mean square error to expect at an unseen size, and its degrees of freedom; (0, 0) where unknown."""
+        outside = n > sizes[-1] or n < sizes[0]
+        errors = self.beyond if outside and self.beyond else (self.inside or self.beyond)
+        if not errors:
+            return 0.0, 0
+        step = float(np.diff(np.log10(sizes)).mean())
+        distance = max(np.log10(n / sizes[-1]), np.log10(sizes[0] / n), 0.0) / step
+        return float(np.sqrt(np.mean(np.square(errors)))) * max(distance, 1.0), len(errors)
+
+
+Memory = dict[tuple[tuple[float, ...], float], float]
+
+
+def size_errors(
+    points: Measurements, law: Law, options: Options, inside: bool = True, memory: Memory | None = None
+) -> LawError:
+    """Forecasts each larger size from the smaller ones, and each inner size from the others, by refitting.
+
+    Only `points` are used: hand in training points and nothing held out enters.
+
+    Args:
+        points: what the law is fitted to.
+        law: the law.
+        options: of the fits.
+        inside: whether the inner sizes are wanted too; forecasts beyond the data do not need them.
+        memory: errors by (sizes fitted, size forecast), filled here. Callers share one between subsets of the same
+            points that are cut along whole sizes, for one law and one set of options.
+    """
+    sizes, start = points.sizes, max(law.minimum_sizes, 3)
+    ahead = errors_ahead(points, law, options)
+    if not law.forecasts_unseen:
+        return LawError(ahead=ahead)
+    memory = {} if memory is None else memory
+
+    def missed(train: np.ndarray, size: float) -> float:
+        part = points.where(train)
+        key = (tuple(part.sizes.tolist()), float(size))
+        if key not in memory:
+            held = points.where(points.n == size)
+            error = fit_law(part, law, options).state.predict(held.n, held.x) - held.y
+            memory[key] = float(np.sqrt(np.mean(error**2)))
+        return memory[key]
+
+    beyond = tuple(missed(points.n < sizes[i], sizes[i]) for i in range(start, len(sizes)))
+    inner = range(1, len(sizes) - 1) if inside and len(sizes) > start else range(0)
+    return LawError(beyond, tuple(missed(points.n != sizes[i], sizes[i]) for i in inner), ahead)
+
+
+def progress(points: Measurements) -> Floats:
+    """How far along its run each point lies, by step: (0, 1] [P]."""
+    last = np.zeros(len(points.runs))
+    np.maximum.at(last, points.run, points.step)
+    return points.step / last[points.run]
+
+
+def errors_ahead(points: Measurements, law: Law, options: Options) -> tuple[float, ...]:
+    """Fits the first half of every trajectory and scores its last quarter: mean error per decade beyond, by size."""
+    share = progress(points)
+    half = share <= 0.5
+    counts = np.bincount(points.size[half], minlength=len(points.sizes))
+    if counts.min() < 5:
+        return ()
+    fitted = fit_law(points.where(half), law, replace(options, skip_steps=0))
+    late = points.where(share > 0.75)
+    errors = fitted.state.predict(late.n, late.x) - late.y
+    out = []
+    for index, size in enumerate(points.sizes):
+        mine = late.n == size
+        reached = points.x[half & (points.size == index)].max()
+        distance = float(late.x[mine].mean() - reached)
+        if distance > 0:
+            out.append(float(errors[mine].mean()) / distance)
+    return tuple(out)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Draws of log10 L at Q places, [B, Q]; `centre` is the optimum's value [Q]."""
+
+    centre: Floats
+    mean: Floats
+    measured: Floats
+
+    def loss(self, index: int, kind: str = "measured") -> Interval:
+        """Interval of the loss at one place."""
+        draws = getattr(self, kind)[:, index]
+        inside = interval(float(self.centre[index]), draws)
+        return Interval(*(float(min(10.0**value, 1.0)) for value in vars(inside).values()))
+
+
+def predict(
+    uncertain: Uncertain, n: ArrayLike, x: ArrayLike, law_error: LawError, trials: ArrayLike | None = None
+) -> Prediction:
+    """Draws of the loss at sizes n and x = log10 X, both [Q].
+
+    Args:
+        uncertain: a fit with draws.
+        n: sizes.
+        x: log10 of the resource.
+        law_error: what `size_errors` found on the same points.
+        trials: graded answers of the measurement to be predicted [Q] or one number; None: scatter as observed.
+    """
+    n, x = np.atleast_1d(np.asarray(n, float)), np.atleast_1d(np.asarray(x, float))
+    points, options = uncertain.fitted.points, uncertain.fitted.options
+    rng = np.random.default_rng([options.seed, 2])
+    centre = uncertain.fitted.state.predict(n, x)
+    mean = uncertain.draws.predict(n, x) + _law_shift(rng, n, points.sizes, law_error, options.draws)
+    mean = mean + _drift(rng, n, x, points, law_error, options.draws)
+    nearest = np.argmin(np.abs(np.log10(n)[:, None] - np.log10(points.sizes)), axis=1)
+    lines = uncertain.lines
+    level = rng.standard_normal((options.draws, len(points.sizes))) * lines.run_level
+    tilt = rng.standard_normal((options.draws, len(points.sizes))) * lines.run_slope
+    run = level[:, nearest] + tilt[:, nearest] * (x - lines.centre[nearest])
+    noise = _scatter(uncertain.fitted, nearest, centre, trials)
+    return Prediction(centre, mean, mean + run + rng.standard_normal(mean.shape) * noise)
+
+
+def _law_shift(rng: np.random.Generator, n: Floats, sizes: Floats, law_error: LawError, draws: int) -> Floats:
+    """One shift per draw and distinct unseen size, 0 for fitted sizes [B, Q]."""
+    shift = np.zeros((draws, len(n)))
+    for size in np.unique(n):
+        if size in sizes:
+            continue
+        scale, freedom = law_error.scale(float(size), sizes)
+        if freedom:
+            shift[:, n == size] = (scale * rng.standard_t(freedom, size=draws))[:, None]
+    return shift
+
+
+def _drift(
+    rng: np.random.Generator, n: Floats, x: Floats, points: Measurements, law_error: LawError, draws: int
+) -> Floats:
+    """Error in proportion to the decades beyond the end of the trajectories; one slope per draw and size [B, Q]."""
+    drift = np.zeros((draws, len(n)))
+    if not law_error.ahead:
+        return drift
+    scale = float(np.sqrt(np.mean(np.square(law_error.ahead))))
+    for size in np.unique(n):
+        mine = n == size
+        ends = points.x[points.n == size] if size in points.sizes else points.x
+        beyond = np.maximum(x[mine] - ends.max(), 0.0)
+        drift[:, mine] = scale * rng.standard_t(len(law_error.ahead), size=draws)[:, None] * beyond
+    return drift
+
+
+def _scatter(fitted: Fitted, nearest: np.ndarray, centre: Floats, trials: ArrayLike | None) -> Floats:
+    """Standard deviation of one measured log10 L [Q]: binomial from trials, at least what the fit's residuals show."""
+    sizes = len(fitted.points.sizes)
+    squares = np.bincount(fitted.points.size, weights=fitted.residual**2, minlength=sizes)
+    observed = np.sqrt(squares / np.bincount(fitted.points.size, minlength=sizes))[nearest]
+    if trials is None:
+        return observed
+    loss = np.clip(10.0**centre, 1e-6, 1.0)
+    return np.sqrt((1.0 - loss) / (loss * np.asarray(trials, float))) / _LN10
+
+
+def warnings_of(points: Measurements, n: float, resource: float, law_error: LawError) -> tuple[list[str], float, float]:
+    """Sentences about extrapolation, and by what factor N and X lie outside the data (1 inside).
+
+    Args:
+        points: what was fitted.
+        n: size asked for.
+        resource: X asked for.
+        law_error: of the law used.
+    """
+    notes = []
+    factors = []
+    for name, value, seen in (("N", n, points.n), (f"X ({points.unit})", resource, points.resource)):
+        low, high = float(seen.min()), float(seen.max())
+        factor = max(value / high, low / value, 1.0)
+        factors.append(factor)
+        if factor > 1.0:
+            side = f"above the largest, {high:.3g}" if value > high else f"below the smallest, {low:.3g}"
+            notes.append(f"{name} = {value:.3g} lies a factor {factor:.3g} {side}")
+    if n not in points.sizes and law_error.scale(n, points.sizes)[1] == 0:
+        notes.append("the law's error on unseen sizes is unknown (too few sizes) and not in the intervals")
+    return notes, factors[0], factors[1]

@@ -1,0 +1,278 @@
+"""What a budget buys: for each size the steps, the predicted loss and the chance of being the best choice.
+
+The law gives loss against the resource X of the points (compute C = 6 N T of training, or data D in prompts); a step
+adds 6 N T, or B prompts. Chances come from joint draws: in each draw every size has its loss, and one of them is
+lowest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks.costs.gpu_table import Gpu
+from tasks.costs.step_cost import Budget, Cost, Efficiency, Workload, cost_of
+from tasks.fit.data.measurements import Floats, Measurements
+from tasks.fit.forecasting.forecast import LawError, predict, size_errors, warnings_of
+from tasks.fit.published import UNITS
+from tasks.fit.uncertainty.inference import Uncertain
+from tasks.study.errors import InputError
+
+_AXIS = tuple(2.0**power for power in range(-4, 5))
+_MOST_STEPS = 1e6
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a plan is made for.
+
+    Attributes:
+        work: a step's prompts, completions, tokens, evaluation.
+        gpu: the GPU.
+        efficiency: shares of peak.
+    """
+
+    work: Workload
+    gpu: Gpu
+    efficiency: Efficiency
+
+    def cost(self, n: float, steps: float = 1.0) -> Cost:
+        """Full cost of some steps of size n."""
+        return cost_of(n, steps, self.work, self.gpu, self.efficiency)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One size under the budget: `loss` with its 95 % interval (where the law's curve lies, not single runs)."""
+
+    n: float
+    size: str
+    steps: int
+    resource: float
+    cost: Cost
+    loss: float | None
+    low: float | None
+    high: float | None
+    chance_best: float
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class AxisPoint:
+    """The best size at one budget."""
+
+    budget: float
+    unit: str
+    size: str | None
+    steps: int
+    loss: float | None
+
+
+@dataclass(frozen=True)
+class TargetOption:
+    """The cheapest way of one size to a target loss: steps at the estimate and at 80 % confidence, if any."""
+
+    n: float
+    size: str
+    steps: int | None
+    cost: Cost | None
+    steps_80: int | None
+    cost_80: Cost | None
+
+
+@dataclass(frozen=True)
+class ReuseNeed:
+    """How often each unique problem is seen by the best choice, and how many unique problems would do.
+
+    Attributes:
+        problems: unique problems at hand.
+        tau: times each is seen.
+        limit: largest tau taken as harmless.
+        source: where the limit comes from.
+        enough: whether tau <= limit.
+        steps_at_limit: steps that the problems feed at the limit.
+    """
+
+    problems: int
+    tau: float
+    limit: float
+    source: str
+    enough: bool
+    steps_at_limit: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A budget's answer.
+
+    Attributes:
+        options: every size, lowest predicted loss first.
+        axis: the best size along the budget axis.
+        targets: ways to the target loss, cheapest first; empty without a target.
+        notes: what to know about the best choice.
+    """
+
+    options: list[Option]
+    axis: list[AxisPoint]
+    targets: list[TargetOption]
+    notes: list[str]
+
+
+def make_plan(
+    uncertain: Uncertain, sizes: list[float], budget: Budget, setting: Setting, target: float | None = None
+) -> Plan:
+    """Answers what a budget buys.
+
+    Args:
+        uncertain: a fit, with draws, of a law that can speak about all of `sizes`.
+        sizes: N to consider.
+        budget: what may be spent.
+        setting: workload and hardware.
+        target: loss to reach as cheaply as possible; None: not asked.
+
+    Raises:
+        InputError: the budget does not buy one step of any size, or the target is no loss.
+    """
+    options = options_under(uncertain, sizes, budget, setting)
+    best = options[0]
+    if best.loss is None:
+        raise InputError(f"--budget {budget}: does not buy one step of any of the {len(sizes)} sizes")
+    targets = ways_to(uncertain, sizes, target, setting) if target is not None else []
+    notes = [f"best choice {best.size}: {note}" for note in best.warnings]
+    return Plan(options, budget_axis(uncertain, sizes, budget, setting), targets, notes)
+
+
+def tokens_per_step(points: Measurements) -> float | None:
+    """T from the points themselves: compute over 6 N and step, median over their second half; None without compute."""
+    if UNITS.get(points.unit) != "compute":
+        return None
+    late = points.step > np.median(points.step)
+    return float(np.median((points.resource / (6.0 * points.n * points.step))[late]))
+
+
+def per_step(points: Measurements, n: Floats, work: Workload) -> Floats:
+    """Resource X that one step adds at sizes n [Q]: 6 N T, or B prompts.
+
+    Raises:
+        InputError: the resource is neither compute nor data.
+    """
+    kind = UNITS.get(points.unit)
+    if kind is None:
+        known = ", ".join(UNITS)
+        raise InputError(f"plan: resource column {points.unit!r} is neither compute nor data, expected one of {known}")
+    return 6.0 * n * work.step_tokens if kind == "compute" else np.full(len(n), float(work.prompts))
+
+
+def options_under(uncertain: Uncertain, sizes: list[float], budget: Budget, setting: Setting) -> list[Option]:
+    """Every size under the budget, cheapest loss first.
+
+    Args:
+        uncertain: a fit of a law that can speak about all of `sizes`.
+        sizes: N to consider.
+        budget: what may be spent on each.
+        setting: workload and hardware.
+    """
+    points, law = uncertain.fitted.points, uncertain.fitted.law
+    error = size_errors(points, law, uncertain.fitted.options)
+    n = np.array(sizes)
+    steps = np.array([budget.steps(setting.cost(size)) for size in sizes])
+    able = steps >= 1
+    resource = per_step(points, n, setting.work) * np.maximum(steps, 1)
+    forecast = predict(uncertain, n, np.log10(resource), error)
+    draws = np.where(able, forecast.mean, np.inf)
+    wins = np.bincount(np.argmin(draws, axis=1), minlength=len(n)) / len(draws) if able.any() else np.zeros(len(n))
+    rows = []
+    for index, size in enumerate(sizes):
+        inside = forecast.loss(index, "mean")
+        loss, low, high = (inside.value, inside.low95, inside.high95) if able[index] else (None, None, None)
+        notes = warnings_of(points, size, float(resource[index]), error)[0] if able[index] else ["not even one step"]
+        rows.append(
+            Option(
+                size,
+                points.label(size),
+                int(steps[index]),
+                float(resource[index]) if able[index] else 0.0,
+                setting.cost(size, float(steps[index])),
+                loss,
+                low,
+                high,
+                float(wins[index]),
+                notes,
+            )
+        )
+    return sorted(rows, key=lambda row: (row.loss is None, row.loss or 0.0))
+
+
+def budget_axis(uncertain: Uncertain, sizes: list[float], budget: Budget, setting: Setting) -> list[AxisPoint]:
+    """The best size from a sixteenth of the budget to sixteen times it, by the estimate."""
+    points, n = uncertain.fitted.points, np.array(sizes)
+    rate = per_step(points, n, setting.work)
+    rows = []
+    for factor in _AXIS:
+        part = budget.scaled(factor)
+        steps = np.array([part.steps(setting.cost(size)) for size in sizes])
+        eta = uncertain.fitted.state.predict(n, np.log10(rate * np.maximum(steps, 1)))
+        eta = np.where(steps >= 1, eta, np.inf)
+        best = int(np.argmin(eta))
+        if not np.isfinite(eta[best]):
+            rows.append(AxisPoint(part.amount, part.unit, None, 0, None))
+            continue
+        rows.append(
+            AxisPoint(part.amount, part.unit, points.label(sizes[best]), int(steps[best]), float(10.0 ** eta[best]))
+        )
+    return rows
+
+
+def ways_to(uncertain: Uncertain, sizes: list[float], target: float, setting: Setting) -> list[TargetOption]:
+    """Steps and cost of every size to a target loss, cheapest first.
+
+    Raises:
+        InputError: the target is no loss.
+    """
+    if not 0 < target < 1:
+        raise InputError(f"--target-loss: expected a loss in (0, 1), found {target:g}")
+    points = uncertain.fitted.points
+    error = size_errors(points, uncertain.fitted.law, uncertain.fitted.options)
+    rows = []
+    for size in sizes:
+        rate = float(per_step(points, np.array([size]), setting.work)[0])
+        steps, safe = (_steps_to(uncertain, size, rate, np.log10(target), error, sure) for sure in (False, True))
+        rows.append(
+            TargetOption(
+                size,
+                points.label(size),
+                steps,
+                setting.cost(size, steps) if steps else None,
+                safe,
+                setting.cost(size, safe) if safe else None,
+            )
+        )
+    return sorted(rows, key=lambda row: (row.cost is None, row.cost.usd if row.cost else 0.0))
+
+
+def _steps_to(uncertain: Uncertain, n: float, rate: float, goal: float, error: LawError, sure: bool) -> int | None:
+    """Fewest steps whose predicted log10 loss (its 80 % quantile where `sure`) is at or below the goal, or None."""
+    grid = np.unique(np.round(np.geomspace(1, _MOST_STEPS, 241)))
+    forecast = predict(uncertain, np.full(len(grid), n), np.log10(grid * rate), error)
+    eta = np.quantile(forecast.mean, 0.8, axis=0) if sure else forecast.centre
+    reached = np.flatnonzero(eta <= goal)
+    if not len(reached):
+        return None
+    first = int(reached[0])
+    if first == 0:
+        return 1
+    share = (eta[first - 1] - goal) / (eta[first - 1] - eta[first])
+    return int(np.ceil(grid[first - 1] * (grid[first] / grid[first - 1]) ** share))
+
+
+def reuse_need(steps: int, problems: int, work: Workload, limit: float, source: str) -> ReuseNeed:
+    """How far `problems` unique problems stretch over a run of `steps`.
+
+    Raises:
+        InputError: fewer than one problem.
+    """
+    if problems < 1:
+        raise InputError(f"--problems: expected at least 1, found {problems}")
+    tau = steps * work.prompts / problems
+    return ReuseNeed(problems, tau, limit, source, tau <= limit, int(limit * problems / work.prompts))

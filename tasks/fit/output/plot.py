@@ -1,0 +1,170 @@
+"""Pictures of fits, forecasts and plans: one file each, format by the file's ending (svg, png, pdf)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tasks.fit.data.measurements import Measurements
+from tasks.fit.forecasting.plan import AxisPoint, Option
+from tasks.fit.forecasting.trajectory import Trajectory
+from tasks.fit.results import ForecastRecord, ReuseEffect
+from tasks.fit.uncertainty.inference import Uncertain
+from tasks.fit.validation.benchmark_gain import Gain
+from tasks.study.errors import InputError
+from tasks.study.manifests import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_ENDINGS = ("svg", "png", "pdf")
+_MAP = "viridis"
+
+
+def new_figure(columns: int = 1) -> tuple[Figure, list[Any]]:
+    """A figure with axes side by side, drawn without any display."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4 * columns, 4.4), layout="constrained")
+    return figure, list(np.atleast_1d(figure.subplots(1, columns)))
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a figure atomically.
+
+    Raises:
+        InputError: an ending that is no picture format.
+    """
+    ending = path.suffix.removeprefix(".").lower()
+    if ending not in _ENDINGS:
+        raise InputError(f"--plot {path}: expected a name ending in .{', .'.join(_ENDINGS)}")
+    import matplotlib
+
+    # Fixed salt and no date: equal pictures are equal bytes.
+    with matplotlib.rc_context({"svg.hashsalt": "rlscale"}), atomic_path(path) as temporary:
+        figure.savefig(temporary, format=ending, metadata={"Date": None} if ending == "svg" else None)
+
+
+def draw_fits(fits: list[tuple[str, Uncertain]]) -> Figure:
+    """Points and fitted lines of every group, and k(N) in the last panel."""
+    figure, axes = new_figure(len(fits) + 1)
+    for axis, (group, uncertain) in zip(axes, fits, strict=False):
+        draw_curves(axis, uncertain)
+        axis.set_title(f"{group}: {uncertain.fitted.law.equation}", fontsize=9)
+    for group, uncertain in fits:
+        draw_k(axes[-1], uncertain, group)
+    axes[-1].legend(fontsize=8)
+    return figure
+
+
+def draw_curves(axis: Axes, uncertain: Uncertain) -> None:
+    """Loss against the resource in log-log, one colour per size."""
+    points = uncertain.fitted.points
+    for index, size in enumerate(points.sizes):
+        colour, mine = _colour(index, len(points.sizes)), points.size == index
+        axis.plot(points.resource[mine], points.loss[mine], ".", color=colour, markersize=2, alpha=0.5)
+        x = np.linspace(points.x[mine].min(), points.x[mine].max(), 50)
+        fitted = 10.0 ** uncertain.fitted.state.predict(np.full(50, size), x)
+        axis.plot(10.0**x, fitted, "-", color=colour, linewidth=1.5, label=points.label(size))
+    axis.set(xscale="log", yscale="log", xlabel=points.unit, ylabel="test loss")
+    axis.legend(fontsize=7, ncols=2)
+
+
+def draw_k(axis: Axes, uncertain: Uncertain, group: str) -> None:
+    """k(N) of the law with its 95 % band."""
+    points = uncertain.fitted.points
+    sizes = points.sizes
+    if getattr(uncertain.fitted.law, "k_of_unseen", False):
+        sizes = np.geomspace(points.sizes[0], points.sizes[-1], 60)
+    low, high = np.quantile(uncertain.draws.k(sizes), [0.025, 0.975], axis=0)
+    (line,) = axis.plot(sizes, uncertain.fitted.state.k(sizes), label=f"{group} {points.unit}")
+    axis.fill_between(sizes, low, high, alpha=0.2, color=line.get_color())
+    axis.set(xscale="log", xlabel="N", ylabel="learning efficiency k")
+
+
+def _colour(index: int, count: int) -> Any:
+    import matplotlib
+
+    return matplotlib.colormaps[_MAP](0.9 * index / max(count - 1, 1))
+
+
+def draw_reuse(effects: dict[str, list[ReuseEffect]]) -> Figure:
+    """Final loss against that of tau = 1, by tau, with 95 % intervals."""
+    figure, (axis,) = new_figure()
+    for group, rows in effects.items():
+        ratio = np.array([row.ratio.value for row in rows], dtype=float)
+        ends = np.array([[row.ratio.low for row in rows], [row.ratio.high for row in rows]], dtype=float)
+        axis.errorbar([row.tau for row in rows], ratio, yerr=np.abs(ends - ratio), fmt="o-", capsize=3, label=group)
+    axis.axhline(1.0, color="grey", linewidth=1)
+    axis.set(xscale="log", xlabel="reuse factor tau", ylabel="final loss / final loss at tau = 1")
+    axis.legend(fontsize=8)
+    return figure
+
+
+def draw_gains(gains: list[Gain]) -> Figure:
+    """Loss removed by training against size, one line per benchmark; dashed out of the trained domain."""
+    figure, (axis,) = new_figure()
+    for name in dict.fromkeys(row.benchmark for row in gains):
+        rows = [row for row in gains if row.benchmark == name]
+        style = "o-" if rows[0].in_domain else "s--"
+        axis.plot([row.n for row in rows], [row.absolute for row in rows], style, markersize=4, label=name)
+    axis.axhline(0.0, color="grey", linewidth=1)
+    axis.set(xscale="log", xlabel="N", ylabel="test loss before - after training")
+    axis.legend(fontsize=7)
+    return figure
+
+
+def draw_forecast(uncertain: Uncertain, record: ForecastRecord) -> Figure:
+    """The fitted curves with the forecast and its intervals."""
+    figure, (axis,) = new_figure()
+    draw_curves(axis, uncertain)
+    for low, high, width in ((record.low95, record.high95, 1), (record.low80, record.high80, 2.5)):
+        axis.plot([record.x, record.x], [low, high], "-", color="black", linewidth=width)
+    axis.plot(record.x, record.loss, "o", color="black", markersize=4)
+    axis.set_title(f"N = {record.n:.3g}: {record.loss:.3f} [{record.low95:.3f}, {record.high95:.3f}]", fontsize=9)
+    return figure
+
+
+def draw_trajectory(points: Measurements, forecast: Trajectory) -> Figure:
+    """A run's points so far and what is to come."""
+    figure, (axis,) = new_figure()
+    mine = points.run == points.runs.index(forecast.run)
+    axis.plot(points.resource[mine], points.loss[mine], ".", color="black", markersize=3, label=forecast.run)
+    for low, high in (("low95", "high95"), ("low80", "high80"), ("low50", "high50")):
+        bounds = [[getattr(row, name) for row in forecast.loss] for name in (low, high)]
+        axis.fill_between(forecast.resource, *bounds, alpha=0.2, color="tab:blue", linewidth=0)
+    axis.plot(forecast.resource, [row.value for row in forecast.loss], color="tab:blue")
+    if forecast.target is not None:
+        axis.axhline(forecast.target, color="tab:red", linewidth=1, linestyle="--")
+    axis.set(xscale="log", yscale="log", xlabel=points.unit, ylabel="test loss")
+    axis.legend(fontsize=8)
+    return figure
+
+
+def draw_plan(options: list[Option], axis_points: list[AxisPoint]) -> Figure:
+    """Predicted loss by size under the budget, and the best size along the budget axis."""
+    figure, (left, right) = new_figure(2)
+    rows = sorted((row for row in options if row.loss is not None), key=lambda row: row.n)
+    loss = np.array([row.loss for row in rows], dtype=float)
+    reach = np.abs(np.array([[row.low for row in rows], [row.high for row in rows]], dtype=float) - loss)
+    left.errorbar([row.n for row in rows], loss, yerr=reach, fmt="o", capsize=3)
+    left.set(xscale="log", xlabel="N", ylabel="predicted loss under the budget")
+    known = [row for row in axis_points if row.loss is not None]
+    right.plot([row.budget for row in known], [row.loss for row in known], "o-")
+    for row in known:
+        right.annotate(
+            f"{row.size}", (row.budget, row.loss or 0.0), fontsize=8, xytext=(3, 5), textcoords="offset points"
+        )
+    right.set(xscale="log", xlabel=f"budget, {known[0].unit if known else ''}", ylabel="loss of the best size")
+    return figure
+
+
+def draw_grid(rows: list[tuple[str, int, float, float, float, int]]) -> Figure:
+    """GPU-hours of a study by size."""
+    figure, (axis,) = new_figure()
+    axis.bar([row[0] for row in rows], [row[3] for row in rows])
+    axis.set(yscale="log", xlabel="size", ylabel="GPU-hours, all runs of the size")
+    return figure

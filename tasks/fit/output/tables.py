@@ -1,0 +1,264 @@
+"""Results as tables of text: (title, column names, rows), printed by the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tasks.costs.grid_cost import GridCost, by_size
+from tasks.costs.units import short_count
+from tasks.fit.forecasting.plan import AxisPoint, Option, TargetOption
+from tasks.fit.forecasting.trajectory import Trajectory
+from tasks.fit.results import BackTest, Estimate, Finding, FitRecord, ForecastRecord, ReuseEffect, WindowFit
+from tasks.fit.summary import Summary
+from tasks.fit.validation.benchmark_gain import Gain, Trend
+
+Text = tuple[str, Sequence[str], Iterable[Sequence[Any]]]
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number with so many significant digits; empty for None."""
+    return "" if value is None else f"{value:.{digits}g}"
+
+
+def bounds(value: Estimate, digits: int = 4) -> str:
+    """A 95 % interval; open ends are dots."""
+    if value.low is None and value.high is None:
+        return ""
+    low, high = ("..." if end is None else number(end, digits) for end in (value.low, value.high))
+    return f"[{low}, {high}]"
+
+
+def fit_tables(summary: Summary) -> list[Text]:
+    """The tables of `rlscale fit` for one group."""
+    fit = summary.fit
+    title = f"{summary.group}, {fit.resource}: {fit.equation}  ({fit.points} points, {fit.runs} runs)"
+    coefficients = [
+        (name, number(value.value, 5), bounds(value), bounds(fit.profile[name]) if name in fit.profile else "")
+        for name, value in fit.coefficients.items()
+    ]
+    scores = [("R2 (linear loss)", number(fit.r2_linear, 5), "", ""), ("R2 (log loss)", number(fit.r2_log, 5), "", "")]
+    tables: list[Text] = [
+        (title, ("", "estimate", "95 % interval", "95 % profile"), [*coefficients, *scores]),
+        (
+            "learning efficiency",
+            ("size", "k (law)", "95 % interval", "k (alone)", "95 % interval", "runs"),
+            [
+                (r.size, number(r.k.value), bounds(r.k), number(r.k_alone.value), bounds(r.k_alone), r.runs)
+                for r in fit.by_size
+            ],
+        ),
+    ]
+    if summary.published:
+        tables.append(_published_table(summary))
+    rows = [
+        (r.law, r.parameters, number(r.r2_linear, 5), number(r.rmse_log), number(r.aicc, 6), number(r.bic, 6))
+        for r in summary.rivals
+    ]
+    tables.append(("laws on the same points", ("law", "parameters", "R2", "RMSE log10 L", "AICc", "BIC"), rows))
+    if summary.held_out is not None:
+        tables.append(held_out_table([summary.held_out], "largest size held out, nothing refitted"))
+    if summary.ahead:
+        tables.append(_ahead_table(summary.ahead))
+    if summary.windows:
+        tables.append(_windows_table(summary.windows))
+    return tables
+
+
+def _ahead_table(tests: list[BackTest]) -> Text:
+    parts = {"last_50": "last 50 %", "last_75": "last 75 %"}
+    rows = []
+    for t in tests:
+        shares = (f"{share:.2f}" for share in t.coverage.values())
+        rows.append((parts[t.kind], number(t.rmse_log, 3), number(t.bias_log, 3), number(t.r2_linear, 4), *shares))
+    return "end of every trajectory held out", ("", "RMSE log10 L", "bias", "R2", "in 50 %", "in 80 %", "in 95 %"), rows
+
+
+def _windows_table(windows: list[WindowFit]) -> Text:
+    names = list(windows[0].coefficients)
+    rows = [
+        (w.window, *(number(w.coefficients[name]) for name in names), number(w.k_largest), number(w.rmse_log))
+        for w in windows
+    ]
+    return "fitted to a part of every trajectory", ("steps", *names, "k (largest)", "RMSE log10 L"), rows
+
+
+def _published_table(summary: Summary) -> Text:
+    rows = []
+    for row in summary.published:
+        rows += [
+            (row.sizes, "Kmax", number(row.kmax, 6), number(row.kmax_published, 6)),
+            (row.sizes, "N0", number(row.n0, 6), number(row.n0_published, 6)),
+            (row.sizes, "R2", number(row.r2, 5), number(row.r2_published, 5)),
+        ]
+    return "published objective (squared error in L)", ("sizes", "", "fitted here", "published"), rows
+
+
+def held_out_table(tests: list[BackTest], title: str) -> Text:
+    """Back-tests with their last point."""
+    rows = [
+        (
+            t.law,
+            t.held_out,
+            number(t.rmse_log, 3),
+            number(t.bias_log, 3),
+            number(t.r2_linear, 4),
+            f"{t.coverage.get('95', float('nan')):.2f}",
+            number(t.last_measured, 3),
+            number(t.last_forecast, 3),
+            f"[{number(t.last_low, 3)}, {number(t.last_high, 3)}]",
+        )
+        for t in tests
+    ]
+    names = ("law", "held out", "RMSE log10 L", "bias", "R2", "in 95 %", "last loss", "forecast", "95 % interval")
+    return title, names, rows
+
+
+def notes_of(summary: Summary) -> list[str]:
+    """Sentences below the tables: flags, saturation, choice of law."""
+    notes = [f"{flag.code}: {flag.text}" for flag in summary.fit.flags]
+    test = summary.saturation
+    if test is not None:
+        notes.append(f"k grows with N: {test.growth} (p = {test.growth_p:.2g})")
+        notes.append(f"k saturates: {test.verdict} ({test.reason})")
+    if summary.choice is not None:
+        errors = ", ".join(f"{name} {number(error, 3)}" for name, error in summary.choice.errors.items())
+        notes.append(f"law for unseen sizes, picked without the largest: {summary.choice.chosen} (log10 L: {errors})")
+    return notes
+
+
+def reuse_table(effects: list[ReuseEffect], group: str) -> Text:
+    """Effects of data reuse."""
+    rows = [
+        (
+            f"{e.tau:g}",
+            number(e.overall.value, 3),
+            bounds(e.overall, 3),
+            number(e.final.value, 3),
+            bounds(e.final, 3),
+            number(e.ratio.value, 4),
+            bounds(e.ratio, 4),
+        )
+        for e in effects
+    ]
+    names = ("tau", "d(tau)", "95 % interval", "last fifth", "95 % interval", "loss ratio", "95 % interval")
+    return f"{group}: effect of data reuse on log10 L, against tau = 1", names, rows
+
+
+def gain_tables(gains: list[Gain], trends: list[Trend]) -> list[Text]:
+    """Gains by benchmark and size, one row per benchmark."""
+    sizes = list(dict.fromkeys(row.size for row in sorted(gains, key=lambda row: row.n)))
+    cells = {(row.benchmark, row.size): f"{row.before:.2f} -> {row.after:.2f}" for row in gains}
+    rows = [
+        (
+            t.benchmark,
+            "in" if t.in_domain else "out",
+            *(cells.get((t.benchmark, size), "") for size in sizes),
+            f"{t.mean_gain:+.3f}",
+            f"{t.slope_per_decade:+.3f}",
+        )
+        for t in trends
+    ]
+    names = ("benchmark", "domain", *sizes, "mean gain", "gain per decade of N")
+    return [("test loss before -> after training (best over steps and runs)", names, rows)]
+
+
+def findings_table(findings: list[Finding]) -> Text:
+    """The published claims."""
+    rows = [
+        (f.claim, f.variant, f.statement, number(f.effect.value), bounds(f.effect), f.unit, f.verdict) for f in findings
+    ]
+    return "published claims", ("claim", "variant", "statement", "effect", "95 % interval", "unit", "verdict"), rows
+
+
+def primary_table(fits: list[FitRecord]) -> Text:
+    """The primary fits of a study."""
+    rows = []
+    for fit in fits:
+        values = [f"{name} {number(v.value)} {bounds(v)}" for name, v in fit.coefficients.items()]
+        rows.append((fit.variant, fit.resource, fit.law, ", ".join(values), number(fit.r2_linear), number(fit.r2_log)))
+    return "fitted laws", ("variant", "resource", "law", "coefficients", "R2", "R2 log"), rows
+
+
+def forecast_table(row: ForecastRecord) -> Text:
+    """One forecast."""
+    rows = [
+        (f"{level} %", f"[{number(low)}, {number(high)}]")
+        for level, low, high in ((50, row.low50, row.high50), (80, row.low80, row.high80), (95, row.low95, row.high95))
+    ]
+    title = (
+        f"{row.variant}: loss of N = {short_count(row.n)} at {row.resource} = {row.x:.4g} by {row.law}: {row.loss:.4f}"
+    )
+    return title, ("interval", "loss"), rows
+
+
+def trajectory_table(row: Trajectory) -> Text:
+    """The rest of a run."""
+    title = f"{row.run}: {row.seen} points so far, k = {row.k.value:.4f} [{row.k.low95:.4f}, {row.k.high95:.4f}]"
+    rows = []
+    for i, (x, loss) in enumerate(zip(row.resource, row.loss, strict=True)):
+        chance = "" if row.chance is None else f"{row.chance[i]:.2f}"
+        rows.append((number(x), number(loss.value), *(_span(loss, level) for level in ("50", "80", "95")), chance))
+    reach = "" if row.target is None else f"P(loss <= {row.target:g})"
+    return title, ("X", "loss", "50 %", "80 %", "95 %", reach), rows
+
+
+def _span(loss: Any, level: str) -> str:
+    return f"[{getattr(loss, f'low{level}'):.4f}, {getattr(loss, f'high{level}'):.4f}]"
+
+
+def plan_tables(options: list[Option], axis: list[AxisPoint], targets: list[TargetOption], title: str) -> list[Text]:
+    """Options under the budget, the budget axis, ways to the target."""
+    rows = [
+        (
+            o.size,
+            o.steps,
+            number(o.cost.total_flops, 3),
+            number(o.cost.gpu_hours),
+            f"{o.cost.usd:,.0f}",
+            o.cost.gpus,
+            number(o.cost.hours, 3),
+            number(o.loss),
+            bounds(Estimate(o.loss, o.low, o.high)),
+            f"{o.chance_best:.2f}",
+        )
+        for o in options
+    ]
+    names = ("size", "steps", "FLOPs", "GPU-h", "USD", "GPUs", "hours", "loss", "95 % interval", "P(best)")
+    tables: list[Text] = [(title, names, rows)]
+    if axis:
+        line = [(number(a.budget), a.size or "none", a.steps, number(a.loss)) for a in axis]
+        tables.append((f"best size by budget ({axis[0].unit})", ("budget", "size", "steps", "loss"), line))
+    if targets:
+        ways = [(t.size, *_way(t.steps, t.cost), *_way(t.steps_80, t.cost_80)) for t in targets]
+        columns = ("size", "steps", "GPU-h", "USD", "steps at 80 %", "GPU-h", "USD")
+        tables.append(("ways to the target loss, cheapest first", columns, ways))
+    return tables
+
+
+def _way(steps: int | None, cost: Any) -> tuple[str, str, str]:
+    return ("out of reach", "", "") if cost is None else (str(steps), number(cost.gpu_hours), f"{cost.usd:,.0f}")
+
+
+def grid_tables(costs: GridCost, title: str) -> list[Text]:
+    """A study's cost by size, and in total."""
+    rows = [
+        (size, runs, number(flops, 3), number(hours), f"{usd:,.0f}", gpus)
+        for size, runs, flops, hours, usd, gpus in by_size(costs)
+    ]
+    total = ("total", len(costs.runs), number(costs.total_flops, 3), number(costs.gpu_hours), f"{costs.usd:,.0f}", "")
+    single = [
+        (
+            r.run_id,
+            number(r.cost.total_flops, 3),
+            number(r.cost.gpu_hours),
+            f"{r.cost.usd:,.0f}",
+            r.cost.gpus,
+            number(r.cost.hours, 3),
+        )
+        for r in costs.runs
+    ]
+    return [
+        (title, ("size", "runs", "FLOPs", "GPU-h", "USD", "GPUs per run"), [*rows, total]),
+        ("each run", ("run", "FLOPs", "GPU-h", "USD", "GPUs", "hours"), single),
+    ]

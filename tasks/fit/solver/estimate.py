@@ -1,0 +1,213 @@
+"""Fits one law to one set of points: `fit_law`.
+
+Line laws: exact projection inside an iteration over working weights (one pass for squared error in log L, which needs
+no iteration). Curve laws: the same start-to-finish for every size or all of them, by `descend`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from tasks.fit.data.measurements import Floats, Measurements
+from tasks.fit.laws.forms import CurveLaw, LineLaw
+from tasks.fit.solver.levenberg_marquardt import Curve, descend
+from tasks.fit.solver.line_statistics import Lines, lines_of
+from tasks.fit.solver.objectives import contributions, require_objective, robust_scale, working
+from tasks.fit.solver.parameters import CurveState, LineState, State
+from tasks.fit.solver.variable_projection import project
+from tasks.study.errors import InputError
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a fit is done; recorded with every result.
+
+    Attributes:
+        objective: log, linear, binomial or huber.
+        skip_steps: warm-up clipping, points with step <= this are left out.
+        equal_weight: give every size the same total weight instead of every point.
+        draws: bootstrap draws.
+        seed: seed of the draws.
+        resampling: auto, effects, runs or blocks, see `tasks.fit.uncertainty.bootstrap`.
+    """
+
+    objective: str = "log"
+    skip_steps: int = 0
+    equal_weight: bool = False
+    draws: int = 2000
+    seed: int = 0
+    resampling: str = "auto"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """An optimum with what its uncertainty needs.
+
+    Attributes:
+        law: the law.
+        points: the points that entered.
+        options: how it was fitted.
+        state: the numbers.
+        value: the objective at the optimum.
+        eta: fitted log10 L [P].
+        weight: working weights at the optimum [P].
+        response: working response at the optimum [P]; y itself for squared error in log L.
+        at_bound: whether the non-linear parameter lies at an end of its range.
+    """
+
+    law: LineLaw | CurveLaw
+    points: Measurements
+    options: Options
+    state: State
+    value: float
+    eta: Floats
+    weight: Floats
+    response: Floats
+    at_bound: bool = False
+    lines: Lines | None = field(default=None, repr=False)
+
+    @property
+    def residual(self) -> Floats:
+        """y - eta [P]."""
+        return self.points.y - self.eta
+
+    @property
+    def residual_working(self) -> Floats:
+        """Working response minus eta [P]; its variance is about proportional to 1 / weight."""
+        return self.response - self.eta
+
+
+def fit_law(points: Measurements, law: LineLaw | CurveLaw, options: Options | None = None) -> Fitted:
+    """Fits a law.
+
+    Args:
+        points: what was measured.
+        law: one of `tasks.fit.laws`.
+        options: objective, clipping, weights.
+
+    Raises:
+        InputError: too few sizes or points for the law, or an objective the points do not support.
+    """
+    options = options or Options()
+    require_objective(options.objective, points)
+    if options.skip_steps:
+        points = points.where(points.step > options.skip_steps)
+    require_enough(points, law)
+    if isinstance(law, LineLaw):
+        return _fit_line(points, law, options)
+    return _fit_curve(points, law, options)
+
+
+def require_enough(points: Measurements, law: LineLaw | CurveLaw) -> None:
+    """Refuses points that cannot determine the law.
+
+    Raises:
+        InputError: a size with fewer than 3 points, or fewer sizes than the law needs.
+    """
+    if len(points.sizes) < law.minimum_sizes:
+        raise InputError(f"law {law.name} needs at least {law.minimum_sizes} sizes, found {len(points.sizes)}")
+    counts = np.bincount(points.size)
+    if counts.min() < 3:
+        size = points.label(points.sizes[int(np.argmin(counts))])
+        raise InputError(f"size {size} has {counts.min()} points, expected at least 3")
+
+
+def point_weights(points: Measurements, equal: bool) -> Floats:
+    """1 for every point, or weights that give every size the same total and sum to P."""
+    if not equal:
+        return np.ones(len(points))
+    counts = np.bincount(points.size)
+    return (len(points) / (len(counts) * counts))[points.size]
+
+
+def _fit_line(points: Measurements, law: LineLaw, options: Options) -> Fitted:
+    base = point_weights(points, options.equal_weight)
+    fitted = _projected(points, law, options, base, points.y)
+    if options.objective == "log":
+        return fitted
+    scale = robust_scale(fitted.residual)
+
+    def value(eta: Floats) -> float:
+        return float((base * contributions(options.objective, points, eta, scale)).sum())
+
+    fitted = replace(fitted, value=value(fitted.eta))
+    for turn in range(100):
+        weight, response = working(options.objective, points, fitted.eta, scale)
+        moved = _projected(points, law, options, base * weight, response, _theta(fitted) if turn else None)
+        change, total, share = moved.eta - fitted.eta, value(moved.eta), 1.0
+        while total > fitted.value * (1 + 1e-13) and share > 1e-3:
+            # The full step overshot: project a shorter one, towards the response that reaches part of the way.
+            share *= 0.5
+            part = fitted.eta + share * (response - fitted.eta)
+            moved = _projected(points, law, options, base * weight, part)
+            total = value(moved.eta)
+        fitted = replace(moved, value=total)
+        if np.abs(change).max() < 1e-9:
+            break
+    # The last projection searches the whole range again, at the final weights: no nearby start decides the result.
+    weight, response = working(options.objective, points, fitted.eta, scale)
+    last = _projected(points, law, options, base * weight, response)
+    return replace(last, value=value(last.eta), weight=base * weight, response=np.array(response))
+
+
+def _theta(fitted: Fitted) -> float:
+    assert isinstance(fitted.state, LineState)
+    return float(fitted.state.theta)
+
+
+def _projected(
+    points: Measurements,
+    law: LineLaw,
+    options: Options,
+    weight: Floats,
+    response: Floats,
+    near: float | None = None,
+) -> Fitted:
+    sizes = points.sizes
+    lines = lines_of(points.x, response, weight, points.size, len(sizes))
+    if not np.all(lines.cxx > 0):
+        size = points.label(sizes[int(np.argmin(lines.cxx))])
+        raise InputError(f"size {size} has points at one value of X only; a slope needs at least two")
+    found = project(law, lines, sizes, near)
+    state = LineState.of(law, sizes, lines, found)
+    slope, level = state._line(sizes)
+    level = level + state.levels if law.free_levels else level
+    eta = slope[points.size] * points.x + level[points.size]
+    return Fitted(law, points, options, state, float(found.rss), eta, weight, response, bool(found.at_bound), lines)
+
+
+def _fit_curve(points: Measurements, law: CurveLaw, options: Options) -> Fitted:
+    base = point_weights(points, options.equal_weight)
+    scale = 1.0
+    if options.objective == "huber":
+        plain = _fit_curve(points, law, replace(options, objective="log"))
+        scale = robust_scale(plain.residual)
+    groups = [points.size == index for index in range(len(points.sizes))] if law.per_size else [points.size >= 0]
+    found = [_descend_curve(points.where(mask), law, options.objective, base[mask], scale) for mask in groups]
+    p = np.stack([entry[0] for entry in found]) if law.per_size else found[0][0]
+    lines = lines_of(points.x, points.y, base, points.size, len(points.sizes))
+    state = CurveState(law, points.sizes, lines.mx, p)
+    eta = state.predict(points.n, points.x)
+    weight, response = working(options.objective, points, eta, scale)
+    value = sum(entry[1] for entry in found)
+    return Fitted(law, points, options, state, value, eta, base * weight, np.array(response), lines=lines)
+
+
+def _descend_curve(
+    points: Measurements, law: CurveLaw, objective: str, base: Floats, scale: float
+) -> tuple[Floats, float]:
+    log_n = np.log10(points.n)
+
+    def weighted(eta: Floats) -> tuple[Floats, Floats]:
+        weight, response = working(objective, points, eta, scale)
+        return base * weight, response
+
+    curve = Curve(
+        eta=lambda p: law.eta(p, log_n, points.x),
+        jacobian=lambda p: law.jacobian(p, log_n, points.x),
+        working=weighted,
+        value=lambda eta: (base * contributions(objective, points, eta, scale)).sum(-1),
+    )
+    return descend(curve, law.starts(points))

@@ -1,0 +1,1 @@
+"""Intervals: bootstrap over runs and blocks, profile likelihood, small-sample corrections."""

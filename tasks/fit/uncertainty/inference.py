@@ -1,0 +1,120 @@
+"""From draws of lines to draws of a law's numbers, and from those to intervals.
+
+Line laws are solved again, exactly, for every draw. Curve laws take one Gauss-Newton step from their optimum towards
+the perturbed data, which is right to first order in the perturbation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tasks.fit.data.measurements import Floats
+from tasks.fit.laws.forms import LineLaw
+from tasks.fit.solver.estimate import Fitted
+from tasks.fit.solver.line_statistics import Lines, lines_of
+from tasks.fit.solver.parameters import CurveState, LineState, State
+from tasks.fit.solver.variable_projection import project
+from tasks.fit.uncertainty.bootstrap import LineDraws, block_scores, draw_lines
+
+_FARTHEST = 3.0
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its central 50, 80 and 95 % intervals."""
+
+    value: float
+    low95: float
+    low80: float
+    low50: float
+    high50: float
+    high80: float
+    high95: float
+
+
+@dataclass(frozen=True)
+class Uncertain:
+    """A fit with draws of its numbers: `draws.predict(...)` has a leading axis of draws."""
+
+    fitted: Fitted
+    lines: LineDraws
+    draws: State
+
+
+def with_draws(fitted: Fitted) -> Uncertain:
+    """Adds bootstrap draws, as many and seeded as the fit's options say."""
+    options, points = fitted.options, fitted.points
+    lines = draw_lines(points, fitted.response, fitted.weight, options.draws, options.seed, options.resampling)
+    if isinstance(fitted.law, LineLaw):
+        base = lines_of(points.x, fitted.response, fitted.weight, points.size, len(points.sizes))
+        moved = base.moved(lines.level, lines.slope)
+        return Uncertain(fitted, lines, _line_draws(fitted.law, moved, points.sizes))
+    return Uncertain(fitted, lines, _curve_draws(fitted, lines))
+
+
+def _line_draws(law: LineLaw, moved: Lines, sizes: Floats) -> LineState:
+    full = Lines(*(np.broadcast_to(value, moved.my.shape) for value in vars(moved).values()))
+    return LineState.of(law, sizes, full, project(law, full, sizes))
+
+
+def _curve_draws(fitted: Fitted, lines: LineDraws) -> CurveState:
+    """Perturbs levels and slopes as the draws say, and what is left of each run's residuals by moving blocks."""
+    state, points = fitted.state, fitted.points
+    assert isinstance(state, CurveState)
+    rng = np.random.default_rng([fitted.options.seed, 1])
+    if not state.law.per_size:
+        return replace(state, p=state.p + _steps(fitted, state.p, np.arange(len(points)), lines, rng))
+    groups = [np.flatnonzero(points.size == index) for index in range(len(points.sizes))]
+    steps = [_steps(fitted, state.p[index], rows, lines, rng) for index, rows in enumerate(groups)]
+    return replace(state, p=state.p + np.stack(steps, axis=1))
+
+
+def _steps(fitted: Fitted, p: Floats, rows: np.ndarray, lines: LineDraws, rng: np.random.Generator) -> Floats:
+    """One Gauss-Newton step per draw: (J'WJ)^-1 J'W dz, dz = level + slope (x - centre) + bent noise [B, J]."""
+    state, points = fitted.state, fitted.points
+    assert isinstance(state, CurveState)
+    size, x, weight = points.size[rows], points.x[rows], fitted.weight[rows]
+    jacobian = state.law.jacobian(p, np.log10(points.n[rows]), x)
+    scale = np.sqrt(np.maximum(np.einsum("pj,p,pj->j", jacobian, weight, jacobian), 1e-300))
+    jacobian = jacobian / scale
+    right, bent, residual = (
+        np.zeros((len(lines.level), jacobian.shape[1])),
+        jacobian.copy(),
+        fitted.residual_working[rows],
+    )
+    for index in np.unique(size):
+        mine = size == index
+        line = np.stack([np.ones(mine.sum()), x[mine] - lines.centre[index]], axis=1)
+        onto = line.T @ (weight[mine, None] * jacobian[mine])
+        right += np.stack([lines.level[:, index], lines.slope[:, index]], axis=1) @ onto
+        inverse = np.linalg.pinv(line.T @ (weight[mine, None] * line))
+        bent[mine] -= line @ (inverse @ onto)
+    for run in np.unique(points.run[rows]):
+        mine = points.run[rows] == run
+        right += block_scores(x[mine], residual[mine], weight[mine], bent[mine], rng, len(right))
+    # A ridge of 1e-6 keeps directions the data say nothing about from exploding; it is far below what they do say.
+    matrix = jacobian.T @ (weight[:, None] * jacobian) + 1e-6 * np.eye(len(scale))
+    # A transformed parameter far out in its tail (a floor at 0) has no first order to speak of: steps are limited.
+    return np.clip(np.linalg.solve(matrix, right.T).T / scale, -_FARTHEST, _FARTHEST)
+
+
+def interval(value: float, draws: Floats) -> Interval:
+    """Percentile intervals of finite draws [B] about a value."""
+    finite = draws[np.isfinite(draws)]
+    if not len(finite):
+        return Interval(value, *([float("nan")] * 6))
+    return Interval(value, *(float(q) for q in np.quantile(finite, [0.025, 0.1, 0.25, 0.75, 0.9, 0.975])))
+
+
+def coefficient_intervals(uncertain: Uncertain) -> dict[str, Interval]:
+    """Intervals of the named coefficients."""
+    draws = uncertain.draws.coefficients()
+    return {name: interval(float(v), draws[name]) for name, v in uncertain.fitted.state.coefficients().items()}
+
+
+def k_intervals(uncertain: Uncertain, n: Floats) -> list[Interval]:
+    """Intervals of k at each n [Q]."""
+    values, draws = uncertain.fitted.state.k(n), uncertain.draws.k(n)
+    return [interval(float(value), draws[:, index]) for index, value in enumerate(values)]

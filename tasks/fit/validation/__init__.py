@@ -1,0 +1,1 @@
+"""Held-out error, and whether the published claims hold."""

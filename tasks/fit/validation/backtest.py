@@ -1,0 +1,184 @@
+"""Held-out error: what a law would have forecast for points that its fit never saw.
+
+Every test cuts the points first and hands only the training part to the fit, to its draws and to the law error; the
+held-out losses meet the forecast at the very end, in `_scored`. The one exception is named and marked: laws with a free
+level per size cannot forecast a new size, so their level is refitted on it, as the published study does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from tasks.fit.data.measurements import Mask, Measurements
+from tasks.fit.forecasting.forecast import Memory, Prediction, predict, progress, size_errors
+from tasks.fit.laws import LAWS, Law
+from tasks.fit.laws.forms import LineLaw
+from tasks.fit.results import BackTest, Choice, WindowFit
+from tasks.fit.solver.estimate import Options, fit_law
+from tasks.fit.solver.parameters import LineState
+from tasks.fit.uncertainty.inference import Uncertain, with_draws
+from tasks.fit.validation.goodness_of_fit import r_squared
+
+_DRAWS = 500
+_WINDOWS = ((0.0, 0.25), (0.0, 0.5), (0.0, 0.75), (0.0, 1.0), (0.1, 1.0), (0.25, 1.0), (0.5, 1.0))
+
+
+def backtests(points: Measurements, law: Law, options: Options, variant: str) -> list[BackTest]:
+    """All tests a law can take.
+
+    Args:
+        points: one variant along one resource.
+        law: the law.
+        options: of the fits.
+        variant: goes into the records.
+    """
+    memory: Memory = {}
+    options = replace(options, draws=min(options.draws, _DRAWS))
+    return [_test(points, law, options, (variant, kind, memory), held) for kind, held in _cuts(points, law)]
+
+
+def _cuts(points: Measurements, law: Law) -> Iterator[tuple[str, Mask]]:
+    """Kind and mask of held-out points (True) of every test; next_size also leaves out all larger sizes."""
+    sizes, least = points.sizes, law.minimum_sizes
+    line = isinstance(law, LineLaw) and law.k_of_unseen
+    if (law.forecasts_unseen or line) and len(sizes) > max(least, 2):
+        yield "largest_out", points.n == sizes[-1]
+        for index in range(max(least, 3), len(sizes)):
+            yield "next_size", points.n == sizes[index]
+        for size in sizes:
+            yield "size_out", points.n == size
+    yield from _cuts_ahead(points)
+
+
+def _cuts_ahead(points: Measurements) -> Iterator[tuple[str, Mask]]:
+    """The last half and the last three quarters of every trajectory, where enough points are left to fit."""
+    share = progress(points)
+    for kind, kept in (("last_50", 0.5), ("last_75", 0.25)):
+        if np.bincount(points.size[share <= kept], minlength=len(points.sizes)).min() >= 5:
+            yield kind, share > kept
+
+
+def tests_ahead(points: Measurements, law: Law, options: Options, variant: str) -> list[BackTest]:
+    """The trajectory tests alone."""
+    options = replace(options, draws=min(options.draws, _DRAWS))
+    return [_test(points, law, options, (variant, kind, {}), held) for kind, held in _cuts_ahead(points)]
+
+
+def _test(points: Measurements, law: Law, options: Options, context: tuple[str, str, Memory], held: Mask) -> BackTest:
+    variant, kind, memory = context
+    test = points.where(held)
+    train = points.where(points.n < test.n[0] if kind == "next_size" else ~held)
+    uncertain = with_draws(fit_law(train, law, options))
+    between = train.sizes[0] < test.n[0] < train.sizes[-1]
+    error = size_errors(train, law, options, bool(between), memory)
+    refitted = test.n[0] not in train.sizes and not law.forecasts_unseen
+    if refitted:
+        uncertain = _with_level(uncertain, test)
+    forecast = predict(uncertain, test.n, test.x, error, trials=test.trials)
+    name = "all" if kind.startswith("last") else points.label(float(test.n[0]))
+    return _scored(test, forecast, BackTest(variant, points.unit, law.name, kind, name, refitted, 0, 0, 0, None, {}))
+
+
+def _with_level(uncertain: Uncertain, test: Measurements) -> Uncertain:
+    """The published way: the level of the held-out size from its own points."""
+    fitted, draws = uncertain.fitted, uncertain.draws
+    assert isinstance(fitted.state, LineState)
+    assert isinstance(draws, LineState)
+    size = float(test.n[0])
+    return replace(
+        uncertain,
+        fitted=replace(fitted, state=fitted.state.anchored(size, test.x, test.y)),
+        draws=draws.anchored(size, test.x, test.y),
+    )
+
+
+def _scored(test: Measurements, forecast: Prediction, record: BackTest) -> BackTest:
+    error = forecast.centre - test.y
+    inside = {}
+    for level in (0.5, 0.8, 0.95):
+        low, high = np.quantile(forecast.measured, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        inside[f"{100 * level:.0f}"] = float(np.mean((low <= test.y) & (test.y <= high)))
+    record = replace(
+        record,
+        points=len(test),
+        rmse_log=float(np.sqrt(np.mean(error**2))),
+        bias_log=float(error.mean()),
+        r2_linear=r_squared(test.loss, 10.0**forecast.centre),
+        coverage=inside,
+    )
+    if record.kind.startswith("last"):
+        return record
+    last = int(np.argmax(test.x))
+    at_end = forecast.loss(last)
+    return replace(
+        record,
+        last_measured=float(test.loss[last]),
+        last_forecast=at_end.value,
+        last_low=at_end.low95,
+        last_high=at_end.high95,
+    )
+
+
+def choose(tests: list[BackTest], variant: str, resource: str) -> Choice:
+    """Picks the law for unseen sizes: the smallest root mean square of its next_size errors, nothing refitted."""
+    errors: dict[str, float | None] = {}
+    for name, law in LAWS.items():
+        mine = [t.rmse_log for t in tests if t.law == name and t.kind == "next_size" and not t.level_refitted]
+        if law.forecasts_unseen:
+            errors[name] = float(np.sqrt(np.mean(np.square(mine)))) if mine else None
+    known = {name: error for name, error in errors.items() if error is not None}
+    return Choice(variant, resource, errors, min(known, key=lambda name: known[name]) if known else None)
+
+
+def best_for_unseen(points: Measurements, options: Options, variant: str) -> Choice | None:
+    """The law with the smallest error when each larger size is forecast from the smaller ones, nothing refitted.
+
+    Returns:
+        None where there are too few sizes to try any law.
+    """
+    errors: dict[str, float | None] = {}
+    for name, law in LAWS.items():
+        if law.forecasts_unseen and len(points.sizes) > max(law.minimum_sizes, 3):
+            errors[name] = float(np.sqrt(np.mean(np.square(size_errors(points, law, options, inside=False).beyond))))
+    if not errors:
+        return None
+    return Choice(variant, points.unit, errors, min(errors, key=lambda name: errors[name] or 0.0))
+
+
+def held_out_largest(points: Measurements, options: Options, variant: str) -> tuple[Choice | None, BackTest | None]:
+    """Forecasts the largest size by the law that the smaller sizes pick among themselves; nothing is refitted.
+
+    Returns:
+        The choice, made without the largest size, and the forecast's score; None where there are too few sizes.
+    """
+    largest = points.sizes[-1]
+    choice = best_for_unseen(points.where(points.n < largest), options, variant)
+    if choice is None or choice.chosen is None:
+        return None, None
+    return choice, held_out_of(points, LAWS[choice.chosen], options, variant)
+
+
+def held_out_of(points: Measurements, law: Law, options: Options, variant: str) -> BackTest:
+    """A law's forecast of the largest size from the others (its level refitted where the law has free levels)."""
+    fewer = replace(options, draws=min(options.draws, _DRAWS))
+    return _test(points, law, fewer, (variant, "largest_out", {}), points.n == points.sizes[-1])
+
+
+def windows(points: Measurements, law: Law, options: Options, variant: str) -> list[WindowFit]:
+    """How much the law's numbers depend on the part of the trajectories it is fitted to."""
+    share, rows = progress(points), []
+    for start, end in _WINDOWS:
+        part = points.where((share > start) & (share <= end))
+        counts = np.bincount(part.size, minlength=len(part.sizes)) if len(part) else np.zeros(1)
+        if len(part.sizes) < len(points.sizes) or counts.min() < 5:
+            continue
+        fitted = fit_law(part, law, options)
+        named = {name: float(value) for name, value in fitted.state.coefficients().items()}
+        rmse = float(np.sqrt(np.mean(fitted.residual**2)))
+        k = float(fitted.state.k([part.sizes[-1]])[0])
+        label = f"{100 * start:.0f}-{100 * end:.0f} %"
+        rows.append(WindowFit(variant, points.unit, law.name, label, len(part), dict(named), k, rmse))
+    return rows

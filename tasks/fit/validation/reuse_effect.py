@@ -1,0 +1,76 @@
+"""The effect of data reuse with intervals: d(tau) over the whole trajectory and over its last fifth.
+
+What one more run at the same tau would do is known from the scale axis, where sizes have several seeds: the spread of
+their levels, moderated over the sizes as in `bootstrap.moderate`, is the noise of a single reuse run. Without such runs
+(a table with one trajectory per tau) blocks of each trajectory are all there is, and the intervals hold no run-to-run
+variation.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tasks.fit.data.measurements import Floats, Mask, Measurements
+from tasks.fit.forecasting.forecast import progress
+from tasks.fit.laws import LAWS
+from tasks.fit.results import Estimate, ReuseEffect
+from tasks.fit.solver.estimate import Options, fit_law
+from tasks.fit.uncertainty.bootstrap import draw_lines, run_level_variance
+from tasks.fit.uncertainty.student_t import quantile
+
+LATE = 0.8
+
+
+def reuse_effects(
+    points: Measurements, options: Options, variant: str, scale: Measurements | None = None, size: float | None = None
+) -> list[ReuseEffect]:
+    """Effects of every tau > 1 against tau = 1.
+
+    Args:
+        points: tau in place of N, X in steps.
+        options: of the fits.
+        variant: goes into the records.
+        scale: runs of the scale axis, for the run-to-run variation; None: blocks.
+        size: N of the reuse axis among the sizes of `scale`.
+    """
+    taus = points.sizes
+    if taus[0] != 1.0 or len(taus) < 2:
+        return []
+    overall = _levels(points, options, scale, size, late=False)
+    final = _levels(points, options, scale, size, late=True)
+    rows = []
+    for index in range(1, len(taus)):
+        both = [_difference(levels, index) for levels in (overall, final)]
+        end = both[1]
+        ratio = Estimate(*(None if value is None else float(10.0**value) for value in (end.value, end.low, end.high)))
+        rows.append(ReuseEffect(variant, float(taus[index]), both[0], end, ratio))
+    return rows
+
+
+def _levels(
+    points: Measurements, options: Options, scale: Measurements | None, size: float | None, late: bool
+) -> tuple[Floats, Floats, float]:
+    """Level of each tau under a common slope, the standard deviation of each, and the degrees of freedom [T]."""
+    part = points.where(_late(points)) if late else points
+    fitted = fit_law(part, LAWS["reuse"], options)
+    values = fitted.state.predict(part.sizes, np.full(len(part.sizes), part.x.mean()))
+    runs = np.array([len(np.unique(part.run[part.size == index])) for index in range(len(part.sizes))])
+    if scale is not None and size is not None:
+        same = scale.where(_late(scale)) if late else scale
+        variance, freedom = run_level_variance(same)
+        at = int(np.flatnonzero(same.sizes == size)[0])
+        return values, np.sqrt(variance[at] / runs), float(freedom[at])
+    draws = draw_lines(part, fitted.response, fitted.weight, max(options.draws, 1000), options.seed, "blocks")
+    return values, draws.level.std(axis=0), float("inf")
+
+
+def _late(points: Measurements) -> Mask:
+    """The last fifth of every run, at least its last three steps: a line needs them."""
+    return progress(points) > min(LATE, 1.0 - 2.5 / float(points.step.max()))
+
+
+def _difference(levels: tuple[Floats, Floats, float], index: int) -> Estimate:
+    values, spread, freedom = levels
+    effect = float(values[index] - values[0])
+    reach = quantile(0.95, freedom) * float(np.hypot(spread[index], spread[0]))
+    return Estimate(effect, effect - reach, effect + reach)

@@ -1,0 +1,102 @@
+"""Does k(N) grow, and does its growth saturate?
+
+Growth: `saturating` against constant k, by the likelihood ratio in units of a dispersion that knows about runs.
+Saturation: `saturating` against `power_k`, which have equally many parameters and are not nested: Vuong's test on the
+log-likelihood difference of each run, and the error of forecasting the next larger size's slope. A verdict needs both
+to agree; otherwise it is undecided.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tasks.fit.data.measurements import Floats
+from tasks.fit.laws import LAWS
+from tasks.fit.results import Estimate, SaturationTest
+from tasks.fit.solver.estimate import Fitted, fit_law
+from tasks.fit.uncertainty.inference import Uncertain
+from tasks.fit.uncertainty.student_t import two_sided_p
+
+SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
+
+
+def saturation_test(saturating: Uncertain, profile: dict[str, Estimate], variant: str) -> SaturationTest:
+    """Runs both tests on the points of a saturating fit.
+
+    Args:
+        saturating: the fit with its draws.
+        profile: its profile intervals.
+        variant: goes into the record.
+    """
+    fitted = saturating.fitted
+    points, options = fitted.points, fitted.options
+    flat, power = (fit_law(points, LAWS[name], options) for name in ("constant", "power_k"))
+    spare = max(len(points) - fitted.law.parameters(len(points.sizes)), 1)
+    variance = _weighted_rss(fitted) / spare
+    dispersion = variance * _slope_effect(saturating, variance)
+    freedom = float(np.min(saturating.lines.freedom))
+    ratio = max(_weighted_rss(flat, fitted) - _weighted_rss(fitted), 0.0) / dispersion
+    growth_p = two_sided_p(float(np.sqrt(ratio)), freedom)
+    difference = _by_run(power, fitted) - _by_run(fitted, fitted)
+    spread = float(np.std(difference, ddof=1)) * np.sqrt(len(difference)) if len(difference) > 1 else 0.0
+    z = float(difference.sum()) / spread if spread > 0 else 0.0
+    rival_p = two_sided_p(z, max(len(difference) - 1.0, 1.0))
+    held_out = {name: _slope_error(fitted, name) for name in ("saturating", "power_k", "constant")}
+    ends = saturating.draws.k(points.sizes[[0, -1]])
+    gain = np.quantile(ends[:, 1] - ends[:, 0], [0.025, 0.975])
+    growth = SUPPORTED if gain[0] > 0 and growth_p < 0.05 else CONTRADICTED if gain[1] < 0 else UNDECIDED
+    verdict, reason = _verdict(z, rival_p, held_out, profile, growth)
+    halved = float(difference.sum()) / (2.0 * dispersion)
+    return SaturationTest(variant, points.unit, ratio, growth_p, halved, rival_p, held_out, growth, verdict, reason)
+
+
+def _weighted_rss(fitted: Fitted, weights_of: Fitted | None = None) -> float:
+    return float(_by_run(fitted, weights_of or fitted).sum())
+
+
+def _by_run(fitted: Fitted, weights_of: Fitted) -> Floats:
+    """Weighted residual sum of squares of each run, with another fit's weights and response, so that laws compare."""
+    squares = weights_of.weight * (weights_of.response - fitted.eta) ** 2
+    return np.bincount(fitted.points.run, weights=squares, minlength=len(fitted.points.runs)).astype(float)
+
+
+def _slope_effect(uncertain: Uncertain, variance: float) -> float:
+    """Variance of the sizes' slopes among draws over what independent points would give, averaged, at least 1."""
+    lines = uncertain.fitted.lines
+    assert lines is not None
+    ratio = uncertain.lines.slope.var(axis=0) * lines.cxx / max(variance, 1e-300)
+    return max(float(ratio.mean()), 1.0)
+
+
+def _slope_error(fitted: Fitted, name: str) -> float | None:
+    """Root mean square error in log10 k of forecasting each larger size's slope from the smaller sizes."""
+    points, law, errors = fitted.points, LAWS[name], []
+    alone = fit_law(points, LAWS["loglinear"], fitted.options).state.k(points.sizes)
+    for index in range(3, len(points.sizes)):
+        smaller = points.where(points.n < points.sizes[index])
+        forecast = float(fit_law(smaller, law, fitted.options).state.k([points.sizes[index]])[0])
+        if forecast > 0 and alone[index] > 0:
+            errors.append(np.log10(forecast / alone[index]))
+    return float(np.sqrt(np.mean(np.square(errors)))) if errors else None
+
+
+def _verdict(
+    z: float, rival_p: float, held_out: dict[str, float | None], profile: dict[str, Estimate], growth: str
+) -> tuple[str, str]:
+    """Verdict on saturation and the sentence that explains it."""
+    ours, rival = held_out["saturating"], held_out["power_k"]
+    bounded = "N0" in profile and profile["N0"].high is not None
+    errors = "held-out slope error unknown"
+    if ours is not None and rival is not None:
+        errors = f"next-size slope error {ours:.3f} saturating, {rival:.3f} power_k (log10 k)"
+    reason = (
+        f"saturating against power_k: z = {z:.2f}, p = {rival_p:.3f}; {errors}; N0 {'bounded' if bounded else 'open'}"
+    )
+    if growth != SUPPORTED:
+        return UNDECIDED, f"k is not shown to grow, so saturation cannot be judged; {reason}"
+    better = ours is not None and rival is not None and ours < rival
+    if z > 0 and rival_p < 0.05 and better and bounded:
+        return SUPPORTED, reason
+    if z < 0 and rival_p < 0.05 and not better:
+        return CONTRADICTED, reason
+    return UNDECIDED, reason

@@ -1,0 +1,1 @@
+"""Grading in worker processes with limits on time and memory."""

@@ -1,0 +1,160 @@
+"""The pool: verdicts from worker processes that can be killed, in the order of the answers.
+
+Differs from multiprocessing pools in that
+- most answers never reach a process: the quick half of a scorer decides them here, equal pairs are graded once;
+- the clock of an answer starts when an idle worker is handed it, so queueing costs nobody his time, and a worker that
+  a busy machine kept from running gets the time it missed (`clock`), so that verdicts do not depend on the load;
+- a worker that exceeds the limit is killed (it may sit in C code that no signal handler interrupts), replaced, and its
+  answer given once more to a fresh one with half the limit: on a machine with a core per worker the worst
+  verdict takes 1.5 times the limit;
+- no signals are used, so any thread, an event loop (through `asyncio.to_thread`) and `accelerate launch` will do.
+
+The first answer that needs a worker starts the nursery (see `nursery`); `close`, the end of the `with` block, an
+exception on the way (Ctrl-C included) or the caller's death end it.
+
+Not covered: processes forked from the caller must not share its pool; one that tries gets workers of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from types import TracebackType
+
+from tasks.grading.pool.worker import OUT_OF_MEMORY
+from tasks.grading.pool.worker_set import DIED, TIMED_OUT, Crew
+from tasks.grading.registry import scorer_for
+from tasks.grading.scorers.code import PROGRAM_TIMED_OUT
+from tasks.grading.verdicts import Answer, GradeStats, Verdict, Work
+
+GIVEN_UP = frozenset({TIMED_OUT, DIED, OUT_OF_MEMORY, PROGRAM_TIMED_OUT})
+REMEMBERED = 20_000
+LONGEST_REMEMBERED = 500
+
+
+class GradingPool:
+    """Grades answers; a context manager. One call to `grade` runs at a time, others wait.
+
+    Attributes:
+        last: counts of the last call.
+        total: counts of all calls.
+    """
+
+    def __init__(self, workers: int = 1, seconds: float = 5.0, memory_mb: int = 1024) -> None:
+        """Sets limits; starts nothing.
+
+        Args:
+            workers: processes grading at once, at least 1.
+            seconds: seconds one answer may take in a worker; a second try gets half of it.
+            memory_mb: address space of one worker in MiB.
+        """
+        if workers < 1 or seconds <= 0 or memory_mb < 256:
+            raise ValueError("a grading pool needs at least 1 worker, a positive time limit and 256 MB")
+        self.workers = workers
+        self.seconds = seconds
+        self.memory_mb = memory_mb
+        self.last = GradeStats()
+        self.total = GradeStats()
+        self._lock = threading.Lock()
+        self._crew: Crew | None = None
+        self._owner = os.getpid()
+        self._known: OrderedDict[Work, Verdict] = OrderedDict()
+
+    def __enter__(self) -> GradingPool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends every process of the pool. The pool can be used again afterwards."""
+        with self._lock:
+            self._dismiss()
+
+    def forget(self) -> None:
+        """Drops remembered verdicts; the processes keep running."""
+        with self._lock:
+            self._known.clear()
+
+    def grade(self, answers: Sequence[Answer]) -> list[Verdict]:
+        """Returns one verdict per answer, in order.
+
+        Raises:
+            InputError: a data source has no scorer.
+        """
+        with self._lock:
+            start = time.perf_counter()
+            verdicts, waiting = _quick_verdicts(answers)
+            fast = sum(verdict is not None for verdict in verdicts)
+            remembered = self._recall(waiting, verdicts)
+            retried = self._run(waiting, verdicts) if waiting else 0
+            done = [verdict for verdict in verdicts if verdict is not None]
+            assert len(done) == len(answers)
+            counts = Counter(verdict.status for verdict in done)
+            self.last = GradeStats(
+                graded=len(done),
+                right=counts["right"],
+                unjudged=counts["unjudged"],
+                timed_out=sum(verdict.reason in GIVEN_UP for verdict in done),
+                fast_path=fast,
+                remembered=remembered,
+                retried=retried,
+                seconds=time.perf_counter() - start,
+            )
+            self.total = self.total + self.last
+            return done
+
+    def _recall(self, waiting: dict[Work, list[int]], verdicts: list[Verdict | None]) -> int:
+        """Fills in known verdicts, removes their work and returns how many answers that spared a worker."""
+        spared = sum(len(places) - 1 for places in waiting.values())
+        for work in [work for work in waiting if work in self._known]:
+            self._known.move_to_end(work)
+            places = waiting.pop(work)
+            spared += 1
+            for place in places:
+                verdicts[place] = self._known[work]
+        return spared
+
+    def _run(self, waiting: dict[Work, list[int]], verdicts: list[Verdict | None]) -> int:
+        """Has the workers decide the rest. Returns how many answers needed a second worker."""
+        if self._crew is None or self._owner != os.getpid():
+            self._owner = os.getpid()
+            self._crew = Crew(self.workers, self.seconds, self.memory_mb)
+        try:
+            outcomes, retried = self._crew.run(list(waiting))
+        except BaseException:
+            self._dismiss()
+            raise
+        for work, verdict in outcomes.items():
+            for place in waiting[work]:
+                verdicts[place] = verdict
+            if verdict.reason not in GIVEN_UP and len(work.text) + len(work.gold) <= LONGEST_REMEMBERED:
+                self._known[work] = dataclasses.replace(verdict, seconds=0.0)
+        while len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return retried
+
+    def _dismiss(self) -> None:
+        crew, self._crew = self._crew, None
+        if crew is not None and self._owner == os.getpid():
+            crew.close()
+
+
+def _quick_verdicts(answers: Sequence[Answer]) -> tuple[list[Verdict | None], dict[Work, list[int]]]:
+    """Runs the quick halves: verdicts where there are any, and the distinct work left with the places that wait."""
+    verdicts: list[Verdict | None] = []
+    waiting: dict[Work, list[int]] = {}
+    for place, answer in enumerate(answers):
+        outcome = scorer_for(answer.data_source).quick(answer)
+        if isinstance(outcome, Verdict):
+            verdicts.append(outcome)
+        else:
+            verdicts.append(None)
+            waiting.setdefault(outcome, []).append(place)
+    return verdicts, waiting

@@ -1,0 +1,1 @@
+"""One scorer per kind of answer, and what they share."""

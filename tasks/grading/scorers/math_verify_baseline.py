@@ -1,0 +1,25 @@
+r"""The second grader of an audit: math-verify alone, on the whole completion.
+
+`verify(parse("\boxed{gold}"), parse(completion))` with its defaults, except that its alarms are off and the pool keeps
+the time limit. The gold is boxed because its README wants golds inside a LaTeX environment.
+"""
+
+from __future__ import annotations
+
+from tasks.grading.scorers.math import math_verify
+from tasks.grading.verdicts import Answer, Verdict, Work
+
+DATA_SOURCE = "plain-math-verify"
+
+
+def quick(answer: Answer) -> Work:
+    """Decides nothing: everything goes to math-verify."""
+    return Work("plain", answer.ground_truth.strip(), answer.completion, None, boxed=False)
+
+
+def slow(work: Work, seconds: float) -> Verdict:
+    """Asks math-verify about the whole completion. Runs in a worker process."""
+    parse, verify = math_verify()
+    if verify(parse(f"\\boxed{{{work.gold}}}"), parse(work.text)):
+        return Verdict("right", 1.0, None, "equal by math-verify")
+    return Verdict("wrong", 0.0, None, "different by math-verify")

@@ -1,0 +1,94 @@
+"""Grades a logic puzzle: a grid with a header and rows, as JSON in the last `<answer>` tag.
+
+    score = right cells / (rows x columns without the first)
+
+counted by row label (the first column of the gold grid, "Position") and column name, so their order is free; labels and
+cells are compared without case and outer blanks. The verdict is right when every cell is, and the score then 1.0.
+A grid that gives a label or a column twice has no score: it could list every possibility.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tasks.grading.scorers.size_limits import nested_too_deeply
+from tasks.grading.verdicts import Answer, Verdict
+
+_LONGEST_GRID = 20_000
+Cells = dict[tuple[str, str], str]
+
+
+def quick(answer: Answer) -> Verdict:
+    """Decides a grid answer."""
+    gold = _read_grid(answer.ground_truth)
+    if gold is None or not _columns(gold)[1:]:
+        return Verdict("unjudged", 0.0, None, "the gold answer is not a grid with a header and rows")
+    label = _columns(gold)[0]
+    expected = _cells(gold, label)
+    if not expected:
+        return Verdict("unjudged", 0.0, None, "the gold grid has no usable rows")
+    text = _last_tag(answer.completion)
+    if text is None:
+        return Verdict("wrong", 0.0, None, "no <answer> tag")
+    found = text[:200]
+    given = _read_grid(text)
+    if given is None:
+        return Verdict("wrong", 0.0, found, "the answer is not a grid with a header and rows")
+    cells = _cells(given, label)
+    if cells is None:
+        return Verdict("wrong", 0.0, found, "a row or a column is missing its label or given twice")
+    right = sum(cells.get(place) == value for place, value in expected.items())
+    reason = f"{right} of {len(expected)} cells right"
+    if right == len(expected):
+        return Verdict("right", 1.0, found, reason)
+    return Verdict("wrong", right / len(expected), found, reason)
+
+
+def _last_tag(completion: str) -> str | None:
+    """Returns the text of the last closed `<answer>` tag."""
+    end = completion.rfind("</answer>")
+    start = completion.rfind("<answer>", 0, max(end, 0))
+    return completion[start + len("<answer>") : end].strip() if start >= 0 else None
+
+
+def _read_grid(text: str) -> Mapping[str, Any] | None:
+    """Reads {"header": [...], "rows": [[...], ...]} in JSON or Python spelling; None if the text is not that."""
+    if len(text) > _LONGEST_GRID or nested_too_deeply(text):
+        return None
+    try:
+        grid = json.loads(text)
+    except (ValueError, RecursionError):
+        try:
+            grid = ast.literal_eval(text)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            return None
+    if not isinstance(grid, dict) or not isinstance(grid.get("header"), list) or not isinstance(grid.get("rows"), list):
+        return None
+    return grid if all(isinstance(row, list) for row in grid["rows"]) else None
+
+
+def _columns(grid: Mapping[str, Any]) -> list[str]:
+    return [_plain(name) for name in grid["header"]]
+
+
+def _cells(grid: Mapping[str, Any], label: str) -> Cells | None:
+    """Returns {(row label, column): value} without the label column; None where labels are missing or repeated."""
+    columns = _columns(grid)
+    if label not in columns or len(set(columns)) != len(columns):
+        return None
+    place = columns.index(label)
+    cells: Cells = {}
+    seen: set[str] = set()
+    for row in grid["rows"]:
+        if len(row) != len(columns) or _plain(row[place]) in seen:
+            return None
+        seen.add(_plain(row[place]))
+        cells.update({(_plain(row[place]), name): _plain(value) for name, value in zip(columns, row, strict=True)})
+    return {key: value for key, value in cells.items() if key[1] != label}
+
+
+def _plain(value: object) -> str:
+    return str(value).strip().casefold() if isinstance(value, (str, int, float)) else ""

@@ -1,0 +1,88 @@
+"""The policy: a causal language model that maps a packed batch to log-probabilities of its completions.
+
+One `nn.Module`, so that DistributedDataParallel, FSDP2 and adapters wrap it whole and its forward pass is the only
+way in. The weights are an ordinary transformers model; only attention and the output layer are ours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from tasks.policy.attention import NAME
+from tasks.policy.logprobs import token_logprobs
+from tasks.policy.packing import Packed
+from tasks.study.errors import InputError
+
+
+class Policy(torch.nn.Module):
+    """A causal language model over packed batches."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        """Takes over a model and switches its attention to `packed`."""
+        super().__init__()
+        model.set_attn_implementation(NAME)
+        self.model = model
+
+    def forward(self, packed: Packed, temperature: float = 1.0) -> torch.Tensor:
+        """Returns float32 [R]: the log-probability of each completion token, completion after completion."""
+        hidden = self.model.model(
+            input_ids=packed.tokens[None],
+            position_ids=packed.positions[None],
+            attention_mask={"full_attention": None},
+            use_cache=False,
+            packed=packed,
+        ).last_hidden_state[0]
+        rows = hidden.index_select(0, packed.predict)
+        return token_logprobs(rows, self.model.lm_head.weight, packed.targets, temperature)
+
+
+def load_model(checkpoint: Path, precision: Literal["float32", "bfloat16"]) -> PreTrainedModel:
+    """Loads a checkpoint from disk.
+
+    Raises:
+        InputError: there is no loadable checkpoint.
+    """
+    if not (checkpoint / "config.json").is_file():
+        raise InputError(f"{checkpoint}: no checkpoint (config.json is missing); run `rlscale pretrain` first")
+    return AutoModelForCausalLM.from_pretrained(checkpoint, dtype=getattr(torch, precision), local_files_only=True)
+
+
+def count_parameters(model: torch.nn.Module) -> tuple[int, int]:
+    """Returns (all parameters, non-embedding parameters); tied embeddings count once in the first."""
+    embeddings = {id(p) for m in model.modules() if isinstance(m, torch.nn.Embedding) for p in m.parameters()}
+    head = getattr(model, "lm_head", None)
+    if head is not None:
+        embeddings |= {id(p) for p in head.parameters()}
+    sizes = {id(p): p.numel() for p in model.parameters()}
+    return sum(sizes.values()), sum(size for key, size in sizes.items() if key not in embeddings)
+
+
+def fingerprint(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Digest of weights: two weighted sums over each tensor's bits, cheap on any device.
+
+    Equal weights give equal digests on every device; a changed bit changes it with near certainty. It is a check
+    against stale or partial updates, not against forgery.
+    """
+    return combine_sums({name: bit_sums(tensor) for name, tensor in tensors.items()})
+
+
+def bit_sums(tensor: torch.Tensor) -> list[int]:
+    """The two sums of one tensor, for callers that see the tensors one at a time."""
+    tensor = tensor.detach().contiguous()
+    bits = tensor.view(torch.int32 if tensor.element_size() == 4 else torch.int16).flatten().to(torch.int64)
+    weights = torch.arange(1, bits.numel() + 1, device=bits.device)
+    return torch.stack((bits.sum(), (bits * weights).sum())).tolist()
+
+
+def combine_sums(sums: Mapping[str, list[int]]) -> str:
+    """The digest of a whole set of weights from the sums of each."""
+    digest = hashlib.sha256()
+    for name in sorted(sums):
+        digest.update(f"{name}:{sums[name]}\n".encode())
+    return digest.hexdigest()[:16]

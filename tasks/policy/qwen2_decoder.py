@@ -1,0 +1,155 @@
+"""Decoding a Qwen2-architecture policy with a preallocated key-value cache.
+
+Difference from `generate`: no modules, no cache objects and no masks rebuilt per token, but a few fused matrix
+products per layer (query, key and value in one; gate and up in one). At the widths of the miniature family Python is
+what decoding costs, and this is about all there is left of it. Prompts are padded on the left, so every step writes
+one column of the cache.
+
+Not covered: scaled rotary embeddings, sliding windows, other architectures; they are refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import linear, scaled_dot_product_attention, silu
+
+from tasks.study.errors import InputError
+
+
+@dataclass
+class _Layer:
+    norm_in: torch.Tensor
+    qkv: torch.Tensor
+    qkv_bias: torch.Tensor | None
+    out: torch.Tensor
+    norm_mlp: torch.Tensor
+    gate_up: torch.Tensor
+    down: torch.Tensor
+
+
+class Cache:
+    """Keys and values of a batch: [layers, sequences, kv heads, columns, head size] each."""
+
+    def __init__(self, shape: tuple[int, ...], like: torch.Tensor) -> None:
+        """Allocates once for the longest possible sequence."""
+        self.keys = torch.empty(shape, dtype=like.dtype, device=like.device)
+        self.values = torch.empty_like(self.keys)
+
+    def select(self, rows: torch.Tensor) -> None:
+        """Keeps (or repeats) these sequences."""
+        self.keys = self.keys.index_select(1, rows)
+        self.values = self.values.index_select(1, rows)
+
+
+class Decoder:
+    """The forward pass of a Qwen2 model for sampling, on fused copies of its weights."""
+
+    def __init__(self, config: Any, weights: Mapping[str, torch.Tensor]) -> None:
+        """Fuses the weights of a Qwen2ForCausalLM state dict.
+
+        Raises:
+            InputError: the architecture is not one this decoder computes.
+        """
+        rope = config.rope_parameters
+        if config.model_type != "qwen2" or rope.get("rope_type", "default") != "default" or config.use_sliding_window:
+            raise InputError(
+                f"model type {config.model_type!r}: the transformers engine decodes plain qwen2 models; use engine vllm"
+            )
+        self.heads = config.num_attention_heads
+        self.kv_heads = config.num_key_value_heads
+        self.size = getattr(config, "head_dim", None) or config.hidden_size // self.heads
+        self.eps = config.rms_norm_eps
+        self.layers = [_fuse(weights, f"model.layers.{i}.") for i in range(config.num_hidden_layers)]
+        self.embedding = weights["model.embed_tokens.weight"].detach()
+        self.norm = weights["model.norm.weight"].detach()
+        self.head = self.embedding if config.tie_word_embeddings else weights["lm_head.weight"].detach()
+        half = torch.arange(0, self.size, 2, dtype=torch.float32, device=self.embedding.device)
+        self.frequencies = 1.0 / (rope["rope_theta"] ** (half / self.size))
+
+    def new_cache(self, sequences: int, columns: int) -> Cache:
+        """Allocates a cache for `sequences` of up to `columns` tokens."""
+        return Cache((len(self.layers), sequences, self.kv_heads, columns, self.size), self.embedding)
+
+    def prefill(self, tokens: torch.Tensor, padding: torch.Tensor, cache: Cache) -> torch.Tensor:
+        """Computes prompts.
+
+        Args:
+            tokens: int64 [B, L], padded on the left.
+            padding: int64 [B], how many columns are padding.
+            cache: columns 0..L-1 are written.
+
+        Returns:
+            float32 [B, vocabulary], the logits after each prompt.
+        """
+        width = tokens.shape[1]
+        column = torch.arange(width, device=tokens.device)
+        causal = column[:, None] >= column[None, :]
+        real = column[None, :] >= padding[:, None]
+        mask = (causal[None] & real[:, None, :]) | torch.eye(width, dtype=torch.bool, device=tokens.device)
+        positions = (column[None, :] - padding[:, None]).clamp_(min=0)
+        return self._forward(tokens, positions, 0, mask[:, None], cache)[:, -1].float()
+
+    def step(self, tokens: torch.Tensor, padding: torch.Tensor, column: int, cache: Cache) -> torch.Tensor:
+        """Computes one more token per sequence, written at `column`; returns logits, float32 [B, vocabulary]."""
+        mask = torch.arange(column + 1, device=tokens.device)[None, :] >= padding[:, None]
+        positions = (column - padding)[:, None]
+        return self._forward(tokens[:, None], positions, column, mask[:, None, None, :], cache)[:, -1].float()
+
+    def _forward(
+        self, tokens: torch.Tensor, positions: torch.Tensor, column: int, mask: torch.Tensor, cache: Cache
+    ) -> torch.Tensor:
+        batch, width = tokens.shape
+        end = column + width
+        angles = positions[..., None].float() * self.frequencies
+        cos, sin = (f(angles).to(self.embedding.dtype)[:, :, None, :] for f in (torch.cos, torch.sin))
+        fold = self.heads // self.kv_heads
+        mask = mask.repeat_interleave(fold, 2) if mask.shape[2] > 1 and fold > 1 else mask
+        hidden = self.embedding[tokens]
+        for index, layer in enumerate(self.layers):
+            mixed = linear(self._norm(hidden, layer.norm_in), layer.qkv, layer.qkv_bias)
+            mixed = mixed.view(batch, width, self.heads + 2 * self.kv_heads, self.size)
+            turned = _rotate(mixed[:, :, : self.heads + self.kv_heads], cos, sin)
+            cache.keys[index, :, :, column:end] = turned[:, :, self.heads :].transpose(1, 2)
+            cache.values[index, :, :, column:end] = mixed[:, :, self.heads + self.kv_heads :].transpose(1, 2)
+            asked = turned[:, :, : self.heads].view(batch, width, self.kv_heads, fold, self.size)
+            asked = asked.permute(0, 2, 1, 3, 4).reshape(batch, self.kv_heads, width * fold, self.size)
+            seen = scaled_dot_product_attention(
+                asked, cache.keys[index, :, :, :end], cache.values[index, :, :, :end], attn_mask=mask
+            )
+            seen = seen.view(batch, self.kv_heads, width, fold, self.size).permute(0, 2, 1, 3, 4)
+            hidden = hidden + linear(seen.reshape(batch, width, self.heads * self.size), layer.out)
+            gate, up = linear(self._norm(hidden, layer.norm_mlp), layer.gate_up).chunk(2, dim=-1)
+            hidden = hidden + linear(silu(gate) * up, layer.down)
+        return linear(self._norm(hidden[:, -1:], self.norm), self.head)
+
+    def _norm(self, hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        wide = hidden.float()
+        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
+        return weight * (wide * scale).to(hidden.dtype)
+
+
+def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotary embedding: pairs (x_i, x_{i + size/2}) turn by the position's angle."""
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+
+
+def _fuse(weights: Mapping[str, torch.Tensor], prefix: str) -> _Layer:
+    def get(name: str) -> torch.Tensor:
+        return weights[prefix + name].detach()
+
+    projections = [f"self_attn.{x}_proj." for x in "qkv"]
+    biased = prefix + projections[0] + "bias" in weights
+    return _Layer(
+        norm_in=get("input_layernorm.weight"),
+        qkv=torch.cat([get(name + "weight") for name in projections]),
+        qkv_bias=torch.cat([get(name + "bias") for name in projections]) if biased else None,
+        out=get("self_attn.o_proj.weight"),
+        norm_mlp=get("post_attention_layernorm.weight"),
+        gate_up=torch.cat([get("mlp.gate_proj.weight"), get("mlp.up_proj.weight")]),
+        down=get("mlp.down_proj.weight"),
+    )

@@ -1,0 +1,1 @@
+"""Duplicates within, and overlap with evaluation sets: MinHash shingles."""

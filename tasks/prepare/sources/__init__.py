@@ -1,0 +1,1 @@
+"""Where problems come from, and how their rows are read."""

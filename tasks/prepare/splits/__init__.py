@@ -1,0 +1,1 @@
+"""Held-out split, curriculum order and reuse subsets."""

@@ -1,0 +1,79 @@
+"""Published checkpoints: resolved at a pinned revision, counted exactly, never copied.
+
+The folder of a model holds `model.json` alone, which says where the snapshot lies in the hub cache; the weights stay
+there. A local folder may stand in for a repository (no revision then); its files' digests take the revision's place.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tasks.study.errors import InputError
+from tasks.study.fingerprints import model_mark
+from tasks.study.manifests import digest_file, digest_text, once, write_json
+from tasks.study.params import HubFamily, Params
+from tasks.study.paths import Layout
+
+PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.jinja", "*.model")
+
+
+def resolve_hub_model(params: Params, name: str) -> dict[str, Any]:
+    """Resolves `<size>-<variant>` unless its folder proves it done; returns the manifest.
+
+    Raises:
+        InputError: no revision is pinned, or the snapshot can neither be found nor fetched.
+    """
+    family = params.pretrain.family
+    assert isinstance(family, HubFamily)
+    size, variant = name.rsplit("-", 1)
+    spec = next(model for model in family.models if model.name == size)
+    repository: str = getattr(spec, variant)
+    revision: str | None = getattr(spec, f"{variant}_revision")
+    folder = Layout.of(params).model(name)
+
+    def body() -> tuple[list[str], dict[str, Any]]:
+        snapshot = _snapshot(repository, revision)
+        total, n_params = count_from_config(snapshot)
+        write_json(folder / "model.json", {"snapshot": str(snapshot), "repository": repository, "revision": revision})
+        facts = {"name": name, "size": size, "variant": variant, "nominal": spec.nominal, "path": str(snapshot)}
+        digest = digest_text(revision or _digests(snapshot))
+        return [], facts | {"total": total, "n_params": n_params, "digest": digest, "content": digest}
+
+    return once(folder, "pretrain", model_mark(params, name), body)[0]
+
+
+def _snapshot(repository: str, revision: str | None) -> Path:
+    """Finds or fetches a snapshot; downloads resume and are checked by the hub client."""
+    local = Path(repository)
+    if local.is_dir():
+        return local.resolve()
+    if revision is None:
+        raise InputError(f"pretrain.family: {repository} has no pinned revision; give its 40-digit commit")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(PATTERNS)))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise InputError(
+            f"pretrain.family: {repository} at {revision} cannot be fetched ({type(error).__name__}); "
+            "download that snapshot into the hub cache, or name a local folder instead of the repository"
+        ) from None
+
+
+def count_from_config(snapshot: Path) -> tuple[int, int]:
+    """Counts (all, non-embedding) parameters from the checkpoint's config alone, on the meta device."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from tasks.policy.policy_model import count_parameters
+
+    config = AutoConfig.from_pretrained(snapshot, local_files_only=True)
+    with torch.device("meta"):
+        return count_parameters(AutoModelForCausalLM.from_config(config))
+
+
+def _digests(snapshot: Path) -> str:
+    files = sorted(path for pattern in PATTERNS for path in snapshot.glob(pattern))
+    return "\n".join(f"{path.name} {digest_file(path)}" for path in files)

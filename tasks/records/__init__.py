@@ -1,0 +1,1 @@
+"""Rows and results that cross stages, typed on both sides, with how each is read and written."""

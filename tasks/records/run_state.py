@@ -1,0 +1,48 @@
+"""How far a run of the grid is, read from its folder alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tasks.records.metrics import StepMetrics, read_metrics
+from tasks.study.fingerprints import run_mark
+from tasks.study.grid import Run
+from tasks.study.manifests import is_locked, valid
+from tasks.study.params import Params
+from tasks.study.paths import Layout
+
+Progress = Literal["done", "running", "stopped", "waiting"]
+
+
+@dataclass(frozen=True)
+class RunState:
+    """How far a run of the grid is.
+
+    Attributes:
+        run: the run.
+        progress: done; running (its folder is locked by a live process); stopped (has steps, nobody works on it);
+            waiting (nothing there).
+        steps: steps whose row is on disk.
+        first: the row before training, None where there is none.
+        last: the newest row.
+    """
+
+    run: Run
+    progress: Progress
+    steps: int
+    first: StepMetrics | None
+    last: StepMetrics | None
+
+
+def run_state(params: Params, run: Run) -> RunState:
+    """Reads a run's state from its folder."""
+    layout = Layout.of(params)
+    rows = read_metrics(layout.metrics(run))
+    last = rows[-1] if rows else None
+    progress: Progress = "stopped" if rows else "waiting"
+    if valid(layout.run(run), run_mark(params, run)):
+        progress = "done"
+    elif is_locked(layout.run(run)):
+        progress = "running"
+    return RunState(run, progress, last.step if last else 0, rows[0] if rows else None, last)

@@ -1,0 +1,1 @@
+"""Processes and machines: workers, launching, GPU locks, progress, Prefect options, what MLflow is told."""

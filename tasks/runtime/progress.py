@@ -1,0 +1,111 @@
+"""How far a stage is, shown while it works: a bar on a terminal, a plain line now and then in a log.
+
+What is shown is counted from the folders, so it is right whoever does the work: threads here, worker processes or
+another machine. A watcher never raises into the work it watches; it only reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tqdm import tqdm
+
+from tasks.study.grid import Run
+from tasks.study.params import Params
+from tasks.study.paths import Layout
+from tasks.study.status import pieces
+
+POLL_SECONDS = 2.0
+LINE_SECONDS = 30.0
+
+
+@contextlib.contextmanager
+def watch(label: str, unit: str, total: int, count: Callable[[], int]) -> Iterator[None]:
+    """Shows `count()` of `total` until the block ends.
+
+    Args:
+        label: name of the stage.
+        unit: what is counted, in the plural.
+        total: how many there are in all.
+        count: how many are done; called every few seconds from a thread of its own.
+    """
+    ended = threading.Event()
+    show = _bar if sys.stderr.isatty() else _lines
+    thread = threading.Thread(target=show, args=(label, unit, total, count, ended), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def watch_runs(params: Params, runs: list[Run]) -> contextlib.AbstractContextManager[None]:
+    """Shows the steps done by all runs of the grid."""
+    layout = Layout.of(params)
+    counters = [RowCounter(layout.metrics(run)) for run in runs]
+    return watch(
+        "train", "steps", len(runs) * params.train.steps, lambda: sum(max(0, counter() - 1) for counter in counters)
+    )
+
+
+def watch_pieces(params: Params, stage: str) -> contextlib.AbstractContextManager[None]:
+    """Shows the finished pieces of a stage: models, or runs on benchmarks."""
+    waiting = {piece.name: piece for piece in pieces(params, stage)}
+    total = len(waiting)
+
+    def count() -> int:
+        for name in [name for name, piece in waiting.items() if piece.done]:
+            del waiting[name]
+        return total - len(waiting)
+
+    return watch(stage, "models" if stage == "pretrain" else "evaluations", total, count)
+
+
+class RowCounter:
+    """Counts the lines of a growing file, reading only what was added since the last call."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._bytes = 0
+        self._rows = 0
+
+    def __call__(self) -> int:
+        """The number of complete lines now; a file that became shorter (a resumed run) is counted anew."""
+        try:
+            size = self._path.stat().st_size
+            if size < self._bytes:
+                self._bytes = self._rows = 0
+            if size > self._bytes:
+                with self._path.open("rb") as file:
+                    file.seek(self._bytes)
+                    self._rows += file.read(size - self._bytes).count(b"\n")
+                self._bytes = size
+        except FileNotFoundError:
+            self._bytes = self._rows = 0
+        return self._rows
+
+
+def _bar(label: str, unit: str, total: int, count: Callable[[], int], ended: threading.Event) -> None:
+    at_start = count()
+    with tqdm(total=total, initial=at_start, desc=label, unit=f" {unit}", dynamic_ncols=True) as bar:
+        while not ended.wait(POLL_SECONDS):
+            bar.update(count() - bar.n)
+        bar.update(count() - bar.n)
+
+
+def _lines(label: str, unit: str, total: int, count: Callable[[], int], ended: threading.Event) -> None:
+    began, shown = time.monotonic(), -1
+    while True:
+        over = ended.wait(LINE_SECONDS)
+        now = count()
+        if now != shown:
+            print(f"{label}: {now}/{total} {unit}, {time.monotonic() - began:.0f} s", flush=True)
+            shown = now
+        if over:
+            return

@@ -1,0 +1,168 @@
+"""What a tracker is told about a run, as a function of the run's folder; knows no tracker.
+
+Equal folders give equal records, so publishing twice, or replaying a finished study into an empty store, changes
+nothing. Names hold only letters, digits and `_ - . /`: trackers refuse `@` and `%` (`pass@1` is `pass_at_1`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.records.metrics import StepMetrics, read_metrics
+from tasks.records.models import read_models
+from tasks.records.scores import Score, read_scores
+from tasks.study.fingerprints import run_mark
+from tasks.study.grid import Run
+from tasks.study.manifests import MANIFEST, digest_text, read_manifest
+from tasks.study.params import Params
+from tasks.study.paths import Layout
+
+SMALL_BYTES = 4_000_000
+_FINAL = ("test_loss", "pass_at_1", "reward_mean", "completion_length", "data", "tokens", "compute", "flops_total")
+_NOT_CURVES = {"step", "flops", "grading", "sampler_fingerprint", "seconds"}
+
+
+@dataclass(frozen=True)
+class Point:
+    """Values of one step.
+
+    Attributes:
+        step: the step.
+        elapsed: seconds of work until the end of this step, summed over all steps so far.
+        values: by metric name.
+    """
+
+    step: int
+    elapsed: float
+    values: dict[str, float]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """All a tracker shows of one run.
+
+    Attributes:
+        name: the run id.
+        mark: the run's fingerprint; a record with another one is another experiment.
+        params: every axis of the grid and every train setting, by dotted name.
+        tags: the axes, for grouping.
+        dataset: name and digest of the problems trained on.
+        points: the curves.
+        digests: of the rows up to each one, to tell whether a store holds a prefix of these curves.
+        finals: last values, and scores where the run has been evaluated.
+        files: small files of the folder.
+        began: Unix seconds at which the run's first step can have begun; 0 before there is a row.
+        done: whether the run has finished.
+    """
+
+    name: str
+    mark: str
+    params: dict[str, str]
+    tags: dict[str, str]
+    dataset: tuple[str, str]
+    points: list[Point]
+    digests: list[str]
+    finals: dict[str, float]
+    files: list[Path]
+    began: float
+    done: bool
+
+
+def read_record(params: Params, run: Run) -> RunRecord:
+    """Reads what there is of a run, finished or in flight."""
+    layout, mark = Layout.of(params), run_mark(params, run)
+    rows = read_metrics(layout.metrics(run))
+    points, digests, elapsed, digest = [], [], 0.0, ""
+    for row in rows:
+        elapsed += sum(row.seconds.values())
+        digest = digest_text(digest + row.line())
+        points.append(Point(row.step, elapsed, curves(row)))
+        digests.append(digest)
+    manifest = read_manifest(layout.run(run))
+    axes = {name: str(value) for name, value in asdict(run).items() if name != "run_id"}
+    sizes = read_models(layout.stage("pretrain"))[run.model] if read_manifest(layout.stage("pretrain")) else None
+    numbers = {"n_params": str(sizes.n_params), "n_nominal": f"{sizes.nominal:g}"} if sizes else {}
+    return RunRecord(
+        name=run.run_id,
+        mark=mark,
+        params=axes | numbers | flatten(params.train.model_dump(mode="json"), "train"),
+        tags=axes | {"run_id": run.run_id},
+        dataset=_dataset(layout, run),
+        points=points,
+        digests=digests,
+        finals=_finals(layout, run, rows),
+        files=_files(layout, run),
+        began=layout.metrics(run).stat().st_mtime - elapsed if rows else 0.0,
+        done=manifest is not None and manifest.get("fingerprint") == mark,
+    )
+
+
+def curves(row: StepMetrics) -> dict[str, float]:
+    """The numbers of a row by metric name; what the row does not have is left out."""
+    values = {name: float(value) for name, value in asdict(row).items() if _is_curve(name, value)}
+    if row.test_loss is not None:
+        values["pass_at_1"] = 1.0 - row.test_loss
+    if row.seconds:
+        values["seconds"] = sum(row.seconds.values())
+    return values
+
+
+def flatten(value: Any, prefix: str) -> dict[str, str]:
+    """Nested settings as text by dotted name, e.g. `train.objective.clip_low`."""
+    if isinstance(value, Mapping):
+        parts = [flatten(entry, f"{prefix}.{key}") for key, entry in value.items()]
+        return {name: text for part in parts for name, text in part.items()}
+    return {prefix: "null" if value is None else str(value)}
+
+
+def numbers(value: Any, prefix: str = "") -> dict[str, float]:
+    """The finite numbers of nested JSON by slashed name; texts, lists and flags are left out."""
+    if isinstance(value, Mapping):
+        parts = [numbers(entry, f"{prefix}/{key}" if prefix else str(key)) for key, entry in value.items()]
+        return {name: number for part in parts for name, number in part.items()}
+    return {prefix.replace("@", "_at_"): float(value)} if _is_number(value) else {}
+
+
+def _is_curve(name: str, value: object) -> bool:
+    return name not in _NOT_CURVES and _is_number(value)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _dataset(layout: Layout, run: Run) -> tuple[str, str]:
+    path = layout.train_problems if run.tau == 1 else layout.subset(run.tau)
+    name = path.relative_to(layout.stage("prepare")).as_posix()
+    manifest = read_manifest(layout.stage("prepare")) or {}
+    return name, manifest.get("files", {}).get(name, {}).get("sha256", "unknown")
+
+
+def _finals(layout: Layout, run: Run, rows: list[StepMetrics]) -> dict[str, float]:
+    values: dict[str, float] = {}
+    for row in rows:  # the last value each curve had: the last step need not have evaluated
+        values |= {f"final/{name}": value for name, value in curves(row).items() if name in _FINAL}
+    if layout.scores.is_file():
+        for score in read_scores(layout.scores):
+            if score.run_id == run.run_id:
+                values |= _score_values(score)
+    return values
+
+
+def _score_values(score: Score) -> dict[str, float]:
+    values = {f"eval/{score.benchmark}/pass_at_{k}": value for k, value in score.pass_at_k.items()}
+    named = {"pass_at_1": score.pass_at_1, "pass_at_1_low": score.low, "pass_at_1_high": score.high}
+    named |= {"truncated": score.truncated, "mean_length": score.mean_length}
+    return values | {f"eval/{score.benchmark}/{name}": value for name, value in named.items()}
+
+
+def _files(layout: Layout, run: Run) -> list[Path]:
+    """The run's own small files; weights and checkpoints stay where they are."""
+    folder = layout.run(run)
+    names = [MANIFEST, layout.metrics(run).name, *(path.name for path in sorted(folder.glob("*.yaml")))]
+    names += [path.name for path in sorted(folder.glob("*.json")) if path.name != MANIFEST]
+    paths = [folder / name for name in names]
+    return [path for path in paths if path.is_file() and path.stat().st_size <= SMALL_BYTES]

@@ -1,0 +1,368 @@
+"""Worker processes that import the heavy libraries once and do many jobs, one after another.
+
+A job names a function (`package.module:function`) and its keyword arguments as JSON values. Parent and worker talk
+over a local socket, so a worker may be started by any launcher (`accelerate launch`, another interpreter) that keeps
+neither pipes nor descriptors. Why not `concurrent.futures`: its workers cannot be started through a launcher, and one
+that is killed breaks the whole pool.
+
+A worker whose parent vanishes, however it vanishes, stops at once; a worker that dies raises `WorkerDied` for its own
+job only and is replaced.
+
+Where parent and worker share no machine (`hardware.launch_command`, a batch system) the job and its answer are files:
+`run_job_file` writes `job.json`, starts a command that runs `python -m tasks.runtime.workers --job .../job.json` on
+every process, and reads `answer-<rank>.json` when the command has ended. Not covered there: a killed parent leaves
+the batch job running.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import queue
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing import reduction
+from multiprocessing.connection import Client, Connection, Listener, wait
+from pathlib import Path
+from typing import Any, cast
+
+from tasks.runtime.prefect_options import TransientError
+from tasks.study.errors import InputError
+from tasks.study.manifests import write_json
+from tasks.study.params import Params
+from tasks.study.paths import Layout
+
+START_SECONDS = 180.0
+"""A worker that has not called back by then is given up."""
+
+
+class WorkerDied(TransientError):
+    """The worker process ended without an answer; the job may be tried again."""
+
+
+class Stopped(RuntimeError):
+    """The workers were ended while the job ran or waited; trying again is not wanted."""
+
+
+class LaunchFailed(WorkerDied):
+    """The worker process did not start; its log says why."""
+
+
+class JobFailed(RuntimeError):
+    """The job raised; the message is the worker's traceback."""
+
+
+class OutOfMemory(JobFailed):
+    """The job ran out of the device's memory, or of the host's."""
+
+
+class Worker:
+    """One worker, started at its first job: a process, or the ranks of a distributed launch working as one."""
+
+    def __init__(
+        self,
+        prefix: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path | None = None,
+        ranks: int = 1,
+        handles: Sequence[int] = (),
+    ) -> None:
+        """Prepares a worker.
+
+        Args:
+            prefix: command up to and including `-m`, e.g. `[python, "-m"]`.
+            environment: variables set besides this process's own.
+            log: file that takes the worker's output; None leaves it on standard error.
+            ranks: processes that the command starts; each does every job, and the answer of the first to fail, else
+                of rank 0, counts.
+            handles: file descriptors that every process of the worker shall hold for as long as it lives: locks on
+                what it uses, so that they outlive this process but not the worker.
+        """
+        self._prefix = list(prefix)
+        self._environment = dict(environment)
+        self._log = log
+        self._ranks = ranks
+        self._handles = tuple(handles)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lines: list[Connection] = []
+        self._ended = False
+
+    def run(self, function: str, arguments: Mapping[str, Any]) -> Any:
+        """Does one job and returns its JSON-able result.
+
+        Raises:
+            InputError: the job found bad input.
+            JobFailed: the job raised.
+            OutOfMemory: it ran out of memory; the worker is replaced.
+            LaunchFailed: the process did not start.
+            WorkerDied: the process ended.
+            Stopped: `end` was called, now or before.
+        """
+        if self._ended:
+            raise Stopped(f"stopped before {function} began")
+        if not self._lines:
+            self._start()
+        try:
+            for line in self._lines:
+                line.send((function, dict(arguments)))
+            kind, value = self._answers()
+        except (EOFError, OSError) as error:
+            self.close()
+            if self._ended:
+                raise Stopped(f"stopped while doing {function}") from None
+            raise WorkerDied(f"the worker doing {function} ended without an answer") from error
+        if kind == "memory" or (kind != "done" and self._ranks > 1):
+            self.close()  # what is left of its memory is in pieces; other ranks may wait for the failed one for ever
+        return answered(kind, value)
+
+    def _answers(self) -> tuple[str, Any]:
+        """Waits for every rank; returns at once with the first failure."""
+        answers: dict[int, tuple[str, Any]] = {}
+        waiting = list(self._lines)
+        while waiting:
+            for line in cast("list[Connection]", wait(waiting)):
+                rank, kind, value = line.recv()
+                if kind != "done":
+                    return kind, value
+                answers[rank] = (kind, value)
+                waiting.remove(line)
+        return answers[0]
+
+    def _start(self) -> None:
+        key = secrets.token_bytes(16)
+        environment = os.environ | self._environment | {"RLSCALE_WORKER_KEY": key.hex()}
+        with (
+            tempfile.TemporaryDirectory(prefix="rlscale-") as folder,
+            Listener(address := str(Path(folder) / "socket"), "AF_UNIX", backlog=self._ranks, authkey=key) as listener,
+            contextlib.ExitStack() as stack,
+        ):
+            out = stack.enter_context(self._log.open("ab")) if self._log else sys.stderr.fileno()
+            self._process = subprocess.Popen(
+                [*self._prefix, "tasks.runtime.workers", address],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+                pass_fds=self._handles,
+            )
+            self._lines = [_accept(listener, self._process) for _ in range(self._ranks)]
+        for line in self._lines:
+            line.send(len(self._handles))
+            for handle in self._handles:
+                reduction.send_handle(line, handle, self._process.pid)
+
+    def close(self) -> None:
+        """Ends the process and everything it started; the next job starts it again."""
+        process, self._process = self._process, None
+        if process is not None:
+            stop_group(process)  # first, so that a thread that waits for an answer reads the end of the line
+        lines, self._lines = self._lines, []
+        for line in lines:
+            line.close()
+
+    def end(self) -> None:
+        """Ends the process for good; a job that another thread waits for raises `Stopped`."""
+        self._ended = True
+        self.close()
+
+
+def answered(kind: str, value: Any) -> Any:
+    """A worker's answer as a value or an exception. Raises as `Worker.run`."""
+    if kind == "done":
+        return value
+    raise {"input": InputError, "memory": OutOfMemory, "failed": JobFailed}[kind](value)
+
+
+def _accept(listener: Listener, process: subprocess.Popen[bytes]) -> Connection:
+    """Waits for the worker's call, or for its end."""
+    accepted: queue.Queue[Connection] = queue.Queue()
+    threading.Thread(target=lambda: accepted.put(listener.accept()), daemon=True).start()
+    waited = 0.0
+    while waited < START_SECONDS:
+        with contextlib.suppress(queue.Empty):
+            return accepted.get(timeout=0.2)
+        waited += 0.2
+        if process.poll() is not None:
+            break
+    stop_group(process)
+    raise LaunchFailed(f"a worker process did not start (exit status {process.poll()})")
+
+
+def stop_group(process: subprocess.Popen[bytes], patience: float = 5.0) -> None:
+    """Ends a process started in its own session, with all its children: SIGTERM, then SIGKILL."""
+    for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, None)):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+            if number == signal.SIGTERM:
+                continue  # the leader has gone; its children may not have
+
+
+class WorkerPool:
+    """A fixed number of workers; threads hand jobs to whichever is free."""
+
+    def __init__(
+        self,
+        slots: int,
+        prefix: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        log: Path | None = None,
+    ) -> None:
+        """Prepares `slots` workers, started as `prefix` says (default: this interpreter)."""
+        self.slots = slots
+        command = list(prefix) or [sys.executable, "-m"]
+        self._workers = [Worker(command, environment or {}, log) for _ in range(slots)]
+        self._free: queue.Queue[Worker] = queue.Queue()
+        for worker in self._workers:
+            self._free.put(worker)
+
+    def run(self, function: str, **arguments: Any) -> Any:
+        """Does one job on a free worker; blocks until one is free. Raises as `Worker.run`."""
+        worker = self._free.get()
+        try:
+            return worker.run(function, arguments)
+        finally:
+            self._free.put(worker)
+
+    def close(self) -> None:
+        """Ends all workers for good."""
+        for worker in self._workers:
+            worker.end()
+
+    def __enter__(self) -> WorkerPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def thread_environment(threads: int) -> dict[str, str]:
+    """Variables that keep a worker's numerical libraries to so many threads."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return {name: str(threads) for name in names} | {"TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1"}
+
+
+def stage_workers(params: Params, stage: str) -> WorkerPool:
+    """Workers for a stage's jobs on this machine: one per slot, their output in `data/<stage>/workers.log`."""
+    log = Layout.of(params).stage(stage) / "workers.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    hardware = params.hardware
+    prefix = [hardware.python or sys.executable, "-m"]
+    slots = hardware.workers or os.cpu_count() or 1
+    return WorkerPool(slots, prefix, thread_environment(hardware.threads_per_worker), log)
+
+
+def run_job_file(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    folder: Path,
+    job: tuple[str, Mapping[str, Any]],
+    stop: threading.Event,
+) -> Any:
+    """Does one job through a command that returns when the job is over, such as `sbatch --wait`.
+
+    Args:
+        command: started with the path of the job file as its last argument.
+        environment: variables set besides this process's own.
+        folder: a folder of this launch alone, visible to all machines; takes the job, its answers and the output.
+        job: `package.module:function` and its keyword arguments, JSON values.
+        stop: when set, the command is ended and `Stopped` raised.
+
+    Returns:
+        The answer of rank 0.
+
+    Raises:
+        As `Worker.run`; WorkerDied where the command ended and rank 0 left no answer.
+    """
+    write_json(folder / "job.json", {"function": job[0], "arguments": dict(job[1])})
+    with (folder / "output.log").open("ab") as out:
+        process = subprocess.Popen(
+            [*command, str(folder / "job.json")],
+            env=os.environ | dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+        while process.poll() is None:
+            if stop.wait(0.2):
+                stop_group(process)
+                raise Stopped(f"stopped while doing {job[0]}")
+    answers = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("answer-*.json"))]
+    for answer in sorted(answers, key=lambda answer: (answer["kind"] == "done", answer["rank"])):
+        if answer["kind"] != "done" or answer["rank"] == 0:
+            return answered(answer["kind"], answer["value"])
+    raise WorkerDied(f"the launch ended with status {process.returncode} and no answer; see {folder / 'output.log'}")
+
+
+def do_job_file(path: Path) -> None:
+    """One process's part of a job that came as a file; leaves its answer beside it and exits 1 on failure."""
+    job = json.loads(path.read_text(encoding="utf-8"))
+    rank = int(os.environ.get("RANK", "0"))
+    kind, value = _answer(job["function"], job["arguments"])
+    write_json(path.parent / f"answer-{rank:05d}.json", {"rank": rank, "kind": kind, "value": value})
+    if kind != "done":
+        sys.exit(1)  # the launcher ends the other processes
+
+
+def serve(address: str) -> None:
+    """The worker's own loop: takes jobs until the parent closes the line or vanishes."""
+    key = bytes.fromhex(os.environ.pop("RLSCALE_WORKER_KEY"))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; a terminal's Ctrl-C reaches the whole group
+    with Client(address, "AF_UNIX", authkey=key) as connection:
+        rank = int(os.environ.get("RANK", "0"))
+        held = [reduction.recv_handle(connection) for _ in range(connection.recv())]
+        assert len(held) == len(set(held))  # kept open, never used: the locks last as long as this process
+        for function, arguments in _jobs(connection):
+            connection.send((rank, *_answer(function, arguments)))
+
+
+def _jobs(connection: Connection) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields jobs, while a thread watches the line so that a vanished parent ends the process at once."""
+    jobs: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue()
+
+    def watch() -> None:
+        while True:
+            try:
+                jobs.put(connection.recv())
+            except (EOFError, OSError):
+                os.killpg(0, signal.SIGKILL)  # the group is the worker's own session: launcher, ranks and all
+
+    threading.Thread(target=watch, daemon=True).start()
+    while True:
+        yield jobs.get()
+
+
+def _answer(function: str, arguments: dict[str, Any]) -> tuple[str, Any]:
+    import traceback
+
+    module, name = function.split(":")
+    try:
+        return "done", getattr(importlib.import_module(module), name)(**arguments)
+    except InputError as error:
+        return "input", str(error)
+    except Exception as error:
+        # The boundary of the process: whatever a job raises becomes the parent's JobFailed, traceback included.
+        return "memory" if _is_memory(error) else "failed", traceback.format_exc()
+
+
+def _is_memory(error: Exception) -> bool:
+    """Whether memory ran out; torch is asked only where the job has imported it."""
+    torch = sys.modules.get("torch")
+    return isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--job":
+        do_job_file(Path(sys.argv[2]))
+    else:
+        serve(sys.argv[1])

@@ -1,0 +1,1 @@
+"""The vLLM engine: in this process's child, or as a server."""

@@ -1,0 +1,95 @@
+"""vLLM's settings, chosen from the params and the machine. Imports vLLM, so only the engine imports this."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tasks.study.params import Hardware
+
+KEY, TEMPERATURE, TOP_P = "rlscale_key", "rlscale_temperature", "rlscale_top_p"
+"""Names under which a request carries its key and settings to the worker."""
+
+DRAWS = "tasks.sampling.vllm.sampler:CounterDraws"
+SWAP = "tasks.sampling.vllm.worker.WeightSwap"
+CPU_CACHE_BYTES = 1 << 30
+CPU_CACHE_SHARE = 0.05
+
+
+def set_environment(threads: int, colocated: bool = False) -> None:
+    """Sets what vLLM reads from the environment when it is first imported; what a user has set is left alone."""
+    defaults = {
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "VLLM_LOGGING_LEVEL": "ERROR",
+        "VLLM_CONFIGURE_LOGGING": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_NUM_THREADS": str(threads),
+        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+    }
+    if colocated:
+        # Lets the engine's own child processes take pickled memory handles from this one (`vllm_transfer`).
+        defaults["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+
+
+def on_cpu() -> bool:
+    """Whether this vLLM runs on the CPU."""
+    from vllm.platforms import current_platform
+
+    return bool(current_platform.is_cpu())
+
+
+def head_sizes() -> list[int]:
+    """Head sizes that vLLM's CPU attention knows."""
+    from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
+
+    return list(CPUAttentionBackend.get_supported_head_sizes())
+
+
+def llm_arguments(model: Path, hardware: Hardware, precision: str, context: int, colocated: bool) -> dict[str, Any]:
+    """Arguments of `vllm.LLM`.
+
+    Args:
+        model: folder with the configuration and weights to start from.
+        hardware: the params' hardware block; nulls are chosen here.
+        precision: float32 or bfloat16.
+        context: longest sequence, tokens.
+        colocated: whether a trainer shares the device, so that memory must be given back during updates.
+    """
+    arguments: dict[str, Any] = {
+        "model": str(model),
+        "skip_tokenizer_init": True,
+        "dtype": precision,
+        "max_model_len": context,
+        "enable_prefix_caching": True,
+        "logprobs_mode": "raw_logprobs",
+        "worker_extension_cls": SWAP,
+        "seed": 0,
+        "disable_log_stats": True,
+        "max_num_seqs": hardware.generation_batch,
+        "max_num_batched_tokens": max(hardware.token_budget, hardware.generation_batch, context),
+    }
+    if on_cpu():
+        memory = min(CPU_CACHE_BYTES, int(psutil.virtual_memory().total * CPU_CACHE_SHARE))
+        cpu = {"kv_cache_memory_bytes": memory, "enforce_eager": True, "logits_processors": [DRAWS]}
+        return arguments | cpu | {"tensor_parallel_size": hardware.vllm.tensor_parallel or 1}
+    if colocated:
+        # The trainer's devices are the visible ones; where several processes share an engine, the group says how many.
+        share = hardware.vllm.memory_share or 0.45
+        sharing = {"enable_sleep_mode": True, "weight_transfer_config": {"backend": "ipc"}}
+        place = {"tensor_parallel_size": hardware.vllm.tensor_parallel or 1, "gpu_memory_utilization": share}
+        return arguments | sharing | place
+    share = hardware.vllm.memory_share or 0.9
+    devices = hardware.vllm.tensor_parallel or _visible_gpus()
+    return arguments | {"gpu_memory_utilization": share, "tensor_parallel_size": devices}
+
+
+def _visible_gpus() -> int:
+    import torch
+
+    return max(1, torch.cuda.device_count())

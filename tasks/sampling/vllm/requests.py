@@ -1,0 +1,94 @@
+"""Between the program's requests and vLLM's: sampling parameters out, completions in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.sampling.protocol import Completion, Job
+from tasks.sampling.seeds import request_seed, sequence_key
+from tasks.sampling.vllm.options import KEY, TEMPERATURE, TOP_P
+from tasks.study.errors import InputError
+
+if TYPE_CHECKING:
+    from vllm import RequestOutput, SamplingParams
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a sequence belongs: its job, the request within it, and the sample."""
+
+    job: int
+    request: int
+    sample: int
+
+
+def places_of(jobs: Sequence[Job]) -> list[Place]:
+    """All sequences of some jobs, in order."""
+    return [
+        Place(job, request, sample)
+        for job, entry in enumerate(jobs)
+        for request in range(len(entry.requests))
+        for sample in range(entry.settings.n)
+    ]
+
+
+def sampling_params(job: Job, place: Place, stops: list[int], own_draws: bool) -> SamplingParams:
+    """vLLM's parameters of one sequence.
+
+    Args:
+        job: where the sequence belongs.
+        place: which one it is; enters the seed.
+        stops: token ids that end a completion.
+        own_draws: whether the engine runs `CounterDraws`; else the sequence carries a seed for vLLM's generator.
+    """
+    from vllm import SamplingParams
+
+    settings, request = job.settings, job.requests[place.request]
+    common: dict[str, Any] = {"max_tokens": settings.max_tokens, "logprobs": 0, "detokenize": False}
+    common |= {"flat_logprobs": True, "stop_token_ids": stops, "skip_clone": True}
+    if settings.temperature == 0.0:
+        return SamplingParams(temperature=0.0, **common)
+    if own_draws:
+        key = sequence_key(settings, request.prompt_id, place.sample)
+        extra = {KEY: key, TEMPERATURE: settings.temperature, TOP_P: settings.top_p}
+        return SamplingParams(temperature=0.0, extra_args=extra, **common)
+    seed = request_seed(settings, request.prompt_id, place.sample)
+    return SamplingParams(temperature=settings.temperature, top_p=settings.top_p, seed=seed, **common)
+
+
+def completion_of(output: RequestOutput) -> Completion:
+    """A finished request's completion, its end-of-sequence token included."""
+    first = output.outputs[0]
+    logprobs: Any = first.logprobs
+    return Completion(
+        tokens=tuple(first.token_ids),
+        logprobs=tuple(logprobs.logprobs),
+        finish="stop" if first.finish_reason == "stop" else "length",
+    )
+
+
+def check_lengths(jobs: Sequence[Job], context: int) -> None:
+    """Refuses what does not fit; vLLM would cut completions short without a word.
+
+    Raises:
+        InputError: a prompt and its completion are longer than the context; the prompt is named.
+    """
+    for job in jobs:
+        for request in job.requests:
+            if len(request.tokens) + job.settings.max_tokens > context:
+                raise InputError(
+                    f"problem {request.prompt_id}: {len(request.tokens)} prompt tokens and "
+                    f"{job.settings.max_tokens} completion tokens do not fit the model's context of {context}"
+                )
+
+
+def stop_tokens(checkpoint: Path, config: Mapping[str, Any]) -> list[int]:
+    """End-of-sequence ids: of the generation config where there is one, else of the model config."""
+    path = checkpoint / "generation_config.json"
+    found = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.is_file() else None
+    eos = found if found is not None else config.get("eos_token_id")
+    return [eos] if isinstance(eos, int) else list(eos or [])

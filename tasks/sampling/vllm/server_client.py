@@ -1,0 +1,126 @@
+"""A running vLLM server as an engine: `rlscale evaluate --server URL`, or `hardware.vllm.mode: server`.
+
+Every sequence is a request of its own with its own seed. vLLM's generator draws (a server may be anybody's, so it
+need not know this program's randomness): results are reproducible, but not equal to the other engines'.
+
+A server somebody started serves one policy, and only that policy is evaluated: its name or path must be the run's.
+A server of our own takes new weights, see `vllm_push`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from tasks.sampling.protocol import Completion, Job, Request, SamplingSettings, in_order
+from tasks.sampling.seeds import request_seed
+from tasks.sampling.vllm.requests import Place, check_lengths, places_of
+from tasks.sampling.vllm.server_http import Refused, Server
+from tasks.study.errors import InputError
+
+CONCURRENCY = 64
+
+
+class ServerEngine:
+    """A server that serves one policy; see `tasks.sampling.protocol.Engine`."""
+
+    name = "vllm_server"
+
+    def __init__(self, url: str, first_delay: float | None = None) -> None:
+        """Asks the server what it serves.
+
+        Raises:
+            InputError: it does not answer, refuses the token or serves nothing.
+        """
+        self.server = Server(url, first_delay)
+        try:
+            models = self.server.get("/v1/models")["data"]
+        except (Refused, KeyError, TypeError) as error:
+            raise InputError(f"{url}: not an OpenAI-compatible server ({error})") from None
+        if not models:
+            raise InputError(f"{url}: the server serves no model")
+        self.model: dict[str, Any] = models[0]
+        self._context = int(self.model.get("max_model_len") or 1 << 31)
+
+    def load(self, checkpoint: Path) -> str:
+        """Checks that the server serves this policy; returns `fingerprint()`.
+
+        Raises:
+            InputError: it serves another one.
+        """
+        name = checkpoint.parent.name if checkpoint.name == "final" else checkpoint.name
+        root = self.model.get("root")
+        same_path = isinstance(root, str) and Path(root).exists() and Path(root).samefile(checkpoint)
+        if self.model["id"] != name and not same_path:
+            raise InputError(
+                f"{self.server.url} serves {self.model['id']!r}, not {name}; "
+                f"start it with `python -m vllm.entrypoints.openai.api_server {checkpoint} --served-model-name {name}`"
+            )
+        return self.fingerprint()
+
+    def update(self, weights: Iterable[tuple[str, Any]]) -> str:
+        """Refused: somebody's server keeps its weights.
+
+        Raises:
+            InputError: always; the message says which setting makes a server our own.
+        """
+        raise InputError(f"{self.server.url} takes no new weights; a server of our own is hardware.vllm.mode: server")
+
+    def fingerprint(self) -> str:
+        """The served model's name: a server does not tell its weights."""
+        return f"server:{self.model['id']}"
+
+    def generate(self, requests: Sequence[Request], settings: SamplingSettings) -> list[list[Completion]]:
+        """Completes each request n times; see `tasks.sampling.protocol.Engine`."""
+        return in_order(self, requests, settings)
+
+    def stream(self, jobs: Sequence[Job]) -> Iterator[tuple[int, int, list[Completion]]]:
+        """Draws jobs, many requests at a time; see `tasks.sampling.engines.StreamingEngine`.
+
+        Raises:
+            InputError: a prompt does not fit the context, or the server is gone.
+        """
+        check_lengths(jobs, self._context)
+        drawn: dict[tuple[int, int], dict[int, Completion]] = {}
+        with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="vllm-server") as threads:
+            asked: dict[Future[Completion], Place] = {
+                threads.submit(self._complete, jobs[place.job], place): place for place in places_of(jobs)
+            }
+            try:
+                for future in as_completed(asked):
+                    place = asked.pop(future)
+                    samples = drawn.setdefault((place.job, place.request), {})
+                    samples[place.sample] = future.result()
+                    if len(samples) == jobs[place.job].settings.n:
+                        yield place.job, place.request, [samples[index] for index in sorted(samples)]
+            finally:
+                threads.shutdown(wait=False, cancel_futures=True)
+
+    def close(self) -> None:
+        """Nothing to stop: the server is not ours."""
+
+    def _complete(self, job: Job, place: Place) -> Completion:
+        settings, request = job.settings, job.requests[place.request]
+        body = {
+            "model": self.model["id"],
+            "prompt": list(request.tokens),
+            "max_tokens": settings.max_tokens,
+            "temperature": settings.temperature,
+            "top_p": settings.top_p,
+            "seed": request_seed(settings, request.prompt_id, place.sample),
+            "logprobs": 0,
+            "return_token_ids": True,
+        }
+        try:
+            choice = self.server.post("/v1/completions", body)["choices"][0]
+        except Refused as error:
+            raise InputError(f"problem {request.prompt_id}: {error}") from None
+        if choice.get("token_ids") is None or choice.get("logprobs") is None:
+            raise InputError(f"{self.server.url}: the server returns no token ids; expected vLLM 0.10 or newer")
+        return Completion(
+            tokens=tuple(choice["token_ids"]),
+            logprobs=tuple(choice["logprobs"]["token_logprobs"]),
+            finish="stop" if choice["finish_reason"] == "stop" else "length",
+        )

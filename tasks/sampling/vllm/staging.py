@@ -1,0 +1,148 @@
+"""What vLLM's workers read weights from: a folder in memory, or a large checkpoint itself.
+
+A small model, or one that has to be widened, is written to a memory-backed folder; so is every update by a trainer.
+A large checkpoint that vLLM can take as it is is read by the workers where it lies.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from tasks.policy.policy_model import bit_sums, combine_sums
+from tasks.sampling.vllm.head_padding import plan_widening, widen_config, widen_tensor
+from tasks.sampling.vllm.probe import SMALL
+from tasks.sampling.vllm.weights import fill_stage, new_stage, read_config, stored_shapes
+from tasks.study.errors import InputError
+
+Sums = dict[str, list[int]]
+
+ARCHITECTURE = (
+    "model_type",
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "tie_word_embeddings",
+)
+HEAD = "lm_head.weight"
+
+
+class StaleWeights(RuntimeError):
+    """The engine does not hold the weights it was given."""
+
+
+class Staging:
+    """The weights of one architecture on their way to vLLM.
+
+    Attributes:
+        config: the checkpoint's `config.json`.
+        folder: what vLLM starts from, and starts again from after a loss: always the current weights.
+    """
+
+    def __init__(self, checkpoint: Path, head_sizes: list[int] | None) -> None:
+        """Reads an architecture and makes the memory-backed folder.
+
+        Args:
+            checkpoint: a transformers checkpoint.
+            head_sizes: what the attention kernel knows; None: anything.
+
+        Raises:
+            InputError: no checkpoint there, or none that can be widened for the kernel.
+        """
+        self.config = read_config(checkpoint)
+        self._widening = None if head_sizes is None else plan_widening(self.config, head_sizes)
+        self._shapes = stored_shapes(checkpoint)
+        self._stage = new_stage()
+        self.folder = self._stage
+        wide = self.config if self._widening is None else widen_config(self.config, self._widening)
+        (self._stage / "config.json").write_text(json.dumps(wide), encoding="utf-8")
+
+    @property
+    def reads_checkpoints(self) -> bool:
+        """Whether the workers read checkpoints where they lie."""
+        numbers = sum(torch.Size(shape).numel() for shape in self._shapes.values())
+        return self._widening is None and numbers > SMALL
+
+    def point_to(self, checkpoint: Path) -> None:
+        """Makes a checkpoint the current weights without copying it."""
+        self.folder = checkpoint
+
+    def put(self, held: Mapping[str, torch.Tensor]) -> Sums:
+        """Writes a whole state dict to the folder; returns the sums of what the workers will read.
+
+        Raises:
+            StaleWeights: a tensor is missing, foreign or of another shape.
+        """
+        self.check_complete(held)
+        kept = {name: tensor.to("cpu") for name, tensor in held.items() if not (self._tied and name == HEAD)}
+        if self._widening is not None:
+            kept = {name: widen_tensor(name, tensor, self._widening) for name, tensor in kept.items()}
+        fill_stage(self._stage, kept)
+        self.folder = self._stage
+        return {name: bit_sums(tensor) for name, tensor in kept.items()}
+
+    def check_architecture(self, checkpoint: Path) -> None:
+        """Compares a checkpoint with the architecture the engine was opened for.
+
+        Raises:
+            InputError: it is another one, or there is none.
+        """
+        config = read_config(checkpoint)
+        for key in ARCHITECTURE:
+            if config.get(key) != self.config.get(key):
+                raise InputError(
+                    f"{checkpoint}: {key} is {config.get(key)}, the running engine's model has {self.config.get(key)}"
+                )
+
+    def fingerprint(self, sums: Sums) -> str:
+        """The fingerprint of a state dict from the sums of its stored tensors."""
+        tied = {HEAD: sums["model.embed_tokens.weight"]} if self._tied and HEAD not in sums else {}
+        return combine_sums(sums | tied)
+
+    def remove(self) -> None:
+        """Deletes the folder."""
+        shutil.rmtree(self._stage, ignore_errors=True)
+
+    @property
+    def _tied(self) -> bool:
+        return bool(self.config.get("tie_word_embeddings"))
+
+    def check_complete(self, held: Mapping[str, torch.Tensor]) -> None:
+        """Refuses what is not a whole state dict of this architecture.
+
+        Raises:
+            StaleWeights: a tensor is missing, foreign or of another shape; it is named.
+        """
+        optional = {HEAD} if self._tied else set()
+        shapes = {name: tuple(tensor.shape) for name, tensor in held.items()}
+        missing = sorted(set(self._shapes) - set(shapes) - optional)
+        foreign = sorted(set(shapes) - set(self._shapes) - optional)
+        wrong = sorted(name for name in set(shapes) & set(self._shapes) if shapes[name] != self._shapes[name])
+        if missing or foreign or wrong:
+            raise StaleWeights(f"partial update refused: missing {missing}, unknown {foreign}, wrong shape {wrong}")
+
+
+def check_sums(results: Sequence[Sums], expected: Sums | None) -> Sums:
+    """Compares what the workers read with what they were given, and with one another; returns the sums.
+
+    Args:
+        results: sums by tensor, one per worker.
+        expected: what was written; None where the workers read a checkpoint by themselves.
+
+    Raises:
+        StaleWeights: they differ.
+    """
+    first = results[0]
+    given = first if expected is None else expected
+    differing = sorted(name for name in first.keys() | given.keys() if first.get(name) != given.get(name))
+    if differing or any(result != first for result in results):
+        where = f"in {', '.join(differing[:5])}" if differing else "among themselves"
+        raise StaleWeights(f"vLLM's workers read other weights than they were given; they differ {where}")
+    return first

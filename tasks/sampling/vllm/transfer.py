@@ -1,0 +1,144 @@
+"""Weights from a trainer's GPUs to vLLM's, by vLLM's own weight-transfer interface.
+
+ipc    a colocated engine on the same device: handles of the trainer's memory are passed, nothing is copied to the host
+nccl   a server on GPUs of its own: the weights are broadcast over NCCL, the HTTP interface only coordinates
+
+Written against vLLM 0.32 (`vllm.distributed.weight_transfer`) and not run on a GPU yet; what surrounds the transfer
+(what is sent, the calls to engine and server) is tested without one.
+"""
+
+from __future__ import annotations
+
+import base64
+import pickle
+import socket
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
+from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
+
+from tasks.sampling.vllm.server_http import Server
+
+
+class HeldWeights(WeightSource):
+    """A state dict that is already whole on this device; replaced before each transfer."""
+
+    def __init__(self, held: Mapping[str, torch.Tensor]) -> None:
+        """Takes the first state dict, whose names and shapes all later ones share."""
+        self.held = dict(held)
+
+    def metadata(self) -> list[ParamMeta]:
+        """Names, dtypes and shapes in the order of iteration."""
+        return [ParamMeta(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in self.held.items()]
+
+    def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """The tensors."""
+        yield from self.held.items()
+
+
+class EngineClient:
+    """vLLM's control interface over an engine of this process."""
+
+    def __init__(self, llm: Any) -> None:
+        """Takes a `vllm.LLM` that was started with `weight_transfer_config`."""
+        self._llm = llm
+
+    def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
+        """Prepares the workers."""
+        self._llm.init_weight_transfer_engine({"init_info": init_info})
+
+    def start_weight_update(self) -> None:
+        """Opens an update."""
+        self._llm.start_weight_update()
+
+    def update_weights(self, update_info: Any) -> None:
+        """Sends a chunk; memory handles travel pickled, between processes of ours on one machine."""
+        self._llm.update_weights({"update_info": _pickled_handles(update_info)})
+
+    def finish_weight_update(self, weight_version: str | None = None) -> None:
+        """Closes the update."""
+        self._llm.finish_weight_update(weight_version)
+
+
+class HttpClient:
+    """vLLM's control interface over a server's routes, with the token and the retries of `vllm_http`."""
+
+    def __init__(self, server: Server) -> None:
+        """Takes the server."""
+        self._server = server
+
+    def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
+        """Prepares the workers."""
+        self._server.post("/init_weight_transfer_engine", {"init_info": init_info})
+
+    def start_weight_update(self) -> None:
+        """Opens an update."""
+        self._server.post("/start_weight_update", {})
+
+    def update_weights(self, update_info: Any) -> None:
+        """Announces what is broadcast."""
+        self._server.post("/update_weights", {"update_info": update_info})
+
+    def finish_weight_update(self, weight_version: str | None = None) -> None:
+        """Closes the update."""
+        self._server.post("/finish_weight_update", {"weight_version": weight_version})
+
+
+class Transfer:
+    """A line to vLLM's workers, opened once and used after every step."""
+
+    def __init__(self, source: HeldWeights, engine: Any) -> None:
+        """Takes what `ipc_transfer` or `nccl_transfer` opened."""
+        self._source = source
+        self._engine = engine
+
+    def send(self, held: Mapping[str, torch.Tensor]) -> None:
+        """Replaces vLLM's weights by a whole state dict on this device."""
+        self._source.held = dict(held)
+        self._engine.send_weights()
+
+
+def ipc_transfer(llm: Any, held: Mapping[str, torch.Tensor]) -> Transfer:
+    """Opens the line to a colocated engine. Every process of the trainer drives the engine on its own device."""
+    from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
+
+    source = HeldWeights(held)
+    info = IPCTrainerInitInfo(rank=0)
+    return Transfer(source, WeightTransferTrainerFactory.trainer_init(info, client=EngineClient(llm), source=source))
+
+
+def nccl_transfer(server: Server, held: Mapping[str, torch.Tensor]) -> Transfer:
+    """Opens the line to a server; called by the one process that holds the whole weights."""
+    from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
+
+    source = HeldWeights(held)
+    workers = int(server.get("/get_world_size")["world_size"])
+    info = NCCLTrainerInitInfo(
+        rank=0, master_address=_own_address(server.url), master_port=_free_port(), world_size=1 + workers
+    )
+    return Transfer(source, WeightTransferTrainerFactory.trainer_init(info, client=HttpClient(server), source=source))
+
+
+def _pickled_handles(update_info: Any) -> Any:
+    if isinstance(update_info, list):
+        return [_pickled_handles(entry) for entry in update_info]
+    if update_info.get("ipc_handles") is None:
+        return update_info
+    text = base64.b64encode(pickle.dumps(update_info["ipc_handles"])).decode()
+    return {k: v for k, v in update_info.items() if k != "ipc_handles"} | {"ipc_handles_pickled": text}
+
+
+def _own_address(url: str) -> str:
+    """This machine's address on the network the server is reached by."""
+    host, _, port = url.partition("://")[2].partition("/")[0].partition(":")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((host, int(port or 80)))
+        return str(probe.getsockname()[0])
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,119 @@
+"""A server of our own, whose weights a trainer or an evaluation replaces (`hardware.vllm.mode: server`).
+
+On the server's machine the weights go through a memory-backed folder. The server is started with
+
+    VLLM_SERVER_DEV_MODE=1 python -m vllm.entrypoints.openai.api_server CHECKPOINT \\
+        --worker-extension-cls tasks.sampling.vllm.worker.WeightSwap
+
+so that it has the routes `/collective_rpc` and `/reset_prefix_cache` and knows `rlscale_swap`. Such a server trusts
+whoever reaches it: bind it to a private address. Between GPUs the weights go over NCCL, see `vllm_transfer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from tasks.policy.policy_model import fingerprint
+from tasks.sampling.vllm.probe import Probe
+from tasks.sampling.vllm.server_client import ServerEngine
+from tasks.sampling.vllm.server_http import Refused
+from tasks.sampling.vllm.staging import Staging, check_sums
+from tasks.sampling.vllm.weights import state_dict
+from tasks.study.errors import InputError
+
+if TYPE_CHECKING:
+    from tasks.sampling.vllm.transfer import Transfer
+
+
+class PushingServerEngine(ServerEngine):
+    """A server that takes new weights; see `tasks.sampling.protocol.Engine`."""
+
+    def __init__(self, url: str, checkpoint: Path, precision: str, first_delay: float | None = None) -> None:
+        """Connects, and gives the server a checkpoint's weights.
+
+        Args:
+            url: the server's.
+            checkpoint: a transformers checkpoint of the architecture the server was started with.
+            precision: the server's dtype, float32 or bfloat16.
+            first_delay: seconds before a failed request is repeated.
+
+        Raises:
+            InputError: the server does not answer or has no route for new weights.
+        """
+        super().__init__(url, first_delay)
+        self._precision, self._dtype = precision, getattr(torch, precision)
+        self._staging = Staging(checkpoint, None)
+        self._probe = Probe(self._staging.config, self._context, self._dtype)
+        self._transfer: Transfer | None = None
+        self.load(checkpoint)
+
+    def load(self, checkpoint: Path) -> str:
+        """Replaces the weights by a checkpoint's; returns `fingerprint()`. Raises as `update`."""
+        self._staging.check_architecture(checkpoint)
+        return self.update(state_dict(checkpoint, self._dtype).items())
+
+    def update(self, weights: Iterable[tuple[str, torch.Tensor]]) -> str:
+        """Replaces the weights by these named tensors, a whole transformers state dict; returns the fingerprint.
+
+        Raises:
+            InputError: the server does not answer or has no route for new weights.
+            StaleWeights: the update is not whole, or the server's workers read something else.
+            ProbeFailed: the server computes something else.
+        """
+        held = {name: tensor.detach().to(self._dtype) for name, tensor in weights}
+        self._staging.check_complete(held)
+        if _is_first_process():
+            try:
+                self._replace(held)
+            except Refused as error:
+                raise InputError(
+                    f"{error}; start the server with VLLM_SERVER_DEV_MODE=1 and "
+                    "--worker-extension-cls tasks.sampling.vllm.worker.WeightSwap"
+                ) from None
+        _wait_for_all_processes()
+        self._fingerprint = fingerprint(held)
+        return self._fingerprint
+
+    def _replace(self, held: Mapping[str, torch.Tensor]) -> None:
+        if all(tensor.is_cuda for tensor in held.values()):
+            from tasks.sampling.vllm.transfer import nccl_transfer
+
+            if self._transfer is None:
+                self._transfer = nccl_transfer(self.server, held)
+            self._transfer.send(held)
+        else:
+            expected = self._staging.put(held)
+            arguments = [str(self._staging.folder), self._precision]
+            answer = self.server.post("/collective_rpc", {"method": "rlscale_swap", "args": arguments})
+            check_sums(answer["results"], expected)
+        self.server.post("/reset_prefix_cache", {})
+        self._probe.check(self._score_probe(), held, fingerprint(held))
+
+    def _score_probe(self) -> list[float]:
+        """Log-probabilities of the probe's tokens, as the server computes them now."""
+        tokens = list(self._probe.tokens)
+        body = {"model": self.model["id"], "prompt": tokens, "max_tokens": 1, "prompt_logprobs": 0, "temperature": 0.0}
+        rows = self.server.post("/v1/completions", body)["choices"][0]["prompt_logprobs"]
+        return [row[str(token)]["logprob"] for row, token in zip(rows[1:], tokens[1:], strict=True)]
+
+    def fingerprint(self) -> str:
+        """Digest of the weights the server was last given, equal to the other engines'."""
+        return self._fingerprint
+
+    def close(self) -> None:
+        """Removes the staged weights; the server goes on."""
+        self._staging.remove()
+
+
+def _is_first_process() -> bool:
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
+def _wait_for_all_processes() -> None:
+    """No process of the trainer samples before the first one has replaced the weights."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()

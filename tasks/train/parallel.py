@@ -1,0 +1,281 @@
+"""How the policy is spread over processes: one process, whole in each (DDP), or sharded (FSDP2).
+
+Difference from `accelerator.prepare`: accelerate 1.15 shards on accelerators only and ignores FSDP on a CPU. Here
+`fully_shard` is applied directly, over a device mesh of whatever the processes have, so what runs on 32 GPUs is what
+the tests run on two CPU processes. Launching, devices, the process group and reductions stay accelerate's.
+
+- One unit per decoder layer, one for an input embedding of its own; last norm and output layer belong to the root,
+  whose parameters are whole during its forward pass: the chunked log-probabilities read the output embedding there.
+- Loading never holds the model whole: modules are built on the meta device, sharded, and every process reads its own
+  rows of the checkpoint's files.
+- bfloat16 is FSDP2's mixed precision, on one process too: float32 master shards, gradients reduced in float32.
+- Sharded gradients are reduced after every micro-batch. Leaving that to the last one, as DDP does, would keep the whole
+  gradient on every device, which is what sharding is there to avoid.
+
+Not covered: equal bits for different numbers of processes (sums are taken in another order), and DDP on more than two
+processes between an interrupted and an uninterrupted run (its buckets are laid out anew).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator, init_empty_weights
+from accelerate.utils import gather_object
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+from tasks.policy.policy_model import Policy, load_model
+from tasks.study.errors import InputError
+from tasks.study.params import Lora
+from tasks.train.lora import ADAPTER, adapted_layers, add_adapters, base_name, initial_adapter, is_adapter
+from tasks.train.sharded_files import TensorFiles
+
+Mode = Literal["single", "replicated", "sharded"]
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The processes of a run and how the policy lies on them.
+
+    Attributes:
+        accelerator: owns the processes and the device.
+        mode: single, replicated (DDP) or sharded (FSDP2).
+        precision: of the forward and backward pass; master weights are float32.
+    """
+
+    accelerator: Accelerator
+    mode: Mode
+    precision: Precision
+
+    @property
+    def rank(self) -> int:
+        """This process's number."""
+        return int(self.accelerator.process_index)
+
+    @property
+    def world(self) -> int:
+        """How many processes there are."""
+        return int(self.accelerator.num_processes)
+
+    @property
+    def writers(self) -> int:
+        """How many processes hold a part of their own, to be written to a checkpoint."""
+        return self.world if self.mode == "sharded" else 1
+
+    def exchange(self, value: Any) -> list[Any]:
+        """Every process's value, by rank; also a barrier."""
+        return list(gather_object([value])) if self.world > 1 else [value]
+
+    @contextlib.contextmanager
+    def accumulate(self, policy: torch.nn.Module, last: bool) -> Iterator[None]:
+        """Around a micro-batch's forward and backward: with DDP, only a minibatch's last one reduces gradients."""
+        if last or self.mode != "replicated":
+            yield
+        else:
+            with self.accelerator.no_sync(policy):
+                yield
+
+    def clip(self, policy: torch.nn.Module, limit: float) -> float:
+        """Clips the global gradient norm; returns it as it was before, equal on all processes."""
+        if self.mode != "sharded":
+            return float(self.accelerator.clip_grad_norm_(policy.parameters(), limit))
+        norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), limit)
+        return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+
+
+def open_spread(precision: Precision) -> Spread:
+    """Joins the processes that the launcher started; the mode is read from the accelerate config's environment.
+
+    Raises:
+        InputError: the config asks for FSDP's first version.
+    """
+    accelerator = Accelerator(mixed_precision="no")
+    asked = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+    if asked and os.environ.get("FSDP_VERSION") != "2":
+        raise InputError("hardware.accelerate_config: fsdp_config.fsdp_version must be 2")
+    mode: Mode = "replicated" if accelerator.num_processes > 1 else "single"
+    if asked or precision == "bfloat16":
+        mode = "sharded"
+        if not dist.is_initialized():
+            backend = "gloo" if accelerator.device.type == "cpu" else "nccl"
+            dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    return Spread(accelerator, mode, precision)
+
+
+def build_policy(
+    spread: Spread, checkpoint: Path, lora: Lora | None = None, seed: int = 0, frozen: bool = False
+) -> Policy:
+    """Loads a checkpoint as a policy with float32 master weights, sharded where the mode says so.
+
+    Args:
+        spread: the processes.
+        checkpoint: folder of a transformers checkpoint.
+        lora: adapters to add.
+        seed: of the adapters' initial values.
+        frozen: whether it will never be trained (the reference policy).
+
+    Raises:
+        InputError: there is no loadable checkpoint.
+    """
+    sharded = spread.mode == "sharded"
+    # What is never trained needs no master weights: the forward pass would round them to its precision anyway.
+    held = getattr(torch, spread.precision if frozen else "float32")
+    policy = Policy(_on_meta(checkpoint, held) if sharded else load_model(checkpoint, "float32"))
+    if lora is not None:
+        add_adapters(policy.model, lora, on_meta=sharded)
+    if frozen:
+        policy.requires_grad_(False)
+    if sharded:
+        _shard(policy, spread, frozen)
+        _fill(policy, TensorFiles.of_checkpoint(checkpoint))
+    _fill_adapters(policy, seed)
+    return policy
+
+
+def _on_meta(checkpoint: Path, dtype: torch.dtype) -> Any:
+    """The checkpoint's architecture with parameters that take no memory; buffers are real."""
+    if not (checkpoint / "config.json").is_file():
+        raise InputError(f"{checkpoint}: no checkpoint (config.json is missing); run `rlscale pretrain` first")
+    config = AutoConfig.from_pretrained(checkpoint, local_files_only=True)
+    with init_empty_weights(include_buffers=False):
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    model.tie_weights()
+    if (checkpoint / "generation_config.json").is_file():
+        model.generation_config = GenerationConfig.from_pretrained(checkpoint, local_files_only=True)
+    return model.eval()
+
+
+def _shard(policy: Policy, spread: Spread, frozen: bool) -> None:
+    """Cuts every parameter along its first dimension and gives this process's rows storage, not yet values."""
+    mesh = init_device_mesh(spread.accelerator.device.type, (spread.world,))
+    low = spread.precision == "bfloat16"
+    mixed = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if low else MixedPrecisionPolicy()
+    body: Any = policy.model.model
+    for layer in body.layers:
+        fully_shard(layer, mesh=mesh, mp_policy=mixed, reshard_after_forward=True)
+    if not policy.model.config.tie_word_embeddings:
+        fully_shard(body.embed_tokens, mesh=mesh, mp_policy=mixed, reshard_after_forward=True)
+    fully_shard(policy, mesh=mesh, mp_policy=mixed, reshard_after_forward=frozen)
+    buffers = {name: buffer.clone() for name, buffer in policy.named_buffers()}
+    policy.to_empty(device=spread.accelerator.device)
+    for name, buffer in policy.named_buffers():
+        buffer.copy_(buffers[name])
+
+
+@torch.no_grad()
+def _fill(policy: Policy, files: TensorFiles) -> None:
+    """Reads this process's rows of each weight."""
+    for name, parameter in policy.model.named_parameters():
+        if not is_adapter(name):
+            local_part(parameter).copy_(files.rows(base_name(name), *extent(parameter)))
+
+
+@torch.no_grad()
+def _fill_adapters(policy: Policy, seed: int) -> None:
+    adapters = [(name, parameter) for name, parameter in policy.model.named_parameters() if is_adapter(name)]
+    for number, (name, parameter) in enumerate(adapters):
+        start, stop = extent(parameter)
+        local_part(parameter).copy_(initial_adapter(name, parameter.shape, seed, number)[start:stop])
+
+
+def local_part(tensor: torch.Tensor) -> torch.Tensor:
+    """The part of a tensor that this process holds, sharing its storage."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor.detach()
+
+
+def extent(tensor: torch.Tensor) -> tuple[int, int | None]:
+    """The rows of a tensor that this process holds: start, and stop (None: all)."""
+    if not isinstance(tensor, DTensor):
+        return 0, None
+    mesh = tensor.device_mesh
+    step = -(-tensor.shape[0] // mesh.size())
+    start = min(step * mesh.get_local_rank(), tensor.shape[0])
+    stop = min(start + step, tensor.shape[0])
+    assert tensor.to_local().shape[0] == stop - start
+    return start, stop
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """The whole tensor; every process must ask at once."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+@torch.no_grad()
+def full_weights(policy: Policy, precision: Precision) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yields the policy's whole weights one after another, adapters merged, under transformers' names.
+
+    Every process must go through all of them. No more than one tensor is gathered at a time.
+
+    Args:
+        policy: the policy, unwrapped.
+        precision: of the tensors; with float32 and one process they share the policy's storage.
+    """
+    if isinstance(policy, FSDPModule):
+        policy.reshard()  # a pass without gradients leaves the root's parameters gathered
+    layers = adapted_layers(policy.model)
+    for held, value in policy.model.state_dict().items():
+        if is_adapter(held):
+            continue
+        name = base_name(held)
+        tensor = whole(value)
+        if name in layers:
+            layer: Any = layers[name]
+            low, high = (whole(part[ADAPTER].weight) for part in (layer.lora_A, layer.lora_B))
+            tensor = tensor + layer.scaling[ADAPTER] * (high @ low)
+        yield name, tensor.to(getattr(torch, precision))
+
+
+def trained_parts(policy: Policy) -> dict[str, torch.Tensor]:
+    """This process's part of every trained parameter, by name; tied ones once."""
+    if isinstance(policy, FSDPModule):
+        policy.reshard()
+    return {name: local_part(p) for name, p in policy.model.named_parameters() if p.requires_grad}
+
+
+@torch.no_grad()
+def load_trained(policy: Policy, files: TensorFiles) -> None:
+    """Reads this process's part of every trained parameter from a training checkpoint."""
+    for name, parameter in policy.model.named_parameters():
+        if parameter.requires_grad:
+            local_part(parameter).copy_(files.rows(name, *extent(parameter)))
+
+
+def optimizer_parts(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """This process's part of the optimiser's state, `<number of the parameter>.<name of the value>`."""
+    return {
+        f"{index}.{key}": local_part(value) if isinstance(value, torch.Tensor) else torch.tensor(value)
+        for index, entry in optimizer.state_dict()["state"].items()
+        for key, value in entry.items()
+    }
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, files: TensorFiles) -> None:
+    """Reads this process's part of the optimiser's state from a training checkpoint."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name in files.names():
+        index, key = name.split(".", 1)
+        parameter = parameters[int(index)]
+        rows = files.rows(name, *extent(parameter))
+        if isinstance(parameter, DTensor) and rows.dim():
+            rows = DTensor.from_local(
+                rows.to(parameter.device),
+                parameter.device_mesh,
+                parameter.placements,
+                run_check=False,
+                shape=parameter.shape,
+                stride=parameter.stride(),
+            )
+        state.setdefault(int(index), {})[key] = rows
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
