@@ -20,31 +20,31 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tasks.evaluate.generate import Grader, draw
+from tasks.evaluate.generate import Grader, generate
 from tasks.evaluate.policies import benchmark_names
 from tasks.evaluate.problem_sets import ProblemSet, load_set, longest_sequence
-from tasks.evaluate.run import jobs_of
+from tasks.evaluate.run import generation_batches
 from tasks.grading import GradingPool
-from tasks.sampling.protocol import Job
+from tasks.sampling.protocol import GenerationBatch
 from tasks.sampling.seeds import request_seed
 from tasks.sampling.vllm.engine import VllmEngine
-from tasks.sampling.vllm.requests import places_of, sampling_params
+from tasks.sampling.vllm.requests import sampling_params, sequence_indices
 from tasks.study.params import Params, load_params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 
-def raw_turn(engine: VllmEngine, jobs: list[Job], own_draws: bool) -> int:
+def raw_turn(engine: VllmEngine, jobs: list[GenerationBatch], own_draws: bool) -> int:
     """One `LLM.generate` over all samples; returns the completion tokens."""
     from vllm import SamplingParams
 
     prompts: list[Any] = []
     params = []
-    for place in places_of(jobs):
+    for place in sequence_indices(jobs):
         job = jobs[place.job]
         request, settings = job.requests[place.request], job.settings
         prompts.append({"prompt_token_ids": list(request.tokens)})
         if own_draws:
-            params.append(sampling_params(job, place, [0], own_draws=True))
+            params.append(sampling_params(job, place, [0], counter_based=True))
             continue
         params.append(
             SamplingParams(
@@ -62,12 +62,14 @@ def raw_turn(engine: VllmEngine, jobs: list[Job], own_draws: bool) -> int:
     return sum(len(output.outputs[0].token_ids) for output in outputs)
 
 
-def our_turn(engine: VllmEngine, params: Params, jobs: list[Job], sets: list[ProblemSet], tokenizer: Any) -> int:
+def our_turn(
+    engine: VllmEngine, params: Params, jobs: list[GenerationBatch], sets: list[ProblemSet], tokenizer: Any
+) -> int:
     """A policy's whole evaluation in memory; returns the completion tokens."""
     hardware = params.hardware
     limits = (hardware.grading_workers, hardware.grading_seconds, hardware.grading_memory_mb)
     with GradingPool(*limits) as pool, ThreadPoolExecutor(1) as thread:
-        drawn = draw(engine, jobs, sets, Grader(pool, thread), tokenizer)
+        drawn = generate(engine, jobs, sets, Grader(pool, thread), tokenizer)
         rows = [row for part in drawn for future in part.graded for row in future.result().rows]
     assert sum(len(samples) for _, samples in rows) == sum(len(s.problems) * s.settings.n for s in sets)
     return sum(part.tokens for part in drawn)
@@ -87,9 +89,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     params = load_params(chosen.params)
-    checkpoint = Layout.of(params).model(chosen.model)
+    checkpoint = StudyPaths.of(params).model(chosen.model)
     sets = [load_set(params, name) for name in benchmark_names(params)]
-    tokenizer, jobs = jobs_of(params, checkpoint, chosen.model.rsplit("-", 1)[1], sets)
+    tokenizer, jobs = generation_batches(params, checkpoint, chosen.model.rsplit("-", 1)[1], sets)
     engine = VllmEngine(checkpoint, params.hardware, "float32", longest_sequence(params, sets))
     turns: dict[str, Callable[[], int]] = {
         "raw LLM.generate": lambda: raw_turn(engine, jobs, own_draws=False),

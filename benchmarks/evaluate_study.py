@@ -18,15 +18,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tasks.evaluate.launch import Launcher
-from tasks.evaluate.policies import INITIAL, folder_of
-from tasks.evaluate.requests import make_orders, other_root
-from tasks.evaluate.run import Order
+from tasks.evaluate.policies import INITIAL, score_folder
+from tasks.evaluate.requests import make_requests, other_root
+from tasks.evaluate.run import EvaluationRequest
 from tasks.evaluate.samples import read_samples
 from tasks.evaluate.steps import read_score
 from tasks.study.params import load_params
 
 
-def run_orders(orders: list[Order]) -> float:
+def run_orders(orders: list[EvaluationRequest]) -> float:
     """Evaluates all orders; returns wall seconds."""
     start = time.perf_counter()
     with Launcher(orders[0].params) as launcher, ThreadPoolExecutor(launcher.slots) as threads:
@@ -35,14 +35,17 @@ def run_orders(orders: list[Order]) -> float:
     return time.perf_counter() - start
 
 
-def compare(orders: list[Order]) -> dict[str, float]:
+def compare(orders: list[EvaluationRequest]) -> dict[str, float]:
     """Agreement of the samples and of pass@1 with the study's own scores."""
     pairs = equal = total = outside = 0
     gaps, seconds = [], 0.0
     for order in orders:
-        for subject in order.subjects:
+        for subject in order.policies:
             for name in order.benchmarks:
-                own, other = folder_of(order.params, subject, name), folder_of(order.params, subject, name, order.root)
+                own, other = (
+                    score_folder(order.params, subject, name),
+                    score_folder(order.params, subject, name, order.root),
+                )
                 a, b = read_samples(own / "samples.parquet"), read_samples(other / "samples.parquet")
                 equal += sum(x == y for x, y in zip(a, b, strict=True))
                 total += len(a)
@@ -72,15 +75,17 @@ def main() -> None:
     params = load_params(chosen.params)
     if not chosen.keep:
         shutil.rmtree(other_root(params, "vllm"), ignore_errors=True)
-    own, orders = make_orders(params), make_orders(params, engine="vllm")
+    own, orders = make_requests(params), make_requests(params, engine="vllm")
     run_orders(own)  # nothing to do where the study is finished
     if chosen.runs_only:
         orders = [
-            Order(o.params, tuple(s for s in o.subjects if not s.name.startswith(INITIAL)), o.benchmarks, o.root)
+            EvaluationRequest(
+                o.params, tuple(s for s in o.policies if not s.name.startswith(INITIAL)), o.benchmarks, o.root
+            )
             for o in orders
         ]
     seconds = run_orders(orders)
-    result = {"policies": sum(len(o.subjects) for o in orders), "engines": len(orders), "seconds": seconds}
+    result = {"policies": sum(len(o.policies) for o in orders), "engines": len(orders), "seconds": seconds}
     result |= compare(orders)
     if chosen.json:
         print(json.dumps(result, indent=1))

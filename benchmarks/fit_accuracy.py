@@ -14,7 +14,7 @@ import json
 
 import numpy as np
 
-from tasks.fit.calibration import judge
+from tasks.fit.calibration import coverage_of_study
 from tasks.fit.solver.estimate import Options
 
 
@@ -31,7 +31,7 @@ def main() -> None:
     options = Options(given.objective, draws=given.draws, resampling=given.resampling)
     table = []
     for effect in ("level", "slope", "both") if given.effect == "all" else (given.effect,):
-        rows = [judge(seed, effect, options) for seed in range(given.studies)]
+        rows = [coverage_of_study(seed, effect, options) for seed in range(given.studies)]
         for name in rows[0]:
             values = np.array([row[name] for row in rows])
             truth, estimate, low, high = values.T

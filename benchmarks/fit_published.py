@@ -20,7 +20,7 @@ from tasks.fit.data.table import Columns, groups_of, read_table, resolve
 from tasks.fit.laws import LAWS
 from tasks.fit.results import BackTest, plain
 from tasks.fit.solver.estimate import Options
-from tasks.fit.summary import Comparison, summarise
+from tasks.fit.summary import PublishedComparison, summarize
 from tasks.fit.validation.backtest import backtests, held_out_largest, held_out_of
 
 
@@ -29,7 +29,7 @@ def judge(file: Path) -> dict[str, Any]:
     table = read_table(file)
     (columns,) = resolve(table, Columns())
     ((group, points),) = groups_of(table, columns).items()
-    summary = summarise(points, group, "saturating", Options())
+    summary = summarize(points, group, "saturating", Options())
     choice, picked = held_out_largest(points, Options(), group)
     others = [held_out_of(points, LAWS[name], Options(), group) for name in (choice.errors if choice else {})]
     published_way = held_out_of(points, LAWS["saturating"], Options("linear"), group)
@@ -49,7 +49,7 @@ def show(row: dict[str, Any]) -> None:
     """Prints one file's results."""
     print(f"== {row['file']}")
     for item in row["comparisons"]:
-        assert isinstance(item, Comparison)
+        assert isinstance(item, PublishedComparison)
         kmax, n0 = _off(item.kmax, item.kmax_published), _off(item.n0, item.n0_published)
         r2 = "" if item.r2_published is None else f" (published {item.r2_published:.4f})"
         print(f"{item.sizes:14s} Kmax {item.kmax:.6f} (published {item.kmax_published:.5f}, {kmax})")

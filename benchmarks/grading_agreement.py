@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from grading_pairs import Pair, gold_answers, pairs_of
 
-from tasks.grading import Answer, GradingPool, Verdict
+from tasks.grading import GradeRequest, GradingPool, Verdict
 
 WRAPPINGS = {"boxed gold": "\\boxed{{{}}}", "gold in dollars": "${}$", "bare gold": "{}"}
 Reference = dict[str, bool]
@@ -73,7 +73,7 @@ def main() -> None:
     pairs = build(options.golds, options.presentation)
     wrappings = dict(list(WRAPPINGS.items())[:1]) if options.boxed_gold_only else WRAPPINGS
     with GradingPool(workers=2, seconds=20.0) as pool:
-        ours = pool.grade([Answer("math", pair.completion, pair.gold) for pair in pairs])
+        ours = pool.grade([GradeRequest("math", pair.completion, pair.gold) for pair in pairs])
         stats = pool.last
     start = time.perf_counter()
     with ProcessPoolExecutor(2) as processes:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tasks.grading import Answer, GradingPool
+from tasks.grading import GradeRequest, GradingPool
 
 GOLD = "17"
 
@@ -201,7 +201,7 @@ def main() -> None:
     with GradingPool(workers=2, seconds=options.seconds) as pool:
         for _ in range(10):
             batch = [next(answers) for _ in range(options.count // 10)]
-            verdicts = pool.grade([Answer("math", completion, GOLD) for _, completion in batch])
+            verdicts = pool.grade([GradeRequest("math", completion, GOLD) for _, completion in batch])
             for (kind, completion), verdict in zip(batch, verdicts, strict=True):
                 outcomes[kind][verdict.reason.split(" by ")[0][:44]] += 1
                 worst = max(worst, verdict.seconds)

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from grading_pairs import DATA
 from grading_programs import entry_point, right_program
 
-from tasks.grading import Answer, GradingPool, ground_truth_text, scorer_for
+from tasks.grading import GradeRequest, GradingPool, ground_truth_text, scorer_for
 
 SETS = (
     "math__full_difficulty_ordered_test_500",
@@ -80,7 +80,7 @@ def read_rows(name: str) -> list[tuple[str, str]]:
 def grade_set(pool: GradingPool, name: str, answer: Callable[[str, str], str], score: float) -> list[str]:
     """Grades one answer per row; returns a line for each row that scores something else than `score`."""
     rows = read_rows(name)
-    answers = [Answer(source, answer(scorer_for(source).name, gold), gold) for source, gold in rows]
+    answers = [GradeRequest(source, answer(scorer_for(source).name, gold), gold) for source, gold in rows]
     verdicts = pool.grade(answers)
     return [
         f"row {place}, gold {each.ground_truth[:60]!r}: {verdict.status} {verdict.score:.2f}, {verdict.reason}"
@@ -105,7 +105,7 @@ def main() -> None:
         print("\nmisbehaving programs, limit 2 s")
         for name, program in MISBEHAVING.items():
             completion = f"```python\n{program}\n{right_program(gold)}```"
-            verdict = pool.grade([Answer("codegen__humaneval", completion, gold)])[0]
+            verdict = pool.grade([GradeRequest("codegen__humaneval", completion, gold)])[0]
             print(f"  {name:20} {verdict.status:6} {verdict.seconds:5.2f} s  {verdict.reason}")
 
 

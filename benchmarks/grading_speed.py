@@ -25,36 +25,36 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from grading_hostile import hostile_answers
 from grading_pairs import equivalent, gold_answers, perturbed, solution
 
-from tasks.grading import Answer, GradeStats, GradingPool
+from tasks.grading import GradeRequest, GradeStats, GradingPool
 
 PROBLEMS, SAMPLES = 512, 8
 HANGING_SECONDS = 10.0
 
 
-def mix(seed: int) -> tuple[list[Answer], list[Answer]]:
+def mix(seed: int) -> tuple[list[GradeRequest], list[GradeRequest]]:
     """Returns the mix, and its hostile part. Half of the answers are long solutions, half short."""
     rng = random.Random(seed)
     golds = rng.sample(gold_answers(), PROBLEMS)
-    answers: list[Answer] = []
+    answers: list[GradeRequest] = []
     for gold in golds:
         for _ in range(SAMPLES):
             text = rng.choice([gold, gold, equivalent(gold, rng), perturbed(gold, rng), perturbed(gold, rng)])
             completion = rng.choice([solution(text, rng), f"The answer is \\boxed{{{text}}}."])
-            answers.append(Answer("math", completion, gold))
+            answers.append(GradeRequest("math", completion, gold))
     places = rng.sample(range(len(answers)), len(answers) // 100)
     hostile = [text for _, text in hostile_answers(len(places), seed)]
     for place, completion in zip(places, hostile, strict=True):
-        answers[place] = Answer("math", completion, answers[place].ground_truth)
+        answers[place] = GradeRequest("math", completion, answers[place].ground_truth)
     return answers, [answers[place] for place in places]
 
 
-def reference(answer: Answer) -> bool:
+def reference(answer: GradeRequest) -> bool:
     from math_verify import parse, verify
 
     return bool(verify(parse(f"\\boxed{{{answer.ground_truth}}}"), parse(answer.completion)))
 
 
-def killed_reference(answer: Answer) -> float:
+def killed_reference(answer: GradeRequest) -> float:
     """Returns the seconds math-verify takes, at most ten."""
     start = time.perf_counter()
     process = multiprocessing.get_context("fork").Process(target=reference, args=(answer,))
@@ -70,13 +70,13 @@ def processor_seconds() -> float:
     return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
-def ours(answers: list[Answer]) -> list[tuple[str, GradeStats, list[bool]]]:
+def ours(answers: list[GradeRequest]) -> list[tuple[str, GradeStats, list[bool]]]:
     """Grades the mix twice; the second time by a new pool's memory but the processes of a started one."""
     results = []
     with GradingPool(workers=2, seconds=1.0) as pool:
         first = pool.grade(answers)
         results.append(("from nothing", pool.last, [verdict.correct for verdict in first]))
-        pool.forget()
+        pool.clear_cache()
         second = pool.grade(answers)
         results.append(("processes running", pool.last, [verdict.correct for verdict in second]))
     return results
@@ -92,18 +92,18 @@ def main() -> None:
     for name, stats, _ in ours(answers):
         whole[name] = stats.seconds
         print(f"ours, {name}: {stats.graded} verdicts in {stats.seconds:.2f} s; right {stats.right}")
-        shares = f"fast path {stats.fast_path / stats.graded:.3f}, remembered {stats.remembered / stats.graded:.3f}"
+        shares = f"fast path {stats.fast_path / stats.graded:.3f}, remembered {stats.cache_hits / stats.graded:.3f}"
         print(f"  {shares}, given up {stats.timed_out}")
     ordinary = [answer for answer in answers if answer not in set(hostile)]
     before = processor_seconds()
     with GradingPool(workers=2, seconds=20.0) as pool:
         verdicts = [verdict.correct for verdict in pool.grade(ordinary)]
         seconds = pool.last.seconds
-        pool.forget()
+        pool.clear_cache()
         pool.grade(ordinary)
         running = pool.last.seconds
     processor = (processor_seconds() - before) / 2
-    reference(Answer("math", "\\boxed{1}", "1"))
+    reference(GradeRequest("math", "\\boxed{1}", "1"))
     start, before = time.perf_counter(), processor_seconds()
     expected = [reference(answer) for answer in ordinary]
     serial, serial_processor = time.perf_counter() - start, processor_seconds() - before
@@ -120,7 +120,7 @@ def main() -> None:
         print(f"math-verify on the hostile, each killed after {HANGING_SECONDS:.0f} s: {spent:.0f} s more")
         ratios = {name: (serial + spent) / seconds for name, seconds in whole.items()}
         print("  ratio on the whole mix: " + ", ".join(f"{ratio:.1f} {name}" for name, ratio in ratios.items()))
-    numbers = [Answer("arithmetic", f"\\boxed{{{n % 97}}}", str(n % 50)) for n in range(1000)]
+    numbers = [GradeRequest("arithmetic", f"\\boxed{{{n % 97}}}", str(n % 50)) for n in range(1000)]
     with GradingPool() as pool:
         best = min(pool.grade(numbers) and pool.last.seconds for _ in range(20))
     print(f"1,000 boxed integers in the caller: {best * 1e3:.1f} ms")

@@ -133,8 +133,8 @@ def packed_update(setting: Setting, micros: Sequence[MicroBatch]) -> None:
         with torch.no_grad():
             reference = setting.packed_reference(micro.packed)
         logp = setting.packed(micro.packed)
-        pieces = token_losses(logp, micro.sampled, reference, micro.advantages, OBJECTIVE)
-        (pieces.loss * micro.weights).sum().backward()
+        pieces = token_losses(logp, micro.sampler_logprobs, reference, micro.advantages, OBJECTIVE)
+        (pieces.loss * micro.loss_weights).sum().backward()
 
 
 def one_by_one(groups: Sequence[RolloutGroup]) -> list[RolloutGroup]:
@@ -189,7 +189,7 @@ def main() -> None:
     print(
         f"{len(sequences)} completions of {given.prompts} prompts: mean {tokens / len(lengths):.0f} tokens, median "
         f"{statistics.median(lengths):.0f}, longest {max(lengths)}; {sum(area)} padded tokens, "
-        f"{sum(micro.packed.tokens.numel() for micro in shared)} packed and shared"
+        f"{sum(micro.packed.input_ids.numel() for micro in shared)} packed and shared"
     )
     seconds, gradients = measure(ways, given.repeats)
     expected = gradients["padded"]

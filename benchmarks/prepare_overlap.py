@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from tasks.prepare.overlap.contamination import LIKELY, Entry, EvaluationIndex, without_boilerplate
+from tasks.prepare.overlap.contamination import LIKELY, EvaluationEntry, EvaluationIndex, without_boilerplate
 from tasks.prepare.sources.instructions import bare_problem
 from tasks.prepare.sources.rows import Columns, Row, read_row
 from tasks.study.params import Cleaning, FileSource, Prepare
@@ -40,7 +40,9 @@ def find(folder: Path) -> tuple[Counter[str], list[dict[str, Any]]]:
     """Looks every training row up; returns rows read per file, and the overlaps, the most similar first."""
     files = sorted(folder.glob("*.parquet"))
     sets = {path.stem: read(path) for path in files if not path.stem.startswith("math__sampled")}
-    entries = [Entry(name, str(n), row.normalised) for name, rows in sets.items() for n, row in enumerate(rows)]
+    entries = [
+        EvaluationEntry(name, str(n), row.normalized) for name, rows in sets.items() for n, row in enumerate(rows)
+    ]
     index = EvaluationIndex(entries, SPEC.cleaning.overlap_similarity, SPEC.cleaning.decontaminate_ngram)
     counts: Counter[str] = Counter()
     found = []
@@ -49,7 +51,7 @@ def find(folder: Path) -> tuple[Counter[str], list[dict[str, Any]]]:
             continue
         rows = read(path)
         counts[path.stem] = len(rows)
-        overlaps = without_boilerplate(enumerate(index.find([row.normalised for row in rows])))
+        overlaps = without_boilerplate(enumerate(index.find([row.normalized for row in rows])))
         for number, overlap in overlaps.items():
             other = sets[overlap.entry.set][int(overlap.entry.problem_id)]
             found.append(

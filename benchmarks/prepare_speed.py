@@ -157,13 +157,13 @@ def compare_signatures() -> None:
     """MinHash signatures of 64 components over 5-byte pieces: vectorised here, and datasketch one text at a time."""
     from datasketch import MinHash
 
-    from tasks.prepare.normalize import normalise
-    from tasks.prepare.overlap.minhash import shingle_set, signatures
+    from tasks.prepare.normalize import normalize
+    from tasks.prepare.overlap.minhash import minhash_signatures, shingle_set
 
-    texts = [normalise(text) for text, _ in problems(4000, np.random.default_rng(1))]
-    signatures(texts[:10])
+    texts = [normalize(text) for text, _ in problems(4000, np.random.default_rng(1))]
+    minhash_signatures(texts[:10])
     begun = time.perf_counter()
-    signatures(texts)
+    minhash_signatures(texts)
     ours = len(texts) / (time.perf_counter() - begun)
     begun = time.perf_counter()
     for text in texts[:1000]:

@@ -22,7 +22,7 @@ import psutil
 from tasks.records.metrics import read_metrics
 from tasks.study.grid import expand_grid
 from tasks.study.params import load_params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 ROOT = Path(__file__).parents[1]
 
@@ -75,7 +75,7 @@ def main() -> None:
     spent = {name: after - begin for (name, begin), (_, after) in itertools.pairwise(starts)}
     params = load_params(ROOT / given.params)
     slots = params.hardware.workers or os.cpu_count() or 1
-    layout = Layout.of(params)
+    layout = StudyPaths.of(params)
     rows = [row for run in expand_grid(params) for row in read_metrics(layout.metrics(run))]
     trained = sum(sum(row.seconds.values()) for row in rows) / slots
     print(f"\n{'stage':<10} {'wall s':>8}")

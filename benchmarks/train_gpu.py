@@ -3,11 +3,11 @@
     python benchmarks/train_gpu.py [--prompts 512] [--group 8] [--trl-prompts 16] [--rows 32768] [--small]
 
 Random weights in bfloat16, 512 x 8 completions whose lengths are log-normal with a mean of 700 tokens, cut at 4,096
-(see `packing.py`), KL to a frozen reference, 4 minibatches. Ours is the trainer's own `Updater` on packed micro-batches
-of --rows rows; TRL's is `GRPOTrainer` on a part of the same groups, padded, its reference pass, loss, backward and
-optimiser step, --trl-sequences per micro-batch. A token is a completion token. MFU counts forward, backward and
-reference once, nothing recomputed, over the device's dense bf16 peak. `--small` is the same on a narrow model and few
-short completions: it shows on a CPU that the script runs, its figures mean nothing.
+(see `packing.py`), KL to a frozen reference, 4 minibatches. Ours is the trainer's own `PolicyUpdater` on packed
+micro-batches of --rows rows; TRL's is `GRPOTrainer` on a part of the same groups, padded, its reference pass, loss,
+backward and optimiser step, --trl-sequences per micro-batch. A token is a completion token. MFU counts forward,
+backward and reference once, nothing recomputed, over the device's dense bf16 peak. `--small` is the same on a narrow
+model and few short completions: it shows on a CPU that the script runs, its figures mean nothing.
 
 Prints a row of a table for `RESULTS.md`.
 """
@@ -27,12 +27,12 @@ from packing import OBJECTIVE, draw_groups
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from tasks.costs.gpu_table import peak_of_device
-from tasks.policy.attention import has_ragged_kernel
+from tasks.policy.attention import supports_varlen
 from tasks.pretrain.tiny import build_tokenizer
 from tasks.train.batching import MicroBatch, RolloutGroup, micro_batches
-from tasks.train.ledger import architecture_of, useful_flops
-from tasks.train.parallel import build_policy, open_spread
-from tasks.train.update import Updater
+from tasks.train.ledger import architecture_of, model_flops
+from tasks.train.parallel import build_policy, init_parallel
+from tasks.train.update import PolicyUpdater
 
 UPDATES = 4
 SHAPE: dict[str, Any] = {
@@ -74,21 +74,21 @@ def timed(device: torch.device, work: Callable[[], object]) -> tuple[float, floa
 
 def ours(checkpoint: Path, groups: list[RolloutGroup], rows: int) -> tuple[float, float, float]:
     """Seconds, peak GiB and necessary FLOPs of the whole update phase."""
-    spread = open_spread("bfloat16")
+    spread = init_parallel("bfloat16")
     device = spread.accelerator.device
     policy = build_policy(spread, checkpoint)
-    updater = Updater(
-        spread=spread,
+    updater = PolicyUpdater(
+        parallel=spread,
         policy=policy,
         reference=build_policy(spread, checkpoint, frozen=True),
         optimizer=torch.optim.AdamW(policy.parameters(), lr=1e-6, fused=True),
         objective=OBJECTIVE,
         temperature=1.0,
-        exact_sampler=True,  # the old log-probabilities are drawn, not computed
+        sampler_is_exact=True,  # the old log-probabilities are drawn, not computed
         grad_clip=1.0,
     )
     architecture = architecture_of(policy.model.config)
-    ragged = has_ragged_kernel(device, "bfloat16", architecture.head_size)
+    ragged = supports_varlen(device, "bfloat16", architecture.head_dim)
     held: list[list[list[MicroBatch]]] = []
 
     def step() -> None:
@@ -102,7 +102,7 @@ def ours(checkpoint: Path, groups: list[RolloutGroup], rows: int) -> tuple[float
         updater.step(minibatches, "benchmark")
 
     seconds, peak = timed(device, step)
-    return seconds, peak, useful_flops(architecture, held[0], {"reference": True})
+    return seconds, peak, model_flops(architecture, held[0], {"reference": True})
 
 
 def theirs(checkpoint: Path, groups: list[RolloutGroup], sequences: int, cpu: bool) -> tuple[float, float]:

@@ -27,11 +27,11 @@ from tasks.pretrain.tiny import train_tiny_model
 from tasks.records.problems import read_problems
 from tasks.study.grid import Run, expand_grid
 from tasks.study.params import Params, load_params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 from tasks.study.status import model_names
 from tasks.train.checkpoints import TrainerState
-from tasks.train.context import open_session
-from tasks.train.loop import Clock, train_step
+from tasks.train.context import open_context
+from tasks.train.loop import PhaseTimer, train_step
 
 ROOT = Path(__file__).parents[1]
 WARM = 2
@@ -57,13 +57,13 @@ def study(sizes: list[str], folder: Path, pretrain_steps: int) -> Params:
 
 def ours(params: Params, run: Run, steps: int) -> tuple[list[float], float]:
     """Seconds of each step of our loop, and the mean completion length of the last."""
-    session = open_session(params, run, "benchmark")
+    session = open_context(params, run, "benchmark")
     session.folder.mkdir(parents=True, exist_ok=True)
     session.refresh_sampler()
     state, seconds = TrainerState(), []
     for step in range(1, WARM + steps + 1):
         start = time.perf_counter()
-        state, row = train_step(session, step, state, Clock())
+        state, row = train_step(session, step, state, PhaseTimer())
         seconds.append(time.perf_counter() - start)
     session.close()
     return seconds[WARM:], row.completion_length
@@ -75,7 +75,7 @@ def theirs(params: Params, run: Run, steps: int) -> tuple[list[float], float]:
     from transformers import TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
 
-    layout, train = Layout.of(params), params.train
+    layout, train = StudyPaths.of(params), params.train
     problems = read_problems(layout.train_problems)
     rows = [
         {"prompt": [{"role": role, "content": text} for role, text in problem.messages], "answer": problem.answer}

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.futures import finish, threads
+from flows.futures import thread_runner, wait_all
 from tasks.evaluate.launch import Launcher
 from tasks.evaluate.steps import collect_scores, evaluate_size
-from tasks.runtime.progress import watch_pieces
+from tasks.runtime.progress import watch_work_units
 from tasks.study.grid import expand_grid
 from tasks.study.params import load_params
 
@@ -20,6 +20,6 @@ def evaluate(params_file: Path) -> Path:
     params = load_params(params_file)
     sizes, launcher = dict.fromkeys(run.size for run in expand_grid(params)), Launcher(params)
     # The launcher leaves first: closing it ends the workers, which frees the threads that wait for them.
-    with watch_pieces(params, "evaluate"), threads(launcher.slots) as runner, launcher:
-        finish(runner.submit(evaluate_size, {"params": params, "size": size, "launcher": launcher}) for size in sizes)
+    with watch_work_units(params, "evaluate"), thread_runner(launcher.slots) as runner, launcher:
+        wait_all(runner.submit(evaluate_size, {"params": params, "size": size, "launcher": launcher}) for size in sizes)
     return collect_scores(params)

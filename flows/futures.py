@@ -13,12 +13,12 @@ from tasks.runtime.prefect_options import StageFailed
 from tasks.study.errors import InputError
 
 
-def threads(slots: int) -> ThreadPoolTaskRunner[Any]:
+def thread_runner(slots: int) -> ThreadPoolTaskRunner[Any]:
     """A task runner with so many threads; each waits for a worker process, so threads cost nothing."""
     return ThreadPoolTaskRunner(max_workers=slots)
 
 
-def finish(futures: Iterable[PrefectFuture[Any]]) -> None:
+def wait_all(futures: Iterable[PrefectFuture[Any]]) -> None:
     """Waits until every task has ended.
 
     Raises:

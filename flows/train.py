@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.futures import finish, threads
+from flows.futures import thread_runner, wait_all
 from tasks.runtime.mlflow_tracking import publishing
 from tasks.runtime.progress import watch_runs
 from tasks.study.grid import expand_grid, longest_first
@@ -21,7 +21,7 @@ def train(params_file: Path) -> Path:
     params = load_params(params_file)
     runs, launcher = expand_grid(params), Launcher(params)
     # The launcher leaves first: closing it ends the workers, which frees the threads that wait for them.
-    with publishing(params), watch_runs(params, runs), threads(launcher.slots) as runner, launcher:
+    with publishing(params), watch_runs(params, runs), thread_runner(launcher.slots) as runner, launcher:
         cells = ({"params": params, "run": run, "launcher": launcher} for run in longest_first(params, runs))
-        finish(runner.submit(train_run, cell) for cell in cells)
+        wait_all(runner.submit(train_run, cell) for cell in cells)
     return collect_runs(params)

@@ -8,11 +8,11 @@ from pathlib import Path
 import yaml
 
 from tasks.records.metrics import StepMetrics
-from tasks.study.fingerprints import run_mark
+from tasks.study.fingerprints import run_fingerprint
 from tasks.study.grid import Run, expand_grid
 from tasks.study.manifests import write_json, write_manifest, write_text
 from tasks.study.params import Params, load_params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -25,7 +25,7 @@ def make_recorded_study(root: Path, steps: int = 4, **tracking: object) -> Param
     path = root / "params.yaml"
     path.write_text(yaml.safe_dump(raw))
     params = load_params(path)
-    layout = Layout.of(params)
+    layout = StudyPaths.of(params)
     write_text(layout.train_problems, "problems")
     write_text(layout.subset(2), "fewer problems")
     names = ["train.parquet", "reuse/tau_2.parquet"]
@@ -37,18 +37,18 @@ def make_recorded_study(root: Path, steps: int = 4, **tracking: object) -> Param
 
 def record_run(params: Params, run: Run, steps: int, done: bool = True, offset: float = 0.0) -> None:
     """Writes a run's rows, and its manifest where it is done; `offset` shifts the loss."""
-    layout = Layout.of(params)
+    layout = StudyPaths.of(params)
     rows = [_row(step, 0.9 - 0.1 * step + offset) for step in range(steps + 1)]
     write_text(layout.metrics(run), "".join(row.line() for row in rows))
     write_json(layout.run(run) / "params.json", {"size": run.size})
     if done:
         facts = {"content": f"{run.run_id} {offset}"}
-        write_manifest(layout.run(run), "train", run_mark(params, run), ["metrics.jsonl", "params.json"], facts)
+        write_manifest(layout.run(run), "train", run_fingerprint(params, run), ["metrics.jsonl", "params.json"], facts)
 
 
 def forget_run(params: Params, run: Run) -> None:
     """Removes a run's folder."""
-    shutil.rmtree(Layout.of(params).run(run))
+    shutil.rmtree(StudyPaths.of(params).run(run))
 
 
 def _row(step: int, loss: float) -> StepMetrics:

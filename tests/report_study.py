@@ -8,20 +8,20 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from tasks.evaluate.policies import benchmark_names, folder_of, list_subjects
+from tasks.evaluate.policies import benchmark_names, list_policies, score_folder
 from tasks.evaluate.samples import Sample, write_samples
-from tasks.evaluate.statistics import wilson
+from tasks.evaluate.statistics import wilson_interval
 from tasks.evaluate.steps import write_all
 from tasks.fit.study import fit_study
 from tasks.records.metrics import StepMetrics
 from tasks.records.problems import Problem, write_problems
 from tasks.records.scores import Score
-from tasks.study.fingerprints import evaluate_mark, model_mark, prepare_mark, run_mark
+from tasks.study.fingerprints import evaluate_fingerprint, model_fingerprint, prepare_fingerprint, run_fingerprint
 from tasks.study.grid import Run, expand_grid
 from tasks.study.manifests import write_json, write_manifest, write_text
 from tasks.study.params import Params, load_params
-from tasks.study.paths import Layout
-from tasks.study.status import model_names, stage_mark
+from tasks.study.paths import StudyPaths
+from tasks.study.status import model_names, stage_fingerprint
 from tasks.train.steps import collect
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -58,7 +58,7 @@ def make_finished_study(root: Path, grid: dict[str, object], steps: int = 30, dr
 
 
 def _write_problem_sets(params: Params) -> None:
-    layout = Layout.of(params)
+    layout = StudyPaths.of(params)
     folder = layout.stage("prepare")
     write_problems(layout.heldout, [_problem("heldout", index) for index in range(6)], "heldout")
     names = ["heldout.parquet"]
@@ -68,7 +68,7 @@ def _write_problem_sets(params: Params) -> None:
     counts = {"read": 11_000, "train": 6400, "rejected": {"exact duplicate": 37, "overlaps held-out": 5}}
     training = {"rows": 6400, "unknown_pass_rate": 0}
     facts = {"counts": counts, "evaluation": {"heldout": 500, "arithmetic_hard": 200}, "training": training}
-    write_manifest(folder, "prepare", prepare_mark(params), names, facts | {"content": "c0ffee"})
+    write_manifest(folder, "prepare", prepare_fingerprint(params), names, facts | {"content": "c0ffee"})
 
 
 def _problem(split: str, index: int) -> Problem:
@@ -77,26 +77,28 @@ def _problem(split: str, index: int) -> Problem:
 
 
 def _write_models(params: Params) -> None:
-    layout, records = Layout.of(params), []
+    layout, records = StudyPaths.of(params), []
     for name in model_names(params):
         size, variant = name.rsplit("-", 1)
         facts = {"name": name, "size": size, "variant": variant, "total": SIZES[size] + 900, "n_params": SIZES[size]}
         facts |= {"nominal": SIZES[size], "digest": f"{SIZES[size]:x}"}
         write_text(layout.model(name) / "config.json", "{}")
-        write_manifest(layout.model(name), "pretrain", model_mark(params, name), ["config.json"], facts)
+        write_manifest(layout.model(name), "pretrain", model_fingerprint(params, name), ["config.json"], facts)
         records.append(facts | {"path": name, "nominal": float(SIZES[size])})
-    write_manifest(layout.stage("pretrain"), "pretrain", stage_mark(params, "pretrain"), [], {"models": records})
+    write_manifest(layout.stage("pretrain"), "pretrain", stage_fingerprint(params, "pretrain"), [], {"models": records})
 
 
 def _write_run(params: Params, run: Run, rng: np.random.Generator) -> None:
-    layout = Layout.of(params)
+    layout = StudyPaths.of(params)
     shift = float(rng.normal(0, 0.008))
     rows = [_step(params, run, step, shift, rng) for step in range(params.train.steps + 1)]
     write_text(layout.metrics(run), "".join(row.line() for row in rows))
     facts = {"run_id": run.run_id, "size": run.size, "variant": run.variant, "seed": run.seed, "tau": run.tau}
     facts |= {"group_size": run.group_size, "n_params": SIZES[run.size], "nominal": float(SIZES[run.size])}
     facts |= {"steps": params.train.steps, "test_loss": rows[-1].test_loss, "compute": rows[-1].compute}
-    write_manifest(layout.run(run), "train", run_mark(params, run), ["metrics.jsonl"], facts | {"content": run.run_id})
+    write_manifest(
+        layout.run(run), "train", run_fingerprint(params, run), ["metrics.jsonl"], facts | {"content": run.run_id}
+    )
 
 
 def _step(params: Params, run: Run, step: int, shift: float, rng: np.random.Generator) -> StepMetrics:
@@ -146,21 +148,21 @@ def _step(params: Params, run: Run, step: int, shift: float, rng: np.random.Gene
 
 
 def _write_scores(params: Params, rng: np.random.Generator) -> None:
-    for subject in list_subjects(params):
+    for subject in list_policies(params):
         for benchmark in benchmark_names(params):
             before = 0.12 if subject.name.startswith("initial-") else 0.25
             accuracy = before + 0.08 * np.log10(SIZES[subject.size] / 3000) - 0.1 * (benchmark != "heldout")
-            folder, problems, samples = folder_of(params, subject, benchmark), 200, 4
+            folder, problems, samples = score_folder(params, subject, benchmark), 200, 4
             right = int(rng.binomial(problems * samples, accuracy))
             pass_at_1 = right / (problems * samples)
             pass_at_k = {str(k): 1 - (1 - pass_at_1) ** (0.8 * k) if k > 1 else pass_at_1 for k in (1, 2, 4)}
-            low, high = wilson(pass_at_1, problems)
+            low, high = wilson_interval(pass_at_1, problems)
             score = Score(subject.name, benchmark, problems, samples, right, pass_at_1, low, high, pass_at_k, 0.01, 4.4,
                           0, 0.7, 9000.0, "transformers")  # fmt: skip
             write_samples(folder / "samples.parquet", list(_samples(benchmark)))
             write_json(folder / "score.json", vars(score))
             files = ["samples.parquet", "score.json"]
-            write_manifest(folder, "evaluate", evaluate_mark(params, subject.work, benchmark), files, {})
+            write_manifest(folder, "evaluate", evaluate_fingerprint(params, subject.run_or_model, benchmark), files, {})
     write_all(params)
 
 

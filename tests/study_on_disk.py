@@ -7,11 +7,11 @@ from pathlib import Path
 import yaml
 
 from tasks.records.problems import Problem, write_problems
-from tasks.study.fingerprints import model_mark, prepare_mark, run_mark
+from tasks.study.fingerprints import model_fingerprint, prepare_fingerprint, run_fingerprint
 from tasks.study.grid import expand_grid
 from tasks.study.manifests import write_manifest
 from tasks.study.params import Params, TinyFamily, load_params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -35,24 +35,24 @@ def make_params(root: Path, sizes: tuple[str, ...] = ("3k",), **evaluate: object
 def make_study(root: Path, sizes: tuple[str, ...] = ("3k",), **evaluate: object) -> Params:
     """Writes the folders of prepare, pretrain and train."""
     params = make_params(root, sizes, **evaluate)
-    layout = Layout.of(params)
+    layout = StudyPaths.of(params)
     write_problems(layout.heldout, [_problem("heldout", a, 3) for a in range(12)], "test")
     write_problems(layout.train_problems, [_problem("train", 20 + a, 5) for a in range(64)], "train")
     write_problems(layout.benchmark("hard"), [_problem("hard", 1000 + a, 4321) for a in range(6)], "test")
     names = ["heldout.parquet", "train.parquet", "benchmarks/hard.parquet"]
-    write_manifest(layout.stage("prepare"), "prepare", prepare_mark(params), names, {})
+    write_manifest(layout.stage("prepare"), "prepare", prepare_fingerprint(params), names, {})
     runs = expand_grid(params)
     models = []
     for number, name in enumerate(dict.fromkeys(run.model for run in runs)):
         files = save_random_model(params, name.rsplit("-", 1)[0], number, layout.model(name))
-        write_manifest(layout.model(name), "pretrain", model_mark(params, name), files, {"name": name})
+        write_manifest(layout.model(name), "pretrain", model_fingerprint(params, name), files, {"name": name})
         size, variant = name.rsplit("-", 1)
         models.append({"name": name, "size": size, "variant": variant, "path": name, "total": 1, "n_params": 1})
         models[-1] |= {"nominal": 1.0, "digest": str(number)}
     write_manifest(layout.stage("pretrain"), "pretrain", "0", [], {"models": models})
     for number, run in enumerate(runs):
         files = save_random_model(params, run.size, 100 + number, layout.final(run))
-        write_manifest(layout.run(run), "train", run_mark(params, run), [f"final/{name}" for name in files], {})
+        write_manifest(layout.run(run), "train", run_fingerprint(params, run), [f"final/{name}" for name in files], {})
     return params
 
 

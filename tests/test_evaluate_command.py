@@ -9,8 +9,8 @@ import pytest
 from study_on_disk import make_study
 
 from flows.cli.main import main
-from tasks.evaluate.policies import benchmark_names, list_subjects, missing
-from tasks.evaluate.requests import make_orders
+from tasks.evaluate.policies import benchmark_names, list_policies, missing
+from tasks.evaluate.requests import make_requests
 from tasks.study.errors import InputError
 from tasks.study.params import Params
 
@@ -21,18 +21,18 @@ def study(tmp_path: Path) -> Params:
 
 
 def test_everything_is_one_order_per_size_with_initial_checkpoints_and_runs(study: Params) -> None:
-    orders = make_orders(study)
-    assert [{subject.size for subject in order.subjects} for order in orders] == [{"3k"}, {"7k"}]
-    assert [len(order.subjects) for order in orders] == [4, 4]
+    orders = make_requests(study)
+    assert [{subject.size for subject in order.policies} for order in orders] == [{"3k"}, {"7k"}]
+    assert [len(order.policies) for order in orders] == [4, 4]
     assert all(order.root is None and order.benchmarks == ("heldout", "hard") for order in orders)
 
 
 def test_another_engine_never_writes_where_the_studys_scores_lie(study: Params) -> None:
-    (order, _) = make_orders(study, engine="vllm")
+    (order, _) = make_requests(study, engine="vllm")
     assert order.params.evaluate.engine == "vllm"
     assert order.root is not None
     assert order.root.name == "vllm"
-    (same, _) = make_orders(study, engine="transformers")
+    (same, _) = make_requests(study, engine="transformers")
     assert same.root is None
 
 
@@ -47,7 +47,7 @@ def test_another_engine_never_writes_where_the_studys_scores_lie(study: Params) 
 )
 def test_what_does_not_exist_is_refused_by_name(study: Params, arguments: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        make_orders(study, **arguments)
+        make_requests(study, **arguments)
 
 
 def test_one_policy_on_one_benchmark_from_the_command_line(
@@ -59,7 +59,7 @@ def test_one_policy_on_one_benchmark_from_the_command_line(
     assert ended.value.code == 0
     (score,) = json.loads(capsys.readouterr().out)
     assert (score["run_id"], score["benchmark"], score["samples"]) == ("initial-7k-base", "hard", 3)
-    subject = next(s for s in list_subjects(study) if s.name == "initial-7k-base")
+    subject = next(s for s in list_policies(study) if s.name == "initial-7k-base")
     assert missing(study, subject, benchmark_names(study)) == ["heldout"]
 
 

@@ -17,37 +17,37 @@ import pytest
 from study_on_disk import REPOSITORY, make_study
 
 from tasks.evaluate.launch import Launcher, to_json
-from tasks.evaluate.policies import benchmark_names, folder_of, list_subjects, missing
-from tasks.evaluate.run import Order, evaluate_order
+from tasks.evaluate.policies import benchmark_names, list_policies, missing, score_folder
+from tasks.evaluate.run import EvaluationRequest, run_request
 from tasks.evaluate.samples import read_samples
 from tasks.evaluate.steps import read_score, write_all
 from tasks.records.scores import read_scores
-from tasks.runtime.gpu_locks import read_devices, reserved
+from tasks.runtime.gpu_locks import lease_gpus, read_devices
 from tasks.study.errors import InputError
 from tasks.study.manifests import read_manifest, verify
 from tasks.study.params import Params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Params:
     params = make_study(tmp_path_factory.mktemp("study"))
-    evaluate_order(whole(params))
+    run_request(whole(params))
     return params
 
 
-def whole(params: Params) -> Order:
-    return Order(params, tuple(list_subjects(params)), tuple(benchmark_names(params)))
+def whole(params: Params) -> EvaluationRequest:
+    return EvaluationRequest(params, tuple(list_policies(params)), tuple(benchmark_names(params)))
 
 
 def test_initial_checkpoints_come_first_and_every_run_is_there(study: Params) -> None:
-    names = [subject.name for subject in list_subjects(study)]
+    names = [subject.name for subject in list_policies(study)]
     assert names[:2] == ["initial-3k-base", "initial-3k-instruct"]
     assert [name.split("-")[0] for name in names[2:]] == ["base", "instruct"]
 
 
 def test_every_problem_has_its_samples_in_order_with_verdicts(study: Params) -> None:
-    rows = read_samples(folder_of(study, list_subjects(study)[2], "hard") / "samples.parquet")
+    rows = read_samples(score_folder(study, list_policies(study)[2], "hard") / "samples.parquet")
     assert [(row.problem_id, row.sample) for row in rows] == [
         (f"hard-{1000 + a}", sample) for a in range(6) for sample in range(3)
     ]
@@ -57,7 +57,7 @@ def test_every_problem_has_its_samples_in_order_with_verdicts(study: Params) -> 
 
 
 def test_score_adds_up_the_samples(study: Params) -> None:
-    folder = folder_of(study, list_subjects(study)[3], "heldout")
+    folder = score_folder(study, list_policies(study)[3], "heldout")
     score, rows = read_score(folder), read_samples(folder / "samples.parquet")
     assert (score.problems, score.samples) == (12, 4)
     assert score.right == sum(row.status == "right" for row in rows)
@@ -69,13 +69,13 @@ def test_score_adds_up_the_samples(study: Params) -> None:
 
 
 def test_a_second_evaluation_finds_nothing_to_do_and_only_a_deleted_pair_is_redone(study: Params) -> None:
-    assert evaluate_order(whole(study)) == 0
-    folder = folder_of(study, list_subjects(study)[2], "hard")
+    assert run_request(whole(study)) == 0
+    folder = score_folder(study, list_policies(study)[2], "hard")
     before = read_manifest(folder)
     assert before is not None
     (folder / "samples.parquet").unlink()
-    assert missing(study, list_subjects(study)[2], benchmark_names(study)) == ["hard"]
-    assert evaluate_order(whole(study)) == 1
+    assert missing(study, list_policies(study)[2], benchmark_names(study)) == ["hard"]
+    assert run_request(whole(study)) == 1
     after = read_manifest(folder)
     assert after is not None
     assert after["content"] == before["content"]
@@ -84,9 +84,9 @@ def test_a_second_evaluation_finds_nothing_to_do_and_only_a_deleted_pair_is_redo
 
 def test_collected_scores_have_one_row_per_policy_and_set(study: Params) -> None:
     folder = write_all(study)
-    rows = read_scores(Layout.of(study).scores)
+    rows = read_scores(StudyPaths.of(study).scores)
     assert [(row.run_id, row.benchmark) for row in rows] == [
-        (subject.name, name) for subject in list_subjects(study) for name in ("heldout", "hard")
+        (subject.name, name) for subject in list_policies(study) for name in ("heldout", "hard")
     ]
     manifest = read_manifest(folder)
     assert manifest is not None
@@ -101,10 +101,10 @@ def test_collecting_with_a_missing_pair_names_it(tmp_path: Path) -> None:
 
 def test_an_untrained_run_is_refused_by_name(tmp_path: Path) -> None:
     params = make_study(tmp_path)
-    run = list_subjects(params)[2]
-    (Layout.of(params).run(run.name) / "manifest.json").unlink()
+    run = list_policies(params)[2]
+    (StudyPaths.of(params).run(run.name) / "manifest.json").unlink()
     with pytest.raises(InputError, match=f"run {run.name} has not been trained"):
-        evaluate_order(whole(params))
+        run_request(whole(params))
 
 
 def test_an_overlong_prompt_is_refused_by_name_and_not_truncated(tmp_path: Path) -> None:
@@ -112,17 +112,17 @@ def test_an_overlong_prompt_is_refused_by_name_and_not_truncated(tmp_path: Path)
 
     params = make_study(tmp_path)
     long = Problem("endless", "arithmetic", (("user", "1+" * 20 + "1="),), "21")
-    write_problems(Layout.of(params).heldout, [long], "test")
+    write_problems(StudyPaths.of(params).heldout, [long], "test")
     with pytest.raises(InputError, match="problem endless: its prompt has"):
-        evaluate_order(whole(params))
+        run_request(whole(params))
 
 
 def test_scores_of_one_policy_do_not_depend_on_what_else_is_evaluated(study: Params, tmp_path: Path) -> None:
-    subject = list_subjects(study)[3]
-    alone = Order(study, (subject,), ("hard",), root=tmp_path)
-    assert evaluate_order(alone) == 1
-    rows = read_samples(folder_of(study, subject, "hard", tmp_path) / "samples.parquet")
-    assert rows == read_samples(folder_of(study, subject, "hard") / "samples.parquet")
+    subject = list_policies(study)[3]
+    alone = EvaluationRequest(study, (subject,), ("hard",), root=tmp_path)
+    assert run_request(alone) == 1
+    rows = read_samples(score_folder(study, subject, "hard", tmp_path) / "samples.parquet")
+    assert rows == read_samples(score_folder(study, subject, "hard") / "samples.parquet")
 
 
 def test_a_worker_process_gives_the_same_samples_and_the_launcher_ends_it(study: Params, tmp_path: Path) -> None:
@@ -130,8 +130,8 @@ def test_a_worker_process_gives_the_same_samples_and_the_launcher_ends_it(study:
     with Launcher(study) as launcher:
         assert launcher.slots == 1
         assert launcher.run(order) == 8
-    for subject in list_subjects(study):
-        mine = folder_of(study, subject, "heldout")
+    for subject in list_policies(study):
+        mine = score_folder(study, subject, "heldout")
         assert read_samples(tmp_path / subject.name / "heldout" / "samples.parquet") == read_samples(
             mine / "samples.parquet"
         )
@@ -139,7 +139,7 @@ def test_a_worker_process_gives_the_same_samples_and_the_launcher_ends_it(study:
 
 def test_an_evaluation_killed_in_the_middle_continues_at_the_missing_pairs(tmp_path: Path) -> None:
     params = make_study(tmp_path, sizes=("3k", "7k", "25k"))
-    order, subjects = whole(params), list_subjects(params)
+    order, subjects = whole(params), list_policies(params)
     code = (
         "import json,sys; from tasks.evaluate.launch import evaluate_job; "
         "evaluate_job(json.loads(sys.stdin.read())) and None"
@@ -150,7 +150,7 @@ def test_an_evaluation_killed_in_the_middle_continues_at_the_missing_pairs(tmp_p
     process.stdin.write(json.dumps(to_json(order)).encode())
     process.stdin.close()
     deadline = time.monotonic() + 600
-    while not any(path.is_file() for path in Layout.of(params).stage("evaluate").glob("*/*/manifest.json")):
+    while not any(path.is_file() for path in StudyPaths.of(params).stage("evaluate").glob("*/*/manifest.json")):
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.002)
@@ -158,8 +158,8 @@ def test_an_evaluation_killed_in_the_middle_continues_at_the_missing_pairs(tmp_p
     process.wait()
     left = [(subject.name, name) for subject in subjects for name in missing(params, subject, benchmark_names(params))]
     assert len(left) < 2 * len(subjects)
-    assert evaluate_order(order) == len(left)
-    assert evaluate_order(order) == 0
+    assert run_request(order) == len(left)
+    assert run_request(order) == 0
     write_all(params)
 
 
@@ -182,12 +182,12 @@ def test_on_gpus_an_order_waits_for_free_devices_and_shares_none(
     devices = read_devices(None)
     with ThreadPoolExecutor(1) as thread, Launcher(study) as launcher:
         assert launcher.slots == study.hardware.workers == 1
-        with reserved(devices, 2, locks, threading.Event()):
+        with lease_gpus(devices, 2, locks, threading.Event()):
             waiting = thread.submit(launcher.run, order)
             with pytest.raises(TimeoutError):
                 waiting.result(timeout=1.0)
         assert waiting.result(timeout=300) == 8
-    with reserved(devices, 2, locks, threading.Event()):
+    with lease_gpus(devices, 2, locks, threading.Event()):
         pass  # the worker has ended and left nothing locked
 
 

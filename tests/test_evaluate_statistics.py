@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
 from tasks.evaluate.samples import Sample, read_samples, score_of, write_samples
-from tasks.evaluate.statistics import mean_pass_at, pass_at, wilson
+from tasks.evaluate.statistics import mean_pass_at_k, pass_at_k, wilson_interval
 
 
 @given(trials=st.integers(1, 3000), share=st.floats(0, 1))
 def test_wilson_interval_equals_statsmodels_for_any_proportion(trials: int, share: float) -> None:
     right = round(share * trials)
     low, high = proportion_confint(right, trials, alpha=0.05, method="wilson")
-    assert wilson(right / trials, trials) == pytest.approx((max(0.0, low), min(1.0, high)), abs=1e-12)
+    assert wilson_interval(right / trials, trials) == pytest.approx((max(0.0, low), min(1.0, high)), abs=1e-12)
 
 
 @pytest.mark.parametrize(("samples", "right"), [(1, 0), (1, 1), (5, 2), (8, 8), (6, 1)])
@@ -25,22 +25,22 @@ def test_pass_at_k_equals_enumeration_of_all_draws(samples: int, right: int) -> 
     outcomes = [True] * right + [False] * (samples - right)
     for k in range(1, samples + 1):
         draws = [any(draw) for draw in combinations(outcomes, k)]
-        assert pass_at(k, samples, right) == pytest.approx(sum(draws) / len(draws), abs=1e-12)
+        assert pass_at_k(k, samples, right) == pytest.approx(sum(draws) / len(draws), abs=1e-12)
 
 
 def test_pass_at_1_is_the_mean_share_of_right_samples() -> None:
-    assert mean_pass_at(1, 4, [0, 1, 4]) == pytest.approx((0 + 0.25 + 1) / 3)
+    assert mean_pass_at_k(1, 4, [0, 1, 4]) == pytest.approx((0 + 0.25 + 1) / 3)
 
 
 @pytest.mark.parametrize(("k", "samples", "right"), [(0, 4, 1), (5, 4, 1), (1, 4, 5)])
 def test_pass_at_k_refuses_impossible_counts(k: int, samples: int, right: int) -> None:
     with pytest.raises(ValueError, match="cannot be estimated"):
-        pass_at(k, samples, right)
+        pass_at_k(k, samples, right)
 
 
 def test_wilson_refuses_no_trials() -> None:
     with pytest.raises(ValueError, match="at least one trial"):
-        wilson(0.5, 0)
+        wilson_interval(0.5, 0)
 
 
 def _sample(problem: str, number: int, status: str, tokens: int = 3, finish: str = "stop") -> Sample:

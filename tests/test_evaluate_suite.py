@@ -11,16 +11,16 @@ from study_on_disk import REPOSITORY, make_study
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from tasks.evaluate.policies import benchmark_names, folder_of, list_subjects
+from tasks.evaluate.policies import benchmark_names, list_policies, score_folder
 from tasks.evaluate.problem_sets import load_set
-from tasks.evaluate.run import Order, evaluate_order
+from tasks.evaluate.run import EvaluationRequest, run_request
 from tasks.evaluate.samples import read_samples
 from tasks.evaluate.steps import read_score
 from tasks.prepare.evaluation_sets import read_set
 from tasks.prepare.sources.source import benchmark_source
 from tasks.records.problems import write_problems
 from tasks.study.params import Benchmark, Params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 PUBLISHED = REPOSITORY.parent / "shared" / "data" / "guru_math"
 SUITE = {
@@ -79,18 +79,18 @@ def study(tmp_path: Path) -> Iterator[Params]:
     for benchmark in sets:
         problems = read_set(benchmark.name, benchmark_source(params, benchmark), params.prepare).problems
         shortest = sorted(problems, key=lambda problem: sum(len(text) for _, text in problem.messages))
-        write_problems(Layout.of(params).benchmark(benchmark.name), shortest[:EACH], "test")
-    save_byte_model(Layout.of(params).model("3k-base"))
+        write_problems(StudyPaths.of(params).benchmark(benchmark.name), shortest[:EACH], "test")
+    save_byte_model(StudyPaths.of(params).model("3k-base"))
     return params
 
 
 def test_all_eight_published_sets_are_sampled_and_judged(study: Params) -> None:
     names = benchmark_names(study)
     assert names == ["heldout", *SUITE]
-    subject = list_subjects(study)[0]
-    assert evaluate_order(Order(study, (subject,), tuple(names))) == 9
+    subject = list_policies(study)[0]
+    assert run_request(EvaluationRequest(study, (subject,), tuple(names))) == 9
     for name in SUITE:
-        folder = folder_of(study, subject, name)
+        folder = score_folder(study, subject, name)
         rows = read_samples(folder / "samples.parquet")
         assert [row.problem_id for row in rows] == [problem.problem_id for problem in load_set(study, name).problems]
         assert {row.status for row in rows} <= {"right", "wrong"}

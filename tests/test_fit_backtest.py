@@ -10,17 +10,17 @@ import pytest
 from fit_examples import SIZES, pivot_points
 
 from tasks.fit.data.measurements import Measurements
-from tasks.fit.forecasting.forecast import LawError, predict, progress, size_errors, warnings_of
+from tasks.fit.forecasting.forecast import ExtrapolationSpread, predict, run_fraction, size_errors, warnings_of
 from tasks.fit.laws import LAWS
-from tasks.fit.solver.estimate import Fitted, Options, fit_law
-from tasks.fit.uncertainty.inference import Uncertain, with_draws
+from tasks.fit.solver.estimate import FitResult, Options, fit_law
+from tasks.fit.uncertainty.inference import BootstrappedFit, with_draws
 from tasks.fit.validation import backtest
-from tasks.fit.validation.backtest import backtests, best_for_unseen, choose, held_out_largest, windows
+from tasks.fit.validation.backtest import backtests, best_for_unseen, choose_law, held_out_largest, windows
 
 FEW = Options(draws=100)
 
 
-def kept(seen: list[Uncertain], fitted: Fitted) -> Uncertain:
+def kept(seen: list[BootstrappedFit], fitted: FitResult) -> BootstrappedFit:
     seen.append(with_draws(fitted))
     return seen[-1]
 
@@ -33,12 +33,12 @@ def test_changing_held_out_losses_moves_no_coefficient_and_no_draw(name: str, mo
         # next_size also keeps the sizes above out of the fit; spoil those too.
         spoiled = held | (points.n > points.n[held].min()) if kind == "next_size" else held
         other = replace(points, loss=np.where(spoiled, 0.5 * points.loss, points.loss))
-        seen: list[Uncertain] = []
+        seen: list[BootstrappedFit] = []
         for data in (points, other):
             monkeypatch.setattr(backtest, "with_draws", partial(kept, seen))
             backtest._test(data, law, FEW, ("all", kind, {}), held)
-        for key, value in seen[0].fitted.state.coefficients().items():
-            assert np.array_equal(value, seen[1].fitted.state.coefficients()[key]), (kind, key)
+        for key, value in seen[0].fitted.parameters.coefficients().items():
+            assert np.array_equal(value, seen[1].fitted.parameters.coefficients()[key]), (kind, key)
         for key, value in seen[0].draws.coefficients().items():
             assert np.array_equal(value, seen[1].draws.coefficients()[key]), (kind, key)
 
@@ -84,14 +84,14 @@ def test_choice_picks_the_true_form_and_the_largest_size_has_no_say() -> None:
 def test_choose_uses_next_size_errors_of_laws_that_forecast() -> None:
     points = pivot_points(noise=0.005, steps=15)
     tests = [t for name in ("pivot", "additive") for t in backtests(points, LAWS[name], FEW, "all")]
-    assert choose(tests, "all", "data").chosen == "pivot"
+    assert choose_law(tests, "all", "data").chosen == "pivot"
 
 
 def test_coverage_of_forecasts_ahead_is_near_nominal() -> None:
     shares = []
     for seed in range(6):
         points = pivot_points(noise=0.01, runs=3, effect=0.008, steps=60, seed=seed)
-        held = progress(points) > 0.5
+        held = run_fraction(points) > 0.5
         shares.append(backtest._test(points, LAWS["saturating"], FEW, ("all", "last_50", {}), held).coverage["95"])
     assert 0.88 <= np.mean(shares) <= 1.0
 
@@ -104,22 +104,22 @@ def test_windows_of_an_exact_law_agree() -> None:
 
 def test_progress_counts_steps_of_each_run() -> None:
     points = pivot_points(steps=40)
-    assert progress(points).max() == 1.0
-    assert progress(points).min() == pytest.approx(1 / 40)
+    assert run_fraction(points).max() == 1.0
+    assert run_fraction(points).min() == pytest.approx(1 / 40)
 
 
 def test_forecast_of_a_measured_point_is_wider_than_of_the_curve() -> None:
     uncertain = with_draws(
         fit_law(pivot_points(noise=0.01, runs=3, effect=0.02), LAWS["saturating"], Options(draws=3000))
     )
-    forecast = predict(uncertain, [7e9], [4.0], LawError())
+    forecast = predict(uncertain, [7e9], [4.0], ExtrapolationSpread())
     mean, measured = forecast.loss(0, "mean"), forecast.loss(0)
     assert measured.high95 - measured.low95 > 1.5 * (mean.high95 - mean.low95)
 
 
 def test_fewer_graded_answers_widen_a_forecast() -> None:
     uncertain = with_draws(fit_law(pivot_points(noise=0.002, runs=3), LAWS["saturating"], Options(draws=3000)))
-    many, few = (predict(uncertain, [7e9], [4.0], LawError(), trials=t).loss(0) for t in (50_000, 100))
+    many, few = (predict(uncertain, [7e9], [4.0], ExtrapolationSpread(), trials=t).loss(0) for t in (50_000, 100))
     assert few.high95 - few.low95 > 5 * (many.high95 - many.low95)
 
 
@@ -127,7 +127,7 @@ def test_forecast_beyond_the_sizes_widens_with_distance() -> None:
     points = pivot_points(noise=0.01)
     uncertain, error = (
         with_draws(fit_law(points, LAWS["pivot"], Options(draws=3000))),
-        LawError((0.02, 0.02, 0.02), (0.01,)),
+        ExtrapolationSpread((0.02, 0.02, 0.02), (0.01,)),
     )
     near, far = (predict(uncertain, [n], [4.0], error).loss(0, "mean") for n in (1e11, 1e12))
     assert np.log10(far.high95 / far.low95) > 1.5 * np.log10(near.high95 / near.low95)
@@ -135,7 +135,7 @@ def test_forecast_beyond_the_sizes_widens_with_distance() -> None:
 
 def test_warnings_name_the_factor_outside_the_data() -> None:
     points = pivot_points(steps=40)
-    notes, n_factor, x_factor = warnings_of(points, 144e9, 512 * 40 * 3, LawError((0.1,)))
+    notes, n_factor, x_factor = warnings_of(points, 144e9, 512 * 40 * 3, ExtrapolationSpread((0.1,)))
     assert n_factor == pytest.approx(2.0)
     assert x_factor == pytest.approx(3.0)
     assert "factor 2 above the largest" in notes[0]
@@ -144,4 +144,4 @@ def test_warnings_name_the_factor_outside_the_data() -> None:
 
 def test_inside_the_data_there_is_nothing_to_warn_about() -> None:
     points: Measurements = pivot_points()
-    assert warnings_of(points, 7e9, 5120.0, LawError()) == ([], 1.0, 1.0)
+    assert warnings_of(points, 7e9, 5120.0, ExtrapolationSpread()) == ([], 1.0, 1.0)

@@ -7,7 +7,7 @@ import pytest
 from fit_examples import KMAX, SIZES, k_of, pivot_points
 from scipy import special, stats
 
-from tasks.fit.calibration import judge
+from tasks.fit.calibration import coverage_of_study
 from tasks.fit.laws import LAWS
 from tasks.fit.solver.estimate import Options, fit_law
 from tasks.fit.uncertainty.bootstrap import draw_lines, run_level_variance
@@ -123,7 +123,7 @@ def test_objectives_other_than_log_have_draws_too() -> None:
 
 
 def test_intervals_cover_the_truth_on_synthetic_studies() -> None:
-    rows = [judge(seed, "level", Options(draws=300)) for seed in range(40)]
+    rows = [coverage_of_study(seed, "level", Options(draws=300)) for seed in range(40)]
     for name in ("Kmax", "k(72B)", "loss(72B)"):
         covered = np.mean([row[name][2] <= row[name][0] <= row[name][3] for row in rows])
         # Nominal 0.95; 40 studies at 0.95 fall below 0.85 less than once in 100 times.

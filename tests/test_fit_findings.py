@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from fit_examples import SIZES, k_of, pivot_points
 
-from tasks.fit.analyse import analyse
+from tasks.fit.analyse import analyze
 from tasks.fit.data.measurements import Measurements, measure
 from tasks.fit.laws import LAWS
 from tasks.fit.results import Estimate, ReuseEffect, SaturationTest, plain
 from tasks.fit.solver.estimate import Options, fit_law
-from tasks.fit.uncertainty.inference import Uncertain, with_draws
+from tasks.fit.uncertainty.inference import BootstrappedFit, with_draws
 from tasks.fit.uncertainty.profile import profile_intervals
 from tasks.fit.validation.findings import larger_is_better, law_holds, learning_grows, pair_effects, reuse_is_harmless
 from tasks.fit.validation.fit_warnings import flags_of
@@ -23,7 +23,7 @@ from tasks.fit.validation.saturation import saturation_test
 OPTIONS = Options(draws=400)
 
 
-def fitted(points: Measurements, law: str = "saturating") -> Uncertain:
+def fitted(points: Measurements, law: str = "saturating") -> BootstrappedFit:
     return with_draws(fit_law(points, LAWS[law], OPTIONS))
 
 
@@ -180,7 +180,7 @@ def test_profile_interval_holds_the_truth_and_is_open_where_k_is_linear_in_size(
 
 def test_analysis_of_points_is_plain_json_and_repeats_itself() -> None:
     points = pivot_points(noise=0.004, runs=2, steps=20)
-    one, two = (analyse(points, "base", "saturating", ["loglinear", "pivot"], Options(draws=100)) for _ in range(2))
+    one, two = (analyze(points, "base", "saturating", ["loglinear", "pivot"], Options(draws=100)) for _ in range(2))
     assert plain(one.fits) == plain(two.fits)
     assert plain(one.tests) == plain(two.tests)
     assert {fit.law for fit in one.fits} == {"saturating", "loglinear", "pivot"}

@@ -66,14 +66,14 @@ CASES = {
 def test_law_recovers_its_own_coefficients_from_exact_points(name: str, objective: str) -> None:
     loss, expected = CASES[name]
     points = points_from({float(n): loss(float(n)) for n in SIZES})
-    found = fit_law(points, LAWS[name], Options(objective)).state.coefficients()
+    found = fit_law(points, LAWS[name], Options(objective)).parameters.coefficients()
     for key, value in expected.items():
         assert float(found[key]) == pytest.approx(value, rel=2e-4), key
 
 
 def test_loglinear_gives_every_size_the_line_of_numpy() -> None:
     points = pivot_points(noise=0.01)
-    state = fit_law(points, LAWS["loglinear"]).state
+    state = fit_law(points, LAWS["loglinear"]).parameters
     for index, size in enumerate(SIZES):
         slope, level = np.polyfit(points.x[points.n == size], points.y[points.n == size], 1)
         assert state.k([size])[0] == pytest.approx(-slope, rel=1e-9)
@@ -122,7 +122,7 @@ def test_unknown_law_is_refused_with_the_known_names() -> None:
 
 
 def test_law_of_free_levels_refuses_an_unseen_size() -> None:
-    state = fit_law(pivot_points(), LAWS["saturating"]).state
+    state = fit_law(pivot_points(), LAWS["saturating"]).parameters
     with pytest.raises(InputError, match="N = 1e\\+11"):
         state.predict([1e11], [5.0])
 

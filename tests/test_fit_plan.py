@@ -11,11 +11,11 @@ from fit_examples import SIZES, pivot_points
 from tasks.costs.gpu_table import Gpu, find_gpu, gpus_needed, peak_of_device
 from tasks.costs.grid_cost import grid_cost, parameters
 from tasks.costs.step_cost import Budget, Efficiency, Workload, cost_of, parse_budget, step_flops
-from tasks.fit.forecasting.plan import Setting, make_plan, reuse_need, ways_to
+from tasks.fit.forecasting.plan import PlanSettings, cost_to_target, make_plan, reuse_need
 from tasks.fit.forecasting.workload import reuse_limit, workload_of
 from tasks.fit.laws import LAWS
 from tasks.fit.solver.estimate import Options, fit_law
-from tasks.fit.uncertainty.inference import Uncertain, with_draws
+from tasks.fit.uncertainty.inference import BootstrappedFit, with_draws
 from tasks.study.errors import InputError
 from tasks.study.grid import expand_grid
 from tasks.study.params import TinyModel, load_params
@@ -26,11 +26,11 @@ GPU = Gpu("test", "a test GPU", 1e15, 80.0, 2.0, "2026-11")
 WORK = Workload(prompts=10, completions=4, tokens=100.0, eval_problems=50)
 
 
-def setting() -> Setting:
-    return Setting(Workload(tokens=1000.0), GPU, Efficiency(0.4, 0.1))
+def setting() -> PlanSettings:
+    return PlanSettings(Workload(tokens=1000.0), GPU, Efficiency(0.4, 0.1))
 
 
-def uncertain(law: str = "saturating") -> Uncertain:
+def uncertain(law: str = "saturating") -> BootstrappedFit:
     return with_draws(fit_law(pivot_points(noise=0.005), LAWS[law], Options(draws=400)))
 
 
@@ -101,10 +101,10 @@ def test_losses_of_a_plan_fall_with_the_budget() -> None:
 
 def test_steps_to_a_target_reach_it_and_one_step_less_does_not() -> None:
     fitted = uncertain()
-    row = next(row for row in ways_to(fitted, [32e9], 0.65, setting()))
+    row = next(row for row in cost_to_target(fitted, [32e9], 0.65, setting()))
     assert row.steps is not None
     places = np.log10(512.0 * np.array([row.steps, row.steps - 1]))
-    at, before = 10 ** fitted.fitted.state.predict([32e9, 32e9], places)
+    at, before = 10 ** fitted.fitted.parameters.predict([32e9, 32e9], places)
     assert at <= 0.65 * (1 + 1e-6)
     assert before > 0.65 * (1 - 1e-3)
     assert row.steps_80 is not None
@@ -112,7 +112,7 @@ def test_steps_to_a_target_reach_it_and_one_step_less_does_not() -> None:
 
 
 def test_target_no_size_can_reach_is_marked_out_of_reach() -> None:
-    rows = ways_to(uncertain(), [0.5e9], 0.05, setting())
+    rows = cost_to_target(uncertain(), [0.5e9], 0.05, setting())
     assert rows[0].steps is None
     assert rows[0].cost is None
 

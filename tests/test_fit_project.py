@@ -37,8 +37,8 @@ def test_two_sizes_of_three_points_give_the_slopes_worked_by_hand() -> None:
     points = measure([1] * 3 + [3] * 3, [1, 10, 100] * 2, 10 ** np.array([0, -1.0, -2, 0, -1.5, -3]))
     fitted = fit_law(points, LAW)
     # Kmax / (1 + N0) = 1 and Kmax / (1 + N0/3) = 1.5: N0 = 1, Kmax = 2.
-    assert float(fitted.state.coefficients()["N0"]) == pytest.approx(1.0, rel=1e-9)
-    assert float(fitted.state.coefficients()["Kmax"]) == pytest.approx(2.0, rel=1e-9)
+    assert float(fitted.parameters.coefficients()["N0"]) == pytest.approx(1.0, rel=1e-9)
+    assert float(fitted.parameters.coefficients()["Kmax"]) == pytest.approx(2.0, rel=1e-9)
     assert fitted.value == pytest.approx(0.0, abs=1e-20)
 
 
@@ -48,7 +48,7 @@ def test_fit_equals_scipy_on_the_same_objective(objective: str) -> None:
     fitted = fit_law(points, LAW, Options(objective))
     value, p = by_scipy(points, objective == "linear")
     assert fitted.value == pytest.approx(value, rel=1e-12)
-    named = fitted.state.coefficients()
+    named = fitted.parameters.coefficients()
     assert float(named["Kmax"]) == pytest.approx(p[0], rel=1e-7)
     assert np.log10(float(named["N0"])) == pytest.approx(p[1], rel=1e-7)
 
@@ -58,7 +58,7 @@ def test_constant_slope_equals_ordinary_least_squares_of_statsmodels() -> None:
     design = np.column_stack([-points.x, np.eye(len(SIZES))[points.size]])
     reference = sm.OLS(points.y, design).fit()
     fitted = fit_law(points, LAWS["constant"])
-    assert float(fitted.state.coefficients()["k"]) == pytest.approx(reference.params[0], rel=1e-10)
+    assert float(fitted.parameters.coefficients()["k"]) == pytest.approx(reference.params[0], rel=1e-10)
     assert fitted.value == pytest.approx(reference.ssr, rel=1e-10)
 
 
@@ -73,7 +73,7 @@ def test_binomial_objective_equals_the_log_link_regression_of_statsmodels() -> N
     start = np.r_[0.05, np.zeros(len(points.sizes))]
     reference = sm.GLM(counts, design, family=family).fit(start_params=start, tol=1e-12)
     fitted = fit_law(points, LAWS["constant"], Options("binomial"))
-    assert float(fitted.state.coefficients()["k"]) == pytest.approx(reference.params[0], rel=1e-6)
+    assert float(fitted.parameters.coefficients()["k"]) == pytest.approx(reference.params[0], rel=1e-6)
     assert fitted.value == pytest.approx(reference.deviance, rel=1e-9)
 
 
@@ -82,10 +82,10 @@ def test_huber_ignores_a_wild_point_that_moves_least_squares() -> None:
     loss = points.loss.copy()
     loss[5] = 0.01
     wild = measure(points.n, points.resource, loss, unit="data")
-    clean = float(fit_law(points, LAW).state.k([SIZES[0]])[0])
-    robust = float(fit_law(wild, LAW, Options("huber")).state.k([SIZES[0]])[0])
-    plain = float(fit_law(wild, LAWS["loglinear"]).state.k([SIZES[0]])[0])
-    alone = float(fit_law(wild, LAWS["loglinear"], Options("huber")).state.k([SIZES[0]])[0])
+    clean = float(fit_law(points, LAW).parameters.k([SIZES[0]])[0])
+    robust = float(fit_law(wild, LAW, Options("huber")).parameters.k([SIZES[0]])[0])
+    plain = float(fit_law(wild, LAWS["loglinear"]).parameters.k([SIZES[0]])[0])
+    alone = float(fit_law(wild, LAWS["loglinear"], Options("huber")).parameters.k([SIZES[0]])[0])
     assert abs(robust - clean) < 0.002
     assert abs(alone - clean) < 0.2 * abs(plain - clean)
 
@@ -105,7 +105,7 @@ def test_no_theta_on_a_fine_grid_beats_the_fit() -> None:
 def test_rescaling_the_resource_shifts_the_levels_only(factor: float, seed: int) -> None:
     points = pivot_points(noise=0.01, steps=10, seed=seed)
     scaled = measure(points.n, points.resource * factor, points.loss, unit="data")
-    one, two = fit_law(points, LAW).state, fit_law(scaled, LAW).state
+    one, two = fit_law(points, LAW).parameters, fit_law(scaled, LAW).parameters
     assert float(two.theta) == pytest.approx(float(one.theta), rel=1e-8)
     np.testing.assert_allclose(two.k(SIZES), one.k(SIZES), rtol=1e-8)
     np.testing.assert_allclose(two.levels - one.levels, one.k(SIZES) * np.log10(factor), atol=1e-8)
@@ -120,19 +120,19 @@ def test_order_of_rows_changes_no_bit(seed: int) -> None:
     shuffled = measure(points.n[order], points.resource[order], points.loss[order], names, step=points.step[order])
     one, two = fit_law(points, LAW), fit_law(shuffled, LAW)
     assert one.value == two.value
-    assert float(one.state.theta) == float(two.state.theta)
-    assert np.array_equal(one.state.levels, two.state.levels)
+    assert float(one.parameters.theta) == float(two.parameters.theta)
+    assert np.array_equal(one.parameters.levels, two.parameters.levels)
 
 
 @given(share=st.floats(0.1, 3.0))
 @settings(max_examples=10, deadline=None)
 def test_points_added_on_the_fitted_lines_keep_the_fit(share: float) -> None:
     points = pivot_points(noise=0.01, steps=12)
-    state = fit_law(points, LAW).state
+    state = fit_law(points, LAW).parameters
     extra = points.resource * share
     exact = np.minimum(10 ** state.predict(points.n, np.log10(extra)), 1.0)
     more = measure(np.r_[points.n, points.n], np.r_[points.resource, extra], np.r_[points.loss, exact])
-    np.testing.assert_allclose(fit_law(more, LAW).state.k(SIZES), state.k(SIZES), rtol=1e-6)
+    np.testing.assert_allclose(fit_law(more, LAW).parameters.k(SIZES), state.k(SIZES), rtol=1e-6)
 
 
 def test_equal_weight_gives_a_long_and_a_short_size_the_same_say() -> None:

@@ -32,7 +32,7 @@ def load(name: str) -> Measurements:
 def test_published_objective_gives_the_published_coefficients(name: str, kmax: float, n0: float, r2: float) -> None:
     points = load(name)
     fitted = fit_law(points, LAWS["saturating"], Options("linear"))
-    found = fitted.state.coefficients()
+    found = fitted.parameters.coefficients()
     assert float(found["Kmax"]) == pytest.approx(kmax, rel=1e-3)
     assert float(found["N0"]) == pytest.approx(n0, rel=1e-3)
     rest = ((points.loss - 10**fitted.eta) ** 2).sum() / ((points.loss - points.loss.mean()) ** 2).sum()
@@ -42,8 +42,8 @@ def test_published_objective_gives_the_published_coefficients(name: str, kmax: f
 def test_fit_without_72b_gives_the_coefficients_of_the_published_extrapolation() -> None:
     points = load("base_compute.csv")
     fitted = fit_law(points.where(points.n <= 32e9), LAWS["saturating"], Options("linear"))
-    assert float(fitted.state.coefficients()["Kmax"]) == pytest.approx(0.15181, rel=1e-3)
-    assert float(fitted.state.coefficients()["N0"]) == pytest.approx(1.7365e10, rel=1e-3)
+    assert float(fitted.parameters.coefficients()["Kmax"]) == pytest.approx(0.15181, rel=1e-3)
+    assert float(fitted.parameters.coefficients()["N0"]) == pytest.approx(1.7365e10, rel=1e-3)
 
 
 @pytest.mark.parametrize(("name", "r2", "rmse"), [("base_compute.csv", 0.82, 0.0225), ("base_data.csv", 0.91, 0.0155)])

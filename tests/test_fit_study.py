@@ -16,7 +16,7 @@ from tasks.study.errors import InputError
 from tasks.study.grid import Run, expand_grid
 from tasks.study.manifests import write_manifest, write_text
 from tasks.study.params import Params, load_params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 ROOT = Path(__file__).resolve().parents[1]
 KMAX, N0, TRIALS = 0.12, 8e4, 500
@@ -33,7 +33,7 @@ def made_up_params(folder: Path, draws: int = 200) -> Params:
 
 
 def write_study(params: Params) -> None:
-    layout, rng = Layout.of(params), np.random.default_rng(1)
+    layout, rng = StudyPaths.of(params), np.random.default_rng(1)
     models = [
         {"name": f"{size}-base", "size": size, "variant": "base", "path": size, "total": int(n), "n_params": int(n)}
         | {"nominal": n, "digest": "0"}
@@ -68,20 +68,20 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Params:
 
 
 def test_stage_writes_every_file_it_promises_and_a_manifest(fitted: Params) -> None:
-    folder = Layout.of(fitted).stage("fit")
+    folder = StudyPaths.of(fitted).stage("fit")
     assert all((folder / name).is_file() for name in FILES)
     assert json.loads((folder / "manifest.json").read_text())["runs"] == 27
 
 
 def test_stage_run_again_does_nothing(fitted: Params) -> None:
-    folder = Layout.of(fitted).stage("fit")
+    folder = StudyPaths.of(fitted).stage("fit")
     before = (folder / "fits.json").stat().st_mtime_ns
     fit_study(fitted)
     assert (folder / "fits.json").stat().st_mtime_ns == before
 
 
 def test_stage_writes_equal_bytes_for_equal_runs(fitted: Params) -> None:
-    folder = Layout.of(fitted).stage("fit")
+    folder = StudyPaths.of(fitted).stage("fit")
     before = {name: (folder / name).read_bytes() for name in FILES}
     (folder / "manifest.json").unlink()
     fit_study(fitted)
@@ -89,13 +89,13 @@ def test_stage_writes_equal_bytes_for_equal_runs(fitted: Params) -> None:
 
 
 def test_points_hold_the_declared_columns_and_every_step(fitted: Params) -> None:
-    rows = read_points(Layout.of(fitted).stage("fit") / "points.parquet")
+    rows = read_points(StudyPaths.of(fitted).stage("fit") / "points.parquet")
     assert list(rows[0]) == list(COLUMNS)
     assert len(rows) == 27 * 41
 
 
 def test_scaling_fits_leave_out_step_zero_and_the_reuse_axis(fitted: Params) -> None:
-    rows = read_points(Layout.of(fitted).stage("fit") / "points.parquet")
+    rows = read_points(StudyPaths.of(fitted).stage("fit") / "points.parquet")
     points = scale_points(rows, "base", "compute", fitted.train.group_size)
     assert points is not None
     assert len(points) == 21 * 40
@@ -103,7 +103,7 @@ def test_scaling_fits_leave_out_step_zero_and_the_reuse_axis(fitted: Params) -> 
 
 
 def test_primary_fit_recovers_the_law_behind_the_runs(fitted: Params) -> None:
-    fits = read_rows(Layout.of(fitted).stage("fit"), "fits.json", "fits")
+    fits = read_rows(StudyPaths.of(fitted).stage("fit"), "fits.json", "fits")
     primary = next(fit for fit in fits if fit["primary"] and fit["resource"] == "data")
     kmax, n0 = primary["coefficients"]["Kmax"], primary["coefficients"]["N0"]
     assert kmax["low"] < KMAX < kmax["high"]
@@ -113,7 +113,7 @@ def test_primary_fit_recovers_the_law_behind_the_runs(fitted: Params) -> None:
 
 
 def test_findings_judge_every_published_claim(fitted: Params) -> None:
-    findings = {row["key"]: row for row in read_rows(Layout.of(fitted).stage("fit"), "findings.json", "findings")}
+    findings = {row["key"]: row for row in read_rows(StudyPaths.of(fitted).stage("fit"), "findings.json", "findings")}
     assert {row["claim"] for row in findings.values()} == {1, 2, 3, 4}
     assert findings["larger_better_data"]["verdict"] == "supported"
     assert findings["k_grows_data"]["verdict"] == "supported"
@@ -123,7 +123,7 @@ def test_findings_judge_every_published_claim(fitted: Params) -> None:
 
 
 def test_metrics_are_flat_numbers(fitted: Params) -> None:
-    metrics = json.loads((Layout.of(fitted).stage("fit") / "metrics.json").read_text())
+    metrics = json.loads((StudyPaths.of(fitted).stage("fit") / "metrics.json").read_text())
     assert metrics["base.data.Kmax"] == pytest.approx(KMAX, rel=0.15)
     assert all(value is None or isinstance(value, float) for value in metrics.values())
 
@@ -132,6 +132,6 @@ def test_missing_run_is_refused_by_name(tmp_path: Path) -> None:
     params = made_up_params(tmp_path)
     write_study(params)
     run = expand_grid(params)[0]
-    Layout.of(params).metrics(run).write_text("")
+    StudyPaths.of(params).metrics(run).write_text("")
     with pytest.raises(InputError, match=run.run_id):
         fit_study(params)

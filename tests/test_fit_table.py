@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.fit.data.measurements import Measurements
-from tasks.fit.data.points import COLUMNS, Protocol
+from tasks.fit.data.points import COLUMNS, EvaluationProtocol
 from tasks.fit.data.table import PROTOCOL, Columns, groups_of, read_table, resolve, reuse_groups
 from tasks.fit.validation.benchmark_gain import gains
 from tasks.study.errors import InputError
@@ -108,7 +108,7 @@ def test_runs_of_different_protocols_are_pooled_only_when_asked(tmp_path: Path) 
 
 
 def test_protocol_columns_are_those_of_the_studys_points() -> None:
-    assert tuple(field.name for field in dataclasses.fields(Protocol)) == PROTOCOL
+    assert tuple(field.name for field in dataclasses.fields(EvaluationProtocol)) == PROTOCOL
     assert set(PROTOCOL) <= set(COLUMNS)
 
 

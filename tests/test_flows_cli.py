@@ -16,7 +16,7 @@ import yaml
 from recorded_study import forget_run, make_recorded_study, record_run
 
 from flows.cli import main as cli
-from flows.cli.overrides import derive
+from flows.cli.overrides import write_overridden_params
 from tasks.records.run_state import run_state
 from tasks.study.errors import InputError
 from tasks.study.grid import expand_grid
@@ -173,15 +173,15 @@ def test_set_makes_a_checked_params_file_in_the_data_root(tmp_path: Path, monkey
     shutil.copy(ROOT / "params.small.yaml", tmp_path / "params.yaml")
     monkeypatch.chdir(tmp_path)
     before = load_params(tmp_path / "params.yaml")
-    made = derive(Path("params.yaml"), ["train.steps=12", "study.data_root=other"])
+    made = write_overridden_params(Path("params.yaml"), ["train.steps=12", "study.data_root=other"])
     assert made == Path("other/params.yaml")
     assert load_params(made).train.steps == 12
     assert load_params(made).root == tmp_path / "other"
     assert load_params(tmp_path / "params.yaml") == before != load_params(made)
     with pytest.raises(InputError, match="expected KEY=VALUE"):
-        derive(Path("params.yaml"), ["train.steps"])
+        write_overridden_params(Path("params.yaml"), ["train.steps"])
     with pytest.raises(InputError, match="stepz"):
-        derive(Path("params.yaml"), ["train.stepz=3"])
+        write_overridden_params(Path("params.yaml"), ["train.stepz=3"])
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

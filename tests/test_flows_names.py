@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from flows.cli import main as cli
-from flows.cli.stage_runner import INPUTS
+from flows.cli.stage_runner import STAGE_INPUTS
 from tasks.study.fingerprints import VERSIONS
 from tasks.study.grid import expand_grid
 from tasks.study.params import Params, load_params
@@ -37,7 +37,7 @@ def imports_of(path: Path) -> set[str]:
 
 def test_dvc_stages_are_the_stages_in_order() -> None:
     assert tuple(PIPELINE["stages"]) == STAGES == tuple(VERSIONS)
-    assert set(INPUTS) == {*STAGES, "study"}
+    assert set(STAGE_INPUTS) == {*STAGES, "study"}
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -62,7 +62,7 @@ def test_a_dvc_stage_names_params_and_files_that_exist(stage: str) -> None:
     for name in entry["deps"]:
         if name.startswith("${study.data_root}/"):
             upstream = name.removeprefix("${study.data_root}/").removesuffix("/manifest.json")
-            assert upstream in INPUTS[stage]
+            assert upstream in STAGE_INPUTS[stage]
         else:
             assert (ROOT / name).exists(), name
 

@@ -20,7 +20,7 @@ from prefect.futures import PrefectConcurrentFuture
 from prefect.states import Completed, Failed
 
 from flows.cli.prefect_server import ADDRESS, prefect_server
-from flows.futures import finish
+from flows.futures import wait_all
 from tasks.runtime.prefect_options import StageFailed
 from tasks.study.errors import InputError
 
@@ -98,7 +98,7 @@ def _ended(outcome: BaseException | State[Any]) -> PrefectConcurrentFuture[Any]:
 def test_the_reason_of_a_failed_stage_is_its_first_real_error_not_a_task_that_was_stopped() -> None:
     stopped, failed = _ended(UnfinishedRun("never ended")), _ended(Failed(data=ValueError("the disk is full")))
     with pytest.raises(StageFailed, match="2 of 3 tasks failed, the first: ValueError: the disk is full"):
-        finish([_ended(Completed(data=1)), stopped, failed])
+        wait_all([_ended(Completed(data=1)), stopped, failed])
     with pytest.raises(InputError, match="row 7"):
-        finish([stopped, failed, _ended(Failed(data=InputError("row 7")))])
-    finish([_ended(Completed(data=1))])
+        wait_all([stopped, failed, _ended(Failed(data=InputError("row 7")))])
+    wait_all([_ended(Completed(data=1))])

@@ -19,7 +19,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.states import State
 from tiny_training import numbers
 
-from flows.cli.stage_runner import open_stages
+from flows.cli.stage_runner import unfinished_stages
 from flows.prepare import prepare
 from flows.study import study
 from tasks.records.findings import read_findings
@@ -30,7 +30,7 @@ from tasks.runtime.mlflow_tracking import RUN_TAG
 from tasks.study.grid import expand_grid
 from tasks.study.manifests import MANIFEST, manifest_digest, verify
 from tasks.study.params import Params, load_params
-from tasks.study.paths import STAGES, Layout
+from tasks.study.paths import STAGES, StudyPaths
 
 ROOT = Path(__file__).resolve().parents[1]
 CODE = (
@@ -58,7 +58,7 @@ def command(*arguments: str) -> list[str]:
 
 def marks(params: Params) -> dict[Path, int]:
     """When each manifest of the stages was written, in nanoseconds; the tracker's store holds copies of some."""
-    found = [path for stage in STAGES for path in Layout.of(params).stage(stage).rglob(MANIFEST)]
+    found = [path for stage in STAGES for path in StudyPaths.of(params).stage(stage).rglob(MANIFEST)]
     return {path: path.stat().st_mtime_ns for path in found}
 
 
@@ -66,7 +66,7 @@ def stop_during_training(params_file: Path, params: Params) -> tuple[int, list[p
     """Starts the study, sends Ctrl-C once a run has a row, and returns its exit code and what is still running."""
     process = subprocess.Popen(command("study", "--direct", "--params", str(params_file)), cwd=ROOT)
     deadline = time.monotonic() + 400
-    while not any(Layout.of(params).metrics(run).is_file() for run in expand_grid(params)):
+    while not any(StudyPaths.of(params).metrics(run).is_file() for run in expand_grid(params)):
         assert process.poll() is None, "the study ended before a run began"
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -104,19 +104,19 @@ def test_the_next_run_keeps_what_was_finished_and_completes_every_stage(interrup
     params = interrupted.params
     now = marks(params)
     assert {path: now[path] for path in interrupted.kept} == interrupted.kept
-    assert open_stages(params) == []
+    assert unfinished_stages(params) == []
     assert all(not verify(path.parent) for path in now)
     for run in expand_grid(params):
-        rows = read_metrics(Layout.of(params).metrics(run))
+        rows = read_metrics(StudyPaths.of(params).metrics(run))
         assert [row.step for row in rows] == list(range(params.train.steps + 1))
-    assert len(read_scores(Layout.of(params).scores)) == 2 * (6 + 4)
-    assert Layout.of(params).report.stat().st_size > 10_000
+    assert len(read_scores(StudyPaths.of(params).scores)) == 2 * (6 + 4)
+    assert StudyPaths.of(params).report.stat().st_size > 10_000
     assert {row["variant"] for row in read_findings(params)["laws"]} == {"base", "instruct"}
 
 
 def test_the_tracker_holds_every_run_and_the_report_below_a_finished_parent(interrupted: Interrupted) -> None:
     params = interrupted.params
-    client = MlflowClient(tracking_uri=f"sqlite:///{Layout.of(params).tracking}")
+    client = MlflowClient(tracking_uri=f"sqlite:///{StudyPaths.of(params).tracking}")
     experiment = client.get_experiment_by_name(params.study.name)
     runs = {run.data.tags[RUN_TAG]: run for run in client.search_runs([experiment.experiment_id])}
     assert set(runs) == {"study", *(run.run_id for run in expand_grid(params))}
@@ -132,26 +132,26 @@ def test_a_second_run_does_nothing_and_says_so(interrupted: Interrupted) -> None
     answer = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
     assert "study: nothing to do" in answer.stdout
-    assert str(Layout.of(interrupted.params).report) in answer.stdout.replace("\n", "")
+    assert str(StudyPaths.of(interrupted.params).report) in answer.stdout.replace("\n", "")
     assert marks(interrupted.params) == before
 
 
 def test_a_changed_setting_reopens_the_stages_it_decides_and_no_other(interrupted: Interrupted) -> None:
     params = interrupted.params
     block = params.fit.model_copy(update={"skip_steps": 1})
-    assert open_stages(params.model_copy(update={"fit": block})) == ["fit"]
+    assert unfinished_stages(params.model_copy(update={"fit": block})) == ["fit"]
     hardware = params.hardware.model_copy(update={"workers": 1, "token_budget": 1024})
-    assert open_stages(params.model_copy(update={"hardware": hardware})) == []
+    assert unfinished_stages(params.model_copy(update={"hardware": hardware})) == []
 
 
 def test_with_one_marker_deleted_exactly_that_run_is_redone(interrupted: Interrupted) -> None:
     params = interrupted.params
     run = expand_grid(params)[2]
-    marker = Layout.of(params).run(run) / MANIFEST
+    marker = StudyPaths.of(params).run(run) / MANIFEST
     before, content = marks(params), manifest_digest(marker.parent)
     rows = numbers(params, run)
     marker.unlink()
-    assert open_stages(params)[0] == "train"
+    assert unfinished_stages(params)[0] == "train"
     study(interrupted.params_file)
     after = marks(params)
     assert {path for path in after if after[path] != before[path]} == {marker}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli.main import main
-from tasks.grading import Answer, GradingPool
+from tasks.grading import GradeRequest, GradingPool
 from tasks.grading.answer_table import read_answers
 from tasks.grading.audit import audit
 from tasks.study.errors import InputError
@@ -34,11 +34,11 @@ def write_rows(path: Path, rows: list[dict[str, object]]) -> Path:
 
 
 def test_an_audit_names_the_answers_on_which_the_graders_differ() -> None:
-    answers = [Answer("math", row["answer"], row["gold"]) for row in ROWS]
-    answers.append(Answer("stem__supergpqa", "\\boxed{B}", "B"))
+    answers = [GradeRequest("math", row["answer"], row["gold"]) for row in ROWS]
+    answers.append(GradeRequest("stem__supergpqa", "\\boxed{B}", "B"))
     with GradingPool(workers=1, seconds=20.0) as pool:
         found = audit(answers, pool)
-    assert (found.stats.graded, found.stats.right, found.audited, found.second_stats.right) == (5, 4, 4, 2)
+    assert (found.stats.graded, found.stats.right, found.audited, found.reference_stats.right) == (5, 4, 4, 2)
     assert found.rows() == [
         {
             "row": 2,
@@ -86,14 +86,14 @@ def test_every_file_format_gives_the_same_answers(tmp_path: Path, suffix: str) -
         frame.to_json(path, orient="records", lines=True)
     else:
         frame.to_parquet(path)
-    assert read_answers(path, "math") == [Answer("math", row["answer"], row["gold"]) for row in ROWS]
+    assert read_answers(path, "math") == [GradeRequest("math", row["answer"], row["gold"]) for row in ROWS]
 
 
 def test_a_row_can_name_its_own_data_source_and_carry_a_grid(tmp_path: Path) -> None:
     grid = {"header": ["Position", "Job"], "rows": [["1", "cook"]]}
     row: dict[str, object] = {"answer": "x", "gold": grid, "data_source": "logic__zebra_puzzle_dataset"}
     path = write_rows(tmp_path / "answers.jsonl", [row])
-    assert read_answers(path, "math") == [Answer("logic__zebra_puzzle_dataset", "x", json.dumps(grid))]
+    assert read_answers(path, "math") == [GradeRequest("logic__zebra_puzzle_dataset", "x", json.dumps(grid))]
 
 
 @pytest.mark.parametrize(

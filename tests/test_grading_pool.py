@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.grading import Answer, GradeStats, GradingPool
-from tasks.grading.pool.time_limits import PATIENCE
+from tasks.grading import GradeRequest, GradeStats, GradingPool
+from tasks.grading.pool.time_limits import MAX_STRETCH
 from tasks.study.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,11 +30,11 @@ def pool() -> Iterator[GradingPool]:
         yield opened
 
 
-def math(completion: str, gold: str) -> Answer:
-    return Answer("math", completion, gold)
+def math(completion: str, gold: str) -> GradeRequest:
+    return GradeRequest("math", completion, gold)
 
 
-def needing_a_worker(count: int) -> list[Answer]:
+def needing_a_worker(count: int) -> list[GradeRequest]:
     """Answers x + n to golds n + x, every third one wrong."""
     return [math(f"\\boxed{{\\sin(x) + {n + (n % 3 == 0)}}}", f"{n} + \\sin(x)") for n in range(count)]
 
@@ -77,7 +77,7 @@ def test_verdicts_come_in_the_order_of_the_answers(pool: GradingPool) -> None:
 
 
 def test_plain_numbers_start_no_process_and_cost_microseconds() -> None:
-    answers = [Answer("arithmetic", f"<think> \\boxed{{{n % 97}}}", str(n % 50)) for n in range(1000)]
+    answers = [GradeRequest("arithmetic", f"<think> \\boxed{{{n % 97}}}", str(n % 50)) for n in range(1000)]
     with GradingPool() as fresh:
         before = children_of(os.getpid())
         fresh.grade(answers)
@@ -96,9 +96,9 @@ def _seconds(body: Callable[[], object]) -> float:
 def test_equal_pairs_are_graded_once_and_remembered(pool: GradingPool) -> None:
     answers = [math("\\boxed{y + 1 + 1}", "y + 2")] * 8
     assert all(verdict.correct for verdict in pool.grade(answers))
-    assert (pool.last.fast_path, pool.last.remembered) == (0, 7)
+    assert (pool.last.fast_path, pool.last.cache_hits) == (0, 7)
     assert all(verdict.correct for verdict in pool.grade(answers))
-    assert pool.last.remembered == 8
+    assert pool.last.cache_hits == 8
 
 
 def test_a_hung_worker_is_replaced_its_answer_tried_again_and_the_rest_graded() -> None:
@@ -108,7 +108,7 @@ def test_a_hung_worker_is_replaced_its_answer_tried_again_and_the_rest_graded() 
         verdicts = limited.grade(answers)
         hung = verdicts.pop(3)
         assert (hung.status, hung.score, hung.reason) == ("wrong", 0.0, "timed out")
-        assert 3.0 <= hung.seconds < 1.5 * 2.0 * PATIENCE + 1.0
+        assert 3.0 <= hung.seconds < 1.5 * 2.0 * MAX_STRETCH + 1.0
         assert [verdict.correct for verdict in verdicts] == [n % 3 != 0 for n in range(6)]
         assert (limited.last.timed_out, limited.last.retried) == (1, 1)
         assert limited.last.timed_out_rate == pytest.approx(1 / 7)
@@ -129,7 +129,7 @@ def test_a_worker_that_dies_costs_no_verdict(pool: GradingPool) -> None:
 def test_an_answer_that_needs_too_much_memory_is_wrong_and_the_next_one_graded() -> None:
     program = "```python\nx = bytearray(600 << 20)\n```"
     with GradingPool(workers=1, seconds=10.0, memory_mb=512) as small:
-        code = small.grade([Answer("codegen__humaneval", program, '{"functional": "assert x"}')])[0]
+        code = small.grade([GradeRequest("codegen__humaneval", program, '{"functional": "assert x"}')])[0]
         assert (code.status, code.reason) == ("wrong", "the program ran out of memory")
         assert small.grade([math(*SLOW_BUT_RIGHT)])[0].correct
 
@@ -177,7 +177,7 @@ def test_an_event_loop_stays_responsive_while_grading(pool: GradingPool) -> None
 def test_an_unknown_data_source_is_refused_before_anything_is_graded(pool: GradingPool) -> None:
     total = pool.total
     with pytest.raises(InputError, match="'physics'"):
-        pool.grade([math("\\boxed{x}", "x+0"), Answer("physics", "\\boxed{1}", "1")])
+        pool.grade([math("\\boxed{x}", "x+0"), GradeRequest("physics", "\\boxed{1}", "1")])
     assert pool.total == total
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.grading import Answer, GradingPool
+from tasks.grading import GradeRequest, GradingPool
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "guru_math"
@@ -65,10 +65,10 @@ def test_programs_for_a_sample_of_problems_pass_and_others_fail(pool: GradingPoo
     from grading_sets import perfect, read_rows, wrong
 
     rows = [(source, gold) for source, gold in read_rows("codegen__humaneval_164") if entry_point(gold) in SOLUTIONS]
-    right = pool.grade([Answer(source, perfect("code", gold), gold) for source, gold in rows])
+    right = pool.grade([GradeRequest(source, perfect("code", gold), gold) for source, gold in rows])
     assert len(right) >= 10
     assert [verdict.reason for verdict in right] == ["the tests passed"] * len(rows)
-    assert not any(verdict.correct for verdict in pool.grade([Answer(s, wrong("code", g), g) for s, g in rows]))
+    assert not any(verdict.correct for verdict in pool.grade([GradeRequest(s, wrong("code", g), g) for s, g in rows]))
 
 
 @needs_data
@@ -79,7 +79,7 @@ def test_verdicts_on_real_gold_answers_are_those_of_math_verify(pool: GradingPoo
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
     golds = random.Random(1).sample(sorted({gold for gold in gold_answers() if not gold.isdigit()}), 15)
     pairs = [pair for gold in golds for pair in pairs_of(gold, random.Random(gold))]
-    ours = pool.grade([Answer("math", pair.completion, pair.gold) for pair in pairs])
+    ours = pool.grade([GradeRequest("math", pair.completion, pair.gold) for pair in pairs])
     for pair, verdict in zip(pairs, ours, strict=True):
         assert verdict.correct == verify(parse(f"\\boxed{{{pair.gold.strip()}}}"), parse(pair.completion)), pair
 
@@ -91,6 +91,6 @@ def test_hostile_answers_score_nothing_and_harm_nothing() -> None:
     answers = [text for kind, text in hostile_answers(len(ATTACKS) * 14, seed=1) if kind not in slow]
     answers += [text for kind, text in hostile_answers(len(ATTACKS), seed=2) if kind in slow]
     with GradingPool(workers=2, seconds=1.0) as pool:
-        verdicts = pool.grade([Answer("math", text, GOLD) for text in answers])
+        verdicts = pool.grade([GradeRequest("math", text, GOLD) for text in answers])
         assert [verdict for verdict in verdicts if verdict.score or verdict.status != "wrong"] == []
-        assert pool.grade([Answer("math", "\\boxed{\\sqrt{289}}", GOLD)])[0].correct
+        assert pool.grade([GradeRequest("math", "\\boxed{\\sqrt{289}}", GOLD)])[0].correct

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks.grading import Answer, GradingPool, Verdict, ground_truth_text, scorer_for
+from tasks.grading import GradeRequest, GradingPool, Verdict, ground_truth_text, scorer_for
 from tasks.study.errors import InputError
 
 
@@ -21,7 +21,7 @@ def pool() -> Iterator[GradingPool]:
 
 
 def grade(pool: GradingPool, completion: str, gold: str, data_source: str = "math__math") -> Verdict:
-    return pool.grade([Answer(data_source, completion, gold)])[0]
+    return pool.grade([GradeRequest(data_source, completion, gold)])[0]
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_a_megabyte_of_anything_is_dealt_with_at_once_in_the_caller(piece: str) 
     for data_source, gold in golds.items():
         for completion in (text, f"\\boxed{{{text[:3000]}}}", "answer" + text):
             start = time.process_time()
-            scorer_for(data_source).quick(Answer(data_source, completion, gold))
+            scorer_for(data_source).grade_fast(GradeRequest(data_source, completion, gold))
             assert time.process_time() - start < 2.0, data_source
 
 

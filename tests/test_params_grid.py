@@ -10,7 +10,7 @@ import yaml
 from tiny_training import REPOSITORY
 
 from tasks.study.errors import InputError
-from tasks.study.grid import expand_grid, select_run
+from tasks.study.grid import expand_grid, find_run
 from tasks.study.params import Params, load_params
 
 FILES = sorted(REPOSITORY.glob("params*.yaml"))
@@ -84,11 +84,11 @@ def test_the_group_size_axis_adds_runs(mini: Params) -> None:
 
 def test_a_run_is_found_by_an_unambiguous_prefix_only(mini: Params) -> None:
     run = expand_grid(mini)[0]
-    assert select_run(mini, run.run_id) == select_run(mini, run.run_id[:-3]) == run
+    assert find_run(mini, run.run_id) == find_run(mini, run.run_id[:-3]) == run
     with pytest.raises(InputError, match=r"matches \d\d of the grid's 54"):
-        select_run(mini, "base")
+        find_run(mini, "base")
     with pytest.raises(InputError, match="matches 0"):
-        select_run(mini, "no-such-run")
+        find_run(mini, "no-such-run")
 
 
 @pytest.mark.parametrize(

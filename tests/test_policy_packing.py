@@ -17,17 +17,17 @@ from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from tasks.costs.flops import published_compute
 from tasks.policy.logprobs import token_logprobs
-from tasks.policy.packing import Group, pack
-from tasks.policy.policy_model import Policy, count_parameters, fingerprint, load_model
-from tasks.study.paths import Layout
+from tasks.policy.packing import PromptGroup, pack
+from tasks.policy.policy_model import Policy, count_parameters, load_model, weights_digest
+from tasks.study.paths import StudyPaths
 from tasks.train.checkpoints import TrainerState
-from tasks.train.context import open_session
+from tasks.train.context import open_context
 from tasks.train.ledger import architecture_of
-from tasks.train.loop import Clock, train_step
+from tasks.train.loop import PhaseTimer, train_step
 
 TOKENS = st.lists(st.integers(5, 20), min_size=1, max_size=9).map(tuple)
 GROUPS = st.lists(
-    st.tuples(TOKENS, st.lists(TOKENS, min_size=1, max_size=4).map(tuple)).map(lambda pair: Group(*pair)),
+    st.tuples(TOKENS, st.lists(TOKENS, min_size=1, max_size=4).map(tuple)).map(lambda pair: PromptGroup(*pair)),
     min_size=1,
     max_size=5,
 )
@@ -36,10 +36,10 @@ GROUPS = st.lists(
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params, run = make_study(tmp_path_factory.mktemp("packing"))
-    return Layout.of(params).model(run.model)
+    return StudyPaths.of(params).model(run.model)
 
 
-def _one_by_one(model: torch.nn.Module, groups: list[Group]) -> torch.Tensor:
+def _one_by_one(model: torch.nn.Module, groups: list[PromptGroup]) -> torch.Tensor:
     """Log-probabilities from the plain transformers model, each pair alone."""
     found = []
     for group in groups:
@@ -52,7 +52,7 @@ def _one_by_one(model: torch.nn.Module, groups: list[Group]) -> torch.Tensor:
 
 @settings(max_examples=25, deadline=None)
 @given(groups=GROUPS, share=st.booleans())
-def test_packed_log_probs_equal_one_by_one(checkpoint: Path, groups: list[Group], share: bool) -> None:
+def test_packed_log_probs_equal_one_by_one(checkpoint: Path, groups: list[PromptGroup], share: bool) -> None:
     policy = Policy(load_model(checkpoint, "float32"))
     plain = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
     with torch.no_grad():
@@ -60,7 +60,7 @@ def test_packed_log_probs_equal_one_by_one(checkpoint: Path, groups: list[Group]
 
 
 def test_gradients_through_shared_prompts_equal_one_by_one(checkpoint: Path) -> None:
-    groups = [Group((5, 6, 7), ((8, 9), (10,), (11, 12, 13))), Group((14,), ((15, 16, 17, 18), (19, 5)))]
+    groups = [PromptGroup((5, 6, 7), ((8, 9), (10,), (11, 12, 13))), PromptGroup((14,), ((15, 16, 17, 18), (19, 5)))]
     policy = Policy(load_model(checkpoint, "float32"))
     plain = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
     weights = torch.linspace(-1, 1, sum(len(c) for g in groups for c in g.completions))
@@ -74,8 +74,8 @@ def test_a_completion_does_not_see_its_siblings(checkpoint: Path) -> None:
     policy = Policy(load_model(checkpoint, "float32"))
     alone, beside = (5, 6), (7, 8, 9)
     with torch.no_grad():
-        first = policy(pack([Group((10, 11), (alone, beside))]))[:2]
-        second = policy(pack([Group((10, 11), (alone, (12, 13, 14, 15)))]))[:2]
+        first = policy(pack([PromptGroup((10, 11), (alone, beside))]))[:2]
+        second = policy(pack([PromptGroup((10, 11), (alone, (12, 13, 14, 15)))]))[:2]
     torch.testing.assert_close(first, second, atol=1e-6, rtol=0)
 
 
@@ -112,9 +112,11 @@ def _varlen_kernel(
 
 @settings(max_examples=25, deadline=None)
 @given(groups=GROUPS, share=st.booleans())
-def test_the_variable_length_plan_gives_the_blocks_numbers(checkpoint: Path, groups: list[Group], share: bool) -> None:
+def test_the_variable_length_plan_gives_the_blocks_numbers(
+    checkpoint: Path, groups: list[PromptGroup], share: bool
+) -> None:
     policy = Policy(load_model(checkpoint, "float32"))
-    blocks, ragged = pack(groups, share), pack(groups, share, ragged=True)
+    blocks, ragged = pack(groups, share), pack(groups, share, varlen=True)
     weights = torch.linspace(-1, 1, blocks.targets.numel())
     found = []
     with pytest.MonkeyPatch.context() as patch:
@@ -129,14 +131,14 @@ def test_the_variable_length_plan_gives_the_blocks_numbers(checkpoint: Path, gro
 
 
 @given(groups=GROUPS)
-def test_a_packed_batch_holds_no_padding_and_every_target_once(groups: list[Group]) -> None:
+def test_a_packed_batch_holds_no_padding_and_every_target_once(groups: list[PromptGroup]) -> None:
     packed = pack(groups)
     rows = sum(len(g.prompt) + sum(len(c) - 1 for c in g.completions) for g in groups)
-    assert packed.tokens.numel() == rows
+    assert packed.input_ids.numel() == rows
     assert packed.targets.tolist() == [token for g in groups for c in g.completions for token in c]
     pairs = [(len(g.prompt), len(c) - 1) for g in groups for c in g.completions]
     own = sum(fed * prompt + fed * (fed + 1) // 2 for prompt, fed in pairs)
-    assert packed.attended == own + sum(len(g.prompt) * (len(g.prompt) + 1) // 2 for g in groups)
+    assert packed.attended_pairs == own + sum(len(g.prompt) * (len(g.prompt) + 1) // 2 for g in groups)
 
 
 def test_chunked_log_probs_equal_the_whole_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,11 +176,13 @@ def test_flops_of_forward_and_backward_agree_with_torch_within_one_percent() -> 
     policy = Policy(Qwen2ForCausalLM(config))
     generator = np.random.default_rng(0)
     # One length, so that no attention block is padded and the counter sees exactly the real pairs' full squares.
-    groups = [Group(tuple(generator.integers(0, 64, 33).tolist()), (tuple(generator.integers(0, 64, 2).tolist()),))]
+    groups = [
+        PromptGroup(tuple(generator.integers(0, 64, 33).tolist()), (tuple(generator.integers(0, 64, 2).tolist()),))
+    ]
     packed = pack(groups * 8)
     shape = architecture_of(config)
-    rows, targets = packed.tokens.numel(), packed.targets.numel()
-    squares = sum(b.q_rows.shape[0] * b.q_rows.shape[1] * b.k_rows.shape[1] for b in packed.blocks)
+    rows, targets = packed.input_ids.numel(), packed.targets.numel()
+    squares = sum(b.q_rows.shape[0] * b.q_rows.shape[1] * b.k_rows.shape[1] for b in packed.padded_blocks)
     # The counter knows no flash attention on the CPU; the mathematical kernel does the same products in the open.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as forward, torch.no_grad():
         policy(packed)
@@ -195,19 +199,19 @@ def test_published_compute_is_six_n_t() -> None:
 def test_a_fingerprint_changes_with_one_bit_and_with_two_swapped_values() -> None:
     weights = {"a": torch.arange(6.0).view(2, 3), "b": torch.ones(2)}
     same = {"b": torch.ones(2), "a": torch.arange(6.0).view(2, 3).clone()}
-    assert fingerprint(weights) == fingerprint(same)
+    assert weights_digest(weights) == weights_digest(same)
     swapped = {"a": weights["a"].flip(0), "b": weights["b"]}
     nudged = {"a": weights["a"], "b": torch.tensor([1.0, 1.0000001])}
-    assert len({fingerprint(weights), fingerprint(swapped), fingerprint(nudged)}) == 3
+    assert len({weights_digest(weights), weights_digest(swapped), weights_digest(nudged)}) == 3
 
 
 def test_mfu_counts_forward_backward_and_the_other_passes_once(tmp_path: Path) -> None:
     params, run = make_study(tmp_path)
-    session = replace(open_session(params, run, "tiny"), peak=1e12)
+    session = replace(open_context(params, run, "tiny"), peak=1e12)
     try:
         session.folder.mkdir(parents=True)
         session.refresh_sampler()
-        _, row = train_step(session, 1, TrainerState(), Clock())
+        _, row = train_step(session, 1, TrainerState(), PhaseTimer())
     finally:
         session.close()
     # Forward and the reference pass cost the same; backward costs two forwards; the ledger's update counts the

@@ -9,10 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.prepare.normalize import OPERATORS, normalise
-from tasks.prepare.overlap.contamination import Entry, EvaluationIndex, without_boilerplate
+from tasks.prepare.normalize import OPERATORS, normalize
+from tasks.prepare.overlap.contamination import EvaluationEntry, EvaluationIndex, without_boilerplate
 from tasks.prepare.overlap.duplicates import equal_texts, near_duplicates
-from tasks.prepare.overlap.minhash import bands, rows_per_band, shingle_set, signatures, similarity, word_grams
+from tasks.prepare.overlap.minhash import (
+    lsh_bands,
+    minhash_signatures,
+    rows_per_band,
+    shingle_set,
+    similarity,
+    word_ngrams,
+)
 
 SENTENCE = "a train leaves the station at noon and travels north at a steady speed of 60 miles per hour until it stops"
 words = st.lists(st.sampled_from(["alpha", "x", "12", "+", "beta", "7", "=", "æœ€", "gamma"]), max_size=30)
@@ -21,7 +28,7 @@ words = st.lists(st.sampled_from(["alpha", "x", "12", "+", "beta", "7", "=", "æœ
 @settings(deadline=None)
 @given(st.lists(words, min_size=1, max_size=6), st.integers(1, 5))
 def test_word_grams_are_the_runs_of_words_within_each_text(texts: list[list[str]], n: int) -> None:
-    found = word_grams([" ".join(text) for text in texts], n)
+    found = word_ngrams([" ".join(text) for text in texts], n)
     expected = []
     for row, text in enumerate(texts):
         kept = [word for word in text if word not in OPERATORS]
@@ -41,15 +48,15 @@ def test_signatures_do_not_depend_on_the_batch_and_estimate_the_similarity() -> 
     texts = [" ".join(f"{k:x}" for k in generator.integers(0, 10**6, 40)) for _ in range(300)]
     endings = [" ".join(f"{k:x}" for k in generator.integers(0, 10**6, 5)) for _ in range(300)]
     others = [" ".join([*text.split(" ")[:30], end]) for text, end in zip(texts, endings, strict=True)]
-    assert (signatures(texts)[7] == signatures(texts[7:8])[0]).all()
-    estimated = (signatures(texts) == signatures(others)).mean(axis=1)
+    assert (minhash_signatures(texts)[7] == minhash_signatures(texts[7:8])[0]).all()
+    estimated = (minhash_signatures(texts) == minhash_signatures(others)).mean(axis=1)
     exact = np.array([similarity(shingle_set(a), shingle_set(b)) for a, b in zip(texts, others, strict=True)])
     assert np.abs(estimated - exact).mean() < 0.06
     assert abs((estimated - exact).mean()) < 0.01
 
 
 def test_texts_shorter_than_a_piece_have_signatures_too() -> None:
-    assert signatures(["", "a", "ab"]).shape == (3, 64)
+    assert minhash_signatures(["", "a", "ab"]).shape == (3, 64)
 
 
 @pytest.mark.parametrize("threshold", [0.55, 0.7, 0.8, 0.9, 0.95, 0.99])
@@ -59,7 +66,7 @@ def test_bands_miss_a_pair_at_the_threshold_at_most_once_in_a_thousand(threshold
 
 
 def found_duplicates(texts: list[str], answers: list[str], threshold: float = 0.9) -> list[tuple[int, int]]:
-    banded = bands(signatures(texts), rows_per_band(threshold))
+    banded = lsh_bands(minhash_signatures(texts), rows_per_band(threshold))
     found = near_duplicates(
         banded, lambda rows: ([texts[row] for row in rows], [answers[row] for row in rows]), threshold
     )
@@ -90,9 +97,9 @@ def test_equal_texts_keep_the_first() -> None:
 
 
 def overlap_of(text: str, evaluation: list[str], threshold: float = 0.7, n: int = 13) -> tuple[str, str] | None:
-    entries = [Entry("bench", str(number), normalise(other)) for number, other in enumerate(evaluation)]
+    entries = [EvaluationEntry("bench", str(number), normalize(other)) for number, other in enumerate(evaluation)]
     index = EvaluationIndex(entries, threshold, n)
-    chosen = without_boilerplate([(0, index.find([normalise(text)])[0])])
+    chosen = without_boilerplate([(0, index.find([normalize(text)])[0])])
     return (chosen[0].kind, chosen[0].entry.problem_id) if 0 in chosen else None
 
 
@@ -126,10 +133,10 @@ def test_words_that_three_evaluation_problems_share_are_boilerplate() -> None:
 def test_words_that_three_training_problems_share_are_boilerplate_unless_they_are_copies() -> None:
     phrase = "where m and n are relatively prime positive integers find the value of m plus n"
     filler = "a long and quite different story about rivers mountains and seven travellers follows here number"
-    index = EvaluationIndex([Entry("bench", "0", normalise(f"two circles {phrase}"))], 0.99, 13)
-    texts = [normalise(f"{filler} {name} {filler} {phrase}") for name in ("one", "two", "three")]
+    index = EvaluationIndex([EvaluationEntry("bench", "0", normalize(f"two circles {phrase}"))], 0.99, 13)
+    texts = [normalize(f"{filler} {name} {filler} {phrase}") for name in ("one", "two", "three")]
     assert without_boilerplate(enumerate(index.find(texts))) == {}
-    copies = [normalise(f"two circles and {name} {phrase}") for name in ("lines", "squares", "points")]
+    copies = [normalize(f"two circles and {name} {phrase}") for name in ("lines", "squares", "points")]
     assert set(without_boilerplate(enumerate(index.find(copies)))) == {0, 1, 2}
 
 
@@ -143,10 +150,10 @@ def test_the_published_training_data_is_found_to_hold_benchmark_problems() -> No
 
     def texts(name: str) -> list[str]:
         rows = pq.read_table(folder / f"{name}.parquet").to_pylist()
-        return [normalise(bare_problem(row["prompt"][0]["content"])) for row in rows]
+        return [normalize(bare_problem(row["prompt"][0]["content"])) for row in rows]
 
     names = ("math__math_500", "amc2023", "math__full_difficulty_ordered_test_500")
-    entries = [Entry(name, str(place), text) for name in names for place, text in enumerate(texts(name))]
+    entries = [EvaluationEntry(name, str(place), text) for name in names for place, text in enumerate(texts(name))]
     found = without_boilerplate(enumerate(EvaluationIndex(entries, 0.7, 13).find(texts("math__sampled_1_50_1024"))))
     sure = {(row, o.entry.set, o.entry.problem_id) for row, o in found.items() if o.similarity >= 0.6}
     # Looked at one by one: eleven problems, five of them printed almost alike.

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.prepare.sources.hub_files import fetch
 from tasks.prepare.sources import hub_files as hub_module
+from tasks.prepare.sources.hub_files import fetch
 from tasks.study.errors import InputError
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"

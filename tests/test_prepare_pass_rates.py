@@ -12,7 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from tasks.grading import GradingPool
-from tasks.prepare.checks.lengths import Ruler
+from tasks.prepare.checks.lengths import PromptLengthChecker
 from tasks.prepare.pass_rates import Solver, measure_pass_rates, read_pass_rates
 from tasks.prepare.prepare import prepare, unknown_problems
 from tasks.pretrain.tiny import build_tokenizer
@@ -20,7 +20,7 @@ from tasks.records.problems import Problem, read_problems
 from tasks.sampling.protocol import Completion, Request, SamplingSettings
 from tasks.study.errors import InputError
 from tasks.study.params import Params, load_params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 SETTINGS = SamplingSettings(n=4, temperature=1.0, top_p=1.0, max_tokens=8, seed=0)
 
@@ -123,7 +123,7 @@ def test_measured_rates_make_a_set_without_rates_splittable(unrated: Params, tmp
     rates = [{"problem_id": p.problem_id, "right": int(len(p.answer) == 1), "samples": 1} for p in listed]
     (tmp_path / "rates.jsonl").write_text("".join(json.dumps(rate) + "\n" for rate in rates))
     prepare(unrated)
-    train = read_problems(Layout.of(unrated).train_problems)
+    train = read_problems(StudyPaths.of(unrated).train_problems)
     assert all((problem.pass_rate == 1.0) == (len(problem.answer) == 1) for problem in train)
 
 
@@ -141,7 +141,7 @@ def test_the_ruler_counts_template_and_text_and_refuses_what_is_too_long(tmp_pat
     short, long = (
         Problem(name, "arithmetic", (("user", text),), "1") for name, text in (("a", "1+1="), ("b", "1" * 60))
     )
-    ruler = Ruler(str(tmp_path / "tokenizer"), None, 40)
+    ruler = PromptLengthChecker(str(tmp_path / "tokenizer"), None, 40)
     message = [{"role": "user", "content": "1+1="}]
     rendered = tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=True, return_dict=False)
     assert ruler.tokens([short]).tolist() == [len(rendered)]
@@ -152,7 +152,7 @@ def test_the_ruler_counts_template_and_text_and_refuses_what_is_too_long(tmp_pat
 
 def test_a_missing_tokenizer_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"prepare.tokenizer: .*nowhere cannot be loaded"):
-        Ruler(str(tmp_path / "nowhere"), None, 40)
+        PromptLengthChecker(str(tmp_path / "nowhere"), None, 40)
 
 
 def test_over_long_prompts_are_listed_and_lengths_described(unrated: Params, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tasks.prepare.sources.rows import Columns, Refusal, read_row
+from tasks.prepare.sources.rows import Columns, RowRejected, read_row
 from tasks.study.params import Cleaning, FileSource, Prepare
 
 PREFIX = "You are a knowledgeable math assistant. Answer the following questions and think step by step."
@@ -43,8 +43,8 @@ def test_the_published_layout_keeps_its_prompt_and_gives_rate_and_answer(spec: P
     row = read_row(published(), spec, COLUMNS)
     assert row.problem.messages == (("user", f"{PREFIX} What is 2+2? {SUFFIX}"),)
     assert (row.problem.answer, row.problem.pass_rate, row.problem.data_source) == ("4", 0.25, "math__math")
-    assert row.normalised == "what is 2 + 2"
-    assert row.carried
+    assert row.normalized == "what is 2 + 2"
+    assert row.had_instruction
     assert not row.repaired
 
 
@@ -52,7 +52,7 @@ def test_the_plain_layout_gets_the_instructions(spec: Prepare) -> None:
     row = read_row({"problem": "What is 2+2?", "answer": 4, "pass_rate": 1}, spec, COLUMNS)
     assert row.problem.messages == (("user", f"{PREFIX} What is 2+2? {SUFFIX}"),)
     assert (row.problem.answer, row.problem.pass_rate, row.problem.data_source) == ("4", 1.0, "math")
-    assert not row.carried
+    assert not row.had_instruction
 
 
 def test_both_layouts_of_one_problem_have_one_id_suffix(spec: Prepare) -> None:
@@ -111,7 +111,7 @@ def test_other_abilities_keep_their_prompts_untouched(spec: Prepare) -> None:
 def test_broken_records_are_refused_with_rule_and_reason(
     raw: dict[str, Any], rule: str, detail: str, spec: Prepare
 ) -> None:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(RowRejected) as refusal:
         read_row(raw, spec, COLUMNS)
     assert refusal.value.rule == rule
     assert detail in refusal.value.detail
@@ -136,6 +136,6 @@ def test_every_row_of_the_published_files_is_readable(spec: Prepare) -> None:
         repaired[path.stem] = sum(row.repaired for row in rows)
         assert all("\\\\frac" not in row.problem.answer for row in rows)
         if path.stem.startswith("math__sampled"):
-            assert all(row.carried and row.problem.pass_rate is not None for row in rows)
+            assert all(row.had_instruction and row.problem.pass_rate is not None for row in rows)
     assert repaired["math__sampled_1_50_1024"] == 113
     assert repaired["math__math_500"] == 0

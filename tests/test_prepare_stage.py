@@ -17,14 +17,14 @@ import yaml
 
 from tasks.evaluate.problem_sets import load_set
 from tasks.prepare.describe import description, tables
-from tasks.prepare.normalize import normalise
+from tasks.prepare.normalize import normalize
 from tasks.prepare.prepare import prepare
 from tasks.records.problems import Problem, read_problems
 from tasks.study.errors import InputError
-from tasks.study.fingerprints import evaluate_mark, prepare_mark
+from tasks.study.fingerprints import evaluate_fingerprint, prepare_fingerprint
 from tasks.study.manifests import digest_file, manifest_digest
 from tasks.study.params import Params, load_params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 Study = Callable[..., Params]
 PREFIX = "You are a knowledgeable math assistant. Answer the following questions and think step by step."
@@ -50,7 +50,7 @@ def study(tmp_path: Path, repository: Path) -> Study:
 
 
 def texts(problems: list[Problem]) -> set[str]:
-    return {normalise(problem.messages[-1][1]) for problem in problems}
+    return {normalize(problem.messages[-1][1]) for problem in problems}
 
 
 def words(number: int) -> str:
@@ -74,7 +74,7 @@ def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
 def test_the_miniature_sets_are_disjoint_ordered_and_nested(study: Study) -> None:
     params = study()
     manifest = prepare(params)
-    layout = Layout.of(params)
+    layout = StudyPaths.of(params)
     train, heldout = read_problems(layout.train_problems), read_problems(layout.heldout)
     hard = read_problems(layout.benchmark("arithmetic_hard"))
     assert (len(train), len(heldout), len(hard)) == (160, 20, params.prepare.benchmarks[0].problems)
@@ -101,14 +101,14 @@ def test_the_miniature_sets_are_disjoint_ordered_and_nested(study: Study) -> Non
 def test_every_answer_of_the_miniature_is_right(study: Study) -> None:
     params = study()
     prepare(params)
-    for problem in read_problems(Layout.of(params).train_problems):
+    for problem in read_problems(StudyPaths.of(params).train_problems):
         assert eval(problem.messages[0][1].rstrip("=")) == int(problem.answer)
 
 
 def test_the_written_files_have_the_published_layout(study: Study) -> None:
     params = study()
     prepare(params)
-    table = pq.read_table(Layout.of(params).train_problems)
+    table = pq.read_table(StudyPaths.of(params).train_problems)
     assert table.column_names == ["data_source", "prompt", "ability", "reward_model", "extra_info"]
     row = table.to_pylist()[5]
     assert row["extra_info"]["index"] == 5
@@ -119,7 +119,7 @@ def test_the_written_files_have_the_published_layout(study: Study) -> None:
 def test_a_second_run_does_nothing_and_a_fresh_one_writes_the_same_bytes(study: Study, tmp_path: Path) -> None:
     params = study()
     first = prepare(params)
-    folder = Layout.of(params).stage("prepare")
+    folder = StudyPaths.of(params).stage("prepare")
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}
     assert prepare(params) == first
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")} == before
@@ -131,10 +131,10 @@ def test_a_second_run_does_nothing_and_a_fresh_one_writes_the_same_bytes(study: 
 def test_another_seed_draws_other_problems(study: Study) -> None:
     params = study()
     prepare(params)
-    first = texts(read_problems(Layout.of(params).heldout))
+    first = texts(read_problems(StudyPaths.of(params).heldout))
     again = study(seed=1)
     prepare(again)
-    assert texts(read_problems(Layout.of(again).heldout)) != first
+    assert texts(read_problems(StudyPaths.of(again).heldout)) != first
 
 
 def test_a_smaller_grid_leaves_no_subset_of_the_larger_one_behind(study: Study) -> None:
@@ -143,7 +143,7 @@ def test_a_smaller_grid_leaves_no_subset_of_the_larger_one_behind(study: Study) 
     factors = params.grid.reuse.model_copy(update={"factors": (2,)})  # type: ignore[union-attr]
     smaller = params.model_copy(update={"grid": params.grid.model_copy(update={"reuse": factors})})
     prepare(smaller)
-    assert [path.name for path in Layout.of(params).subset(2).parent.iterdir()] == ["tau_2.parquet"]
+    assert [path.name for path in StudyPaths.of(params).subset(2).parent.iterdir()] == ["tau_2.parquet"]
 
 
 def file_study(study: Study, path: Path, steps: int = 4, **changes: Any) -> Params:
@@ -163,7 +163,7 @@ def test_a_plain_file_is_cleaned_split_and_every_rejected_row_is_listed(study: S
     path.write_text(path.read_text() + "not json\n")
     params = file_study(study, path)
     manifest = prepare(params)
-    listed = pq.read_table(Layout.of(params).stage("prepare") / "rejected.parquet").to_pylist()
+    listed = pq.read_table(StudyPaths.of(params).stage("prepare") / "rejected.parquet").to_pylist()
     by_row = {entry["row"]: entry["rule"] for entry in listed if entry["rule"] != "surplus"}
     assert by_row == {
         3: "empty",
@@ -181,7 +181,7 @@ def test_a_plain_file_is_cleaned_split_and_every_rejected_row_is_listed(study: S
 def test_unknown_pass_rates_are_hardest_and_rates_reach_the_files(study: Study, tmp_path: Path) -> None:
     params = file_study(study, write_jsonl(tmp_path / "set.jsonl", plain_rows(200)))
     prepare(params)
-    rates = [problem.pass_rate for problem in read_problems(Layout.of(params).train_problems)]
+    rates = [problem.pass_rate for problem in read_problems(StudyPaths.of(params).train_problems)]
     known = [rate for rate in rates if rate is not None]
     assert known == sorted(known, reverse=True)
     assert rates[len(known) :] == [None] * (len(rates) - len(known))
@@ -193,7 +193,7 @@ def test_prompts_get_the_instructions_once(study: Study, tmp_path: Path) -> None
     rows[0]["problem"] = f"{PREFIX} {rows[0]['problem']} {SUFFIX}"
     params = file_study(study, write_jsonl(tmp_path / "set.jsonl", rows))
     prepare(params)
-    for problem in read_problems(Layout.of(params).train_problems):
+    for problem in read_problems(StudyPaths.of(params).train_problems):
         assert problem.messages[0][1].count(PREFIX) == problem.messages[0][1].count("\\boxed") == 1
 
 
@@ -229,11 +229,11 @@ def test_training_rows_that_overlap_a_benchmark_or_the_given_heldout_set_are_rem
     benchmarks = [{"name": "bench", "source": "file", "path": str(tmp_path / "bench.parquet")}]
     params = file_study(study, tmp_path, source=source, benchmarks=benchmarks)
     manifest = prepare(params)
-    listed = pq.read_table(Layout.of(params).stage("prepare") / "rejected.parquet").to_pylist()
+    listed = pq.read_table(StudyPaths.of(params).stage("prepare") / "rejected.parquet").to_pylist()
     found = {entry["row"]: entry["evaluation_set"] for entry in listed if entry["rule"] == "contaminated"}
     assert found == {10: "bench", 11: "bench"} | dict.fromkeys(range(20, 40), "heldout")
     assert manifest["overlap"]["training"] == {"bench": {"exact": 1, "ngram": 1}, "heldout": {"exact": 20}}
-    layout = Layout.of(params)
+    layout = StudyPaths.of(params)
     assert not texts(read_problems(layout.train_problems)) & texts(read_problems(layout.heldout))
     assert [p.problem_id.split("/")[0] for p in read_problems(layout.benchmark("bench"))] == ["bench", "bench"]
 
@@ -254,7 +254,7 @@ def test_a_source_that_is_too_small_says_how_many_steps_it_allows(study: Study, 
     params = file_study(study, write_jsonl(tmp_path / "set.jsonl", plain_rows(150)))
     with pytest.raises(InputError, match=r"160 training problems wanted, but 130 are left .* lower train.steps to 3"):
         prepare(params)
-    assert not (Layout.of(params).stage("prepare") / "manifest.json").exists()
+    assert not (StudyPaths.of(params).stage("prepare") / "manifest.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -293,22 +293,22 @@ def test_a_changed_source_file_changes_the_mark_and_the_content_digest(study: St
     path = write_jsonl(tmp_path / "set.jsonl", plain_rows(200))
     params = file_study(study, path)
     prepare(params)
-    mark, content = prepare_mark(params), manifest_digest(Layout.of(params).stage("prepare"))
+    fingerprint, content = prepare_fingerprint(params), manifest_digest(StudyPaths.of(params).stage("prepare"))
     write_jsonl(path, plain_rows(201)[1:])
-    assert prepare_mark(params) != mark
+    assert prepare_fingerprint(params) != fingerprint
     prepare(params)
-    assert manifest_digest(Layout.of(params).stage("prepare")) != content
+    assert manifest_digest(StudyPaths.of(params).stage("prepare")) != content
 
 
 def test_a_change_that_alters_no_problem_changes_nothing_downstream(study: Study) -> None:
     params = study()
     prepare(params)
-    content = manifest_digest(Layout.of(params).stage("prepare"))
+    content = manifest_digest(StudyPaths.of(params).stage("prepare"))
     longer = params.train.sampling.model_copy(update={"max_prompt_tokens": 201})
     other = params.model_copy(update={"train": params.train.model_copy(update={"sampling": longer})})
-    assert prepare_mark(other) != prepare_mark(params)
+    assert prepare_fingerprint(other) != prepare_fingerprint(params)
     prepare(other)
-    assert manifest_digest(Layout.of(params).stage("prepare")) == content
+    assert manifest_digest(StudyPaths.of(params).stage("prepare")) == content
 
 
 def test_how_a_benchmark_is_sampled_is_no_matter_of_prepare(study: Study, tmp_path: Path) -> None:
@@ -322,7 +322,7 @@ def test_how_a_benchmark_is_sampled_is_no_matter_of_prepare(study: Study, tmp_pa
     for settings in ({}, {"samples": 4, "temperature": 0.5, "top_p": 0.9, "max_completion_tokens": 7}):
         params = file_study(study, path, benchmarks=[bench | settings])
         prepare(params)
-        marks.append((prepare_mark(params), evaluate_mark(params, "3k-base", "bench")))
+        marks.append((prepare_fingerprint(params), evaluate_fingerprint(params, "3k-base", "bench")))
         found = load_set(params, "bench").settings
     assert marks[0][0] == marks[1][0]
     assert marks[0][1] != marks[1][1]
@@ -349,8 +349,8 @@ def test_the_description_shows_counts_reasons_difficulty_lengths_and_overlap(stu
 
 def test_a_moved_source_file_is_no_other_source(study: Study, tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "set.jsonl", plain_rows(200))
-    mark = prepare_mark(file_study(study, path))
-    assert prepare_mark(file_study(study, path.rename(tmp_path / "moved.jsonl"))) == mark
+    fingerprint = prepare_fingerprint(file_study(study, path))
+    assert prepare_fingerprint(file_study(study, path.rename(tmp_path / "moved.jsonl"))) == fingerprint
 
 
 def test_the_stage_imports_neither_torch_nor_an_orchestrator(repository: Path) -> None:
@@ -374,7 +374,7 @@ def test_hub_files_put_in_place_by_hand_are_prepared_without_network(study: Stud
     manifest = prepare(params)
     assert manifest["counts"]["rejected"]["contaminated"] == 5
     assert manifest["inputs"]["train"]["sha256"] == digest_file(folder / "train.parquet")
-    assert len(read_problems(Layout.of(params).heldout)) == 20
+    assert len(read_problems(StudyPaths.of(params).heldout)) == 20
 
 
 def test_a_heldout_file_of_another_size_than_the_params_say_is_refused(study: Study, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.prepare.splits.curriculum import curriculum, split_heldout, strata, thin
+from tasks.prepare.splits.curriculum import curriculum, split_heldout, strata, subsample_evenly
 from tasks.prepare.splits.subsets import nested_subsets
 from tasks.study.errors import InputError
 
@@ -88,7 +88,7 @@ def test_thinning_keeps_the_share_of_every_stretch_within_one_row(size: int, dat
     count = data.draw(st.integers(1, size))
     low = data.draw(st.integers(0, size - 1))
     high = data.draw(st.integers(low, size))
-    kept = thin(np.arange(size), count)
+    kept = subsample_evenly(np.arange(size), count)
     assert len(set(kept.tolist())) == count
     assert abs(np.sum((kept >= low) & (kept < high)) - (high - low) * count / size) <= 1
 

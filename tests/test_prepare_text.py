@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.prepare.normalize import normalise, numbers
+from tasks.prepare.normalize import normalize, numbers
 from tasks.prepare.sources.instructions import bare_problem, carries_instruction, with_instructions
 from tasks.prepare.sources.rows import repair_backslashes
 
@@ -30,7 +30,7 @@ SUFFIX = r"Please output the final answer within \boxed{}."
     ],
 )
 def test_two_printings_of_a_problem_normalise_to_one_text(one: str, other: str) -> None:
-    assert normalise(one) == normalise(other) != ""
+    assert normalize(one) == normalize(other) != ""
 
 
 @pytest.mark.parametrize(
@@ -38,19 +38,19 @@ def test_two_printings_of_a_problem_normalise_to_one_text(one: str, other: str) 
     [("7+5=", "7-5="), ("12+3=", "1+23="), ("x/2", "x*2"), ("a < b", "a > b"), ("求最大值", "求最小值")],
 )
 def test_different_problems_keep_different_texts(one: str, other: str) -> None:
-    assert normalise(one) != normalise(other)
+    assert normalize(one) != normalize(other)
 
 
 @settings(deadline=None)
 @given(st.text(max_size=60))
 def test_normalised_text_is_tokens_joined_by_single_spaces_and_a_fixed_point(text: str) -> None:
-    once = normalise("x " + text)
+    once = normalize("x " + text)
     assert once.split() == once.split(" ")
-    assert normalise(once) == once
+    assert normalize(once) == once
 
 
 def test_numbers_are_those_of_the_text_in_order_of_size_as_text() -> None:
-    assert numbers(normalise("from 12 to 7, and 12 again")) == ["12", "12", "7"]
+    assert numbers(normalize("from 12 to 7, and 12 again")) == ["12", "12", "7"]
 
 
 def test_an_instruction_already_there_is_recognised_and_not_doubled() -> None:
@@ -129,7 +129,7 @@ def test_repair_only_ever_removes_backslashes(text: str) -> None:
 def test_hostile_repetition_takes_no_more_than_a_moment(piece: str) -> None:
     text = "a" + piece * 100_000 + "b"
     begun = time.process_time()
-    normalise(text)
+    normalize(text)
     repair_backslashes(text)
     bare_problem(text)
     assert time.process_time() - begun < 5.0

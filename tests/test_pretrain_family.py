@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tasks.costs.flops import Architecture
 from tasks.policy.policy_model import count_parameters
 from tasks.prepare.prepare import prepare
-from tasks.pretrain.corpus import barred_problems, batches, wrong_answer
+from tasks.pretrain.corpus import batches, excluded_keys, wrong_answer
 from tasks.pretrain.hub_models import resolve_hub_model
 from tasks.pretrain.steps import collect
 from tasks.pretrain.tiny import build_tokenizer, train_tiny_model
@@ -24,7 +24,7 @@ from tasks.records.models import read_models
 from tasks.records.problems import read_problems
 from tasks.study.errors import InputError
 from tasks.study.params import HubFamily, HubModel, Params, TinyFamily, load_params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 TEXT = st.text(alphabet="0123456789+-*=", max_size=20)
 
@@ -81,10 +81,10 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Params:
 
 
 def test_checkpoints_are_ordinary_transformers_folders_with_exact_counts(family: Params) -> None:
-    records = read_models(Layout.of(family).stage("pretrain"))
+    records = read_models(StudyPaths.of(family).stage("pretrain"))
     assert sorted(records) == ["3k-base", "3k-instruct"]
     for record in records.values():
-        folder = Layout.of(family).stage("pretrain") / record.path
+        folder = StudyPaths.of(family).stage("pretrain") / record.path
         model = AutoModelForCausalLM.from_pretrained(folder)
         assert model.config.model_type == "qwen2"
         assert count_parameters(model) == (record.total, record.n_params)
@@ -93,17 +93,17 @@ def test_checkpoints_are_ordinary_transformers_folders_with_exact_counts(family:
 
 
 def test_a_finished_checkpoint_is_not_trained_again(family: Params) -> None:
-    weights = Layout.of(family).model("3k-base") / "model.safetensors"
+    weights = StudyPaths.of(family).model("3k-base") / "model.safetensors"
     before = weights.stat().st_mtime_ns
     train_tiny_model(family, "3k-base")
     assert weights.stat().st_mtime_ns == before
 
 
 def test_the_corpus_never_holds_an_evaluation_problem_and_is_the_same_twice(family: Params) -> None:
-    layout, tokenizer = Layout.of(family), build_tokenizer()
+    layout, tokenizer = StudyPaths.of(family), build_tokenizer()
     tiny = family.pretrain.family
     assert isinstance(tiny, TinyFamily)
-    barred = barred_problems([layout.heldout])
+    barred = excluded_keys([layout.heldout])
     recipe = tiny.base.model_copy(update={"steps": 40})
     streams = [list(batches(recipe, range(1, 6), 3, barred, tokenizer, "plain")) for _ in range(2)]
     assert streams[0] == streams[1]
@@ -135,7 +135,7 @@ def _hub(tmp_path: Path, base: str, revision: str | None) -> Params:
 
 
 def test_a_local_snapshot_is_resolved_in_place_with_exact_counts(family: Params, tmp_path: Path) -> None:
-    snapshot = Layout.of(family).model("3k-base")
+    snapshot = StudyPaths.of(family).model("3k-base")
     manifest = resolve_hub_model(_hub(tmp_path, str(snapshot), None), "3k-base")
     assert manifest["path"] == str(snapshot.resolve())
     assert (manifest["total"], manifest["n_params"]) == count_parameters(AutoModelForCausalLM.from_pretrained(snapshot))

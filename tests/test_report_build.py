@@ -14,15 +14,15 @@ from xml.etree import ElementTree
 import pytest
 from report_study import REPOSITORY, make_finished_study
 
-from tasks.grading import Answer
+from tasks.grading import GradeRequest
 from tasks.report.auditing import draw, sampled_answers
 from tasks.report.build import build_report
 from tasks.study.errors import InputError
-from tasks.study.fingerprints import report_mark
+from tasks.study.fingerprints import report_fingerprint
 from tasks.study.grid import expand_grid
-from tasks.study.manifests import valid, verify
+from tasks.study.manifests import is_complete, verify
 from tasks.study.params import Params, load_params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 VOID = {"meta", "link", "br", "hr", "img"}
 GRID = {"sizes": ["3k", "25k", "99k"], "seeds": [0, 1], "reuse": {"size": "25k", "seed": 0, "factors": [2, 100]}}
@@ -91,7 +91,7 @@ def test_page_lists_every_run_of_the_grid(study: Params, page: str) -> None:
 
 
 def test_page_gives_every_finding_with_its_verdict_and_rule(study: Params, page: str) -> None:
-    found = json.loads((Layout.of(study).stage("fit") / "findings.json").read_text())["findings"]
+    found = json.loads((StudyPaths.of(study).stage("fit") / "findings.json").read_text())["findings"]
     assert len(found) >= 10
     assert all(html.escape(finding["reason"]) in page for finding in found)
     pills = sum(page.count(f'class="pill {verdict}">') for verdict in ("supported", "contradicted", "undecided"))
@@ -112,7 +112,7 @@ def test_figures_lie_beside_the_page_as_valid_svg(folder: Path) -> None:
 
 
 def test_finished_report_is_valid_work_with_intact_files(study: Params, folder: Path) -> None:
-    assert valid(folder, report_mark(study))
+    assert is_complete(folder, report_fingerprint(study))
     assert verify(folder) == []
 
 
@@ -147,7 +147,7 @@ def test_audit_grades_every_distinct_answer_once(study: Params) -> None:
 
 
 def test_audit_draws_as_many_right_answers_as_wrong_ones_while_both_last() -> None:
-    answers = {Answer("math", str(number), "1"): number < 10 for number in range(100)}
+    answers = {GradeRequest("math", str(number), "1"): number < 10 for number in range(100)}
     assert sum(answers[answer] for answer in draw(answers, 10, seed=0)) == 5
     assert sum(answers[answer] for answer in draw(answers, 40, seed=0)) == 10
     assert len(draw(answers, 95, seed=0)) == 95
@@ -156,7 +156,7 @@ def test_audit_draws_as_many_right_answers_as_wrong_ones_while_both_last() -> No
 
 def test_audit_without_samples_is_said_on_the_page(tmp_path: Path) -> None:
     params = make_finished_study(tmp_path, {"sizes": ["3k", "7k"], "seeds": [0], "reuse": None}, steps=12, draws=20)
-    for path in Layout.of(params).stage("evaluate").rglob("samples.parquet"):
+    for path in StudyPaths.of(params).stage("evaluate").rglob("samples.parquet"):
         path.unlink()
     text = read((build_report(params) / "index.html").read_text(encoding="utf-8")).text
     assert "nothing was audited" in text
@@ -178,10 +178,10 @@ def test_unfinished_stage_is_named_with_the_command_that_helps(
 ) -> None:
     shutil.copytree(study.root.parent, tmp_path / "copy", ignore=shutil.ignore_patterns("report"))
     params = load_params(tmp_path / "copy" / "params.yaml")
-    (Layout.of(params).stage(stage) / "manifest.json").unlink()
+    (StudyPaths.of(params).stage(stage) / "manifest.json").unlink()
     with pytest.raises(InputError, match=advice):
         build_report(params)
-    assert not Layout.of(params).report.exists()
+    assert not StudyPaths.of(params).report.exists()
 
 
 def test_report_needs_neither_torch_nor_prefect_nor_the_fit_stage() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.evaluate.statistics import wilson as wilson_of_share
+from tasks.evaluate.statistics import wilson_interval as wilson_of_share
 from tasks.report.canvas import inline, on_white, panels, svg_of
 from tasks.report.figures.law import binned
 from tasks.report.figures.smoothing import running_mean

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from tiny_training import make_study
 from transformers import AutoModelForCausalLM
 
-from tasks.policy.packing import Group, pack
+from tasks.policy.packing import PromptGroup, pack
 from tasks.policy.policy_model import Policy, load_model
 from tasks.sampling.protocol import Request, SamplingSettings
 from tasks.sampling.seeds import sequence_key, uniforms
 from tasks.sampling.transformers_engine import TransformersEngine
 from tasks.study.errors import InputError
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 SETTINGS = SamplingSettings(n=4, temperature=1.0, top_p=1.0, max_tokens=10, seed=3, step=2)
 PROMPTS = [Request(f"p{index}", tuple(range(5, 6 + index))) for index in range(7)]
@@ -28,13 +28,13 @@ PROMPTS = [Request(f"p{index}", tuple(range(5, 6 + index))) for index in range(7
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> TransformersEngine:
     params, run = make_study(tmp_path_factory.mktemp("engine"))
-    return TransformersEngine(Layout.of(params).model(run.model))
+    return TransformersEngine(StudyPaths.of(params).model(run.model))
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params, run = make_study(tmp_path_factory.mktemp("checkpoint"))
-    return Layout.of(params).model(run.model)
+    return StudyPaths.of(params).model(run.model)
 
 
 def test_completions_do_not_depend_on_what_else_is_in_the_batch(engine: TransformersEngine) -> None:
@@ -72,7 +72,9 @@ def test_samples_of_one_prompt_differ_and_a_seed_or_step_changes_them(engine: Tr
 def test_reported_log_probs_are_the_trainers_own(checkpoint: Path) -> None:
     engine, policy = TransformersEngine(checkpoint), Policy(load_model(checkpoint, "float32"))
     drawn = engine.generate(PROMPTS, replace(SETTINGS, temperature=0.7, top_p=0.9))
-    groups = [Group(request.tokens, tuple(c.tokens for c in row)) for request, row in zip(PROMPTS, drawn, strict=True)]
+    groups = [
+        PromptGroup(request.tokens, tuple(c.tokens for c in row)) for request, row in zip(PROMPTS, drawn, strict=True)
+    ]
     reported = torch.tensor([value for row in drawn for c in row for value in c.logprobs])
     with torch.no_grad():
         torch.testing.assert_close(policy(pack(groups)), reported, atol=2e-5, rtol=1e-4)
@@ -112,7 +114,7 @@ def test_a_finished_completion_ends_with_the_stop_token_and_a_cut_one_has_full_l
     engine: TransformersEngine,
 ) -> None:
     for completion in (c for row in engine.generate(PROMPTS, replace(SETTINGS, n=32)) for c in row):
-        if completion.finish == "stop":
+        if completion.finish_reason == "stop":
             assert completion.tokens[-1] in engine.stops
             assert not engine.stops & set(completion.tokens[:-1])
         else:

@@ -13,25 +13,25 @@ import pytest
 import torch
 from study_on_disk import make_study, save_random_model
 
-from tasks.evaluate.policies import benchmark_names, folder_of, list_subjects
-from tasks.evaluate.run import Order, evaluate_order
+from tasks.evaluate.policies import benchmark_names, list_policies, score_folder
+from tasks.evaluate.run import EvaluationRequest, run_request
 from tasks.evaluate.samples import read_samples
-from tasks.grading import Answer, GradingPool, Verdict
+from tasks.grading import GradeRequest, GradingPool, Verdict
 from tasks.records.metrics import read_metrics
 from tasks.sampling.engines import open_engine
-from tasks.sampling.protocol import Completion, Job, Request, SamplingSettings
+from tasks.sampling.protocol import Completion, GenerationBatch, Request, SamplingSettings
 from tasks.sampling.transformers_engine import TransformersEngine
 from tasks.sampling.vllm.weights import state_dict
 from tasks.study.errors import InputError
 from tasks.study.grid import expand_grid
 from tasks.study.params import Params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 pytestmark = pytest.mark.vllm
 SIZE, CONTEXT = "7k", 36
 GREEDY = SamplingSettings(n=1, temperature=0.0, top_p=1.0, max_tokens=12, seed=0)
 ROLLOUT = SamplingSettings(n=4, temperature=1.0, top_p=1.0, max_tokens=12, seed=3, step=5)
-NUCLEUS = SamplingSettings(n=2, temperature=0.7, top_p=0.8, max_tokens=8, seed=3, domain="evaluate")
+NUCLEUS = SamplingSettings(n=2, temperature=0.7, top_p=0.8, max_tokens=8, seed=3, seed_domain="evaluate")
 REQUESTS = [Request(f"p{i}", tuple(5 + (i * 7 + j * 3) % 12 for j in range(2 + i % 9))) for i in range(120)]
 
 
@@ -74,7 +74,7 @@ class Borrowed:
         """The fixture closes it."""
 
 
-def by_length(answer: Answer) -> Verdict:
+def by_length(answer: GradeRequest) -> Verdict:
     right = len(answer.completion) % 2 == 0
     return Verdict("right" if right else "wrong", float(right), None, "by length")
 
@@ -96,7 +96,7 @@ def test_both_engines_give_the_same_completions_and_log_probabilities(
         assert engine.load(checkpoint) == reference.load(checkpoint)
         mine, theirs = engine.generate(REQUESTS, settings), reference.generate(REQUESTS, settings)
         assert tokens_of(mine) == tokens_of(theirs)
-        assert [[c.finish for c in row] for row in mine] == [[c.finish for c in row] for row in theirs]
+        assert [[c.finish for c in row] for row in mine] == [[c.finish_reason for c in row] for row in theirs]
         assert largest_gap(mine, theirs) < 1e-4
 
 
@@ -122,7 +122,11 @@ def test_another_seed_or_step_gives_other_completions_and_the_same_gives_the_sam
 
 
 def test_jobs_with_different_settings_share_a_batch_and_equal_separate_ones(engine: Any) -> None:
-    jobs = [Job(REQUESTS[:40], ROLLOUT), Job(REQUESTS[40:70], NUCLEUS), Job(REQUESTS[:5], GREEDY)]
+    jobs = [
+        GenerationBatch(REQUESTS[:40], ROLLOUT),
+        GenerationBatch(REQUESTS[40:70], NUCLEUS),
+        GenerationBatch(REQUESTS[:5], GREEDY),
+    ]
     together = {(job, place): completions for job, place, completions in engine.stream(jobs)}
     for number, job in enumerate(jobs):
         separate = engine.generate(job.requests, job.settings)
@@ -131,7 +135,7 @@ def test_jobs_with_different_settings_share_a_batch_and_equal_separate_ones(engi
 
 def test_a_stream_left_early_leaves_a_usable_engine(engine: Any) -> None:
     expected = tokens_of(engine.generate(REQUESTS[:3], GREEDY))
-    for _ in engine.stream([Job(REQUESTS, ROLLOUT)]):
+    for _ in engine.stream([GenerationBatch(REQUESTS, ROLLOUT)]):
         break
     assert tokens_of(engine.generate(REQUESTS[:3], GREEDY)) == expected
 
@@ -150,22 +154,22 @@ def test_weights_are_swapped_in_place_and_back(engine: Any, checkpoints: list[Pa
 
 
 def test_an_update_from_tensors_equals_loading_the_checkpoint(engine: Any, checkpoints: list[Path]) -> None:
-    mark = engine.load(checkpoints[2])
+    fingerprint = engine.load(checkpoints[2])
     expected = tokens_of(engine.generate(REQUESTS[:20], ROLLOUT))
     engine.load(checkpoints[0])
-    assert engine.update(state_dict(checkpoints[2], torch.float32).items()) == mark
+    assert engine.update(state_dict(checkpoints[2], torch.float32).items()) == fingerprint
     assert tokens_of(engine.generate(REQUESTS[:20], ROLLOUT)) == expected
 
 
 def test_a_partial_update_is_refused_and_names_what_is_missing(engine: Any, checkpoints: list[Path]) -> None:
     from tasks.sampling.vllm.staging import StaleWeights
 
-    mark = engine.load(checkpoints[0])
+    fingerprint = engine.load(checkpoints[0])
     weights = state_dict(checkpoints[1], torch.float32)
     del weights["model.layers.0.mlp.up_proj.weight"]
     with pytest.raises(StaleWeights, match=r"missing \['model.layers.0.mlp.up_proj.weight'\]"):
         engine.update(weights.items())
-    assert engine.fingerprint() == mark
+    assert engine.fingerprint() == fingerprint
 
 
 def test_workers_that_read_something_else_than_was_given_are_noticed(
@@ -175,7 +179,7 @@ def test_workers_that_read_something_else_than_was_given_are_noticed(
     from tasks.sampling.vllm.staging import StaleWeights
 
     engine.load(checkpoints[0])
-    monkeypatch.setattr(vllm_staging, "fill_stage", lambda stage, weights: None)
+    monkeypatch.setattr(vllm_staging, "write_staging_dir", lambda stage, weights: None)
     with pytest.raises(StaleWeights, match="read other weights than they were given"):
         engine.load(checkpoints[1])
     monkeypatch.undo()
@@ -211,7 +215,7 @@ def test_one_grpo_step_with_vllm_rollouts_equals_the_step_with_transformers_roll
     engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tasks.train import shared_engine as training
-    from tasks.train.loop import job
+    from tasks.train.loop import train_job
 
     # Random models answer nothing right; grading by length gives groups whose rewards differ, hence gradients.
     monkeypatch.setattr(GradingPool, "grade", lambda _, answers: [by_length(answer) for answer in answers])
@@ -224,10 +228,10 @@ def test_one_grpo_step_with_vllm_rollouts_equals_the_step_with_transformers_roll
         opener = (lambda *_, **__: Borrowed(engine)) if kind == "vllm" else open_engine
         monkeypatch.setattr(training, "open_engine", opener)
         run = expand_grid(params)[0]
-        folder = Layout.of(params).run(run)
+        folder = StudyPaths.of(params).run(run)
         folder.mkdir(parents=True, exist_ok=True)
-        job(params.model_dump_json(), dataclasses.asdict(run), "mark")
-        rows[kind] = read_metrics(Layout.of(params).metrics(run))[1]
+        train_job(params.model_dump_json(), dataclasses.asdict(run), "mark")
+        rows[kind] = read_metrics(StudyPaths.of(params).metrics(run))[1]
     mine, theirs = rows["vllm"], rows["transformers"]
     assert mine.sampler_fingerprint is not None
     assert (mine.reward_mean, mine.tokens, mine.test_right) == (theirs.reward_mean, theirs.tokens, theirs.test_right)
@@ -245,14 +249,14 @@ def test_an_evaluation_whose_engine_hangs_in_the_middle_ends_with_the_same_sampl
     """Last, because the engine's process is lost here: stopped, found hanging, killed, replaced, asked again."""
     from tasks.evaluate import run as evaluation
 
-    subjects, names = tuple(list_subjects(study)), tuple(benchmark_names(study))
-    evaluate_order(Order(study, subjects, names))
+    subjects, names = tuple(list_policies(study)), tuple(benchmark_names(study))
+    run_request(EvaluationRequest(study, subjects, names))
     old = engine.process.pids
 
     class StopsInTheMiddle(Borrowed):
         started = 0
 
-        def stream(self, jobs: Sequence[Job]) -> Iterator[tuple[int, int, list[Completion]]]:
+        def stream(self, jobs: Sequence[GenerationBatch]) -> Iterator[tuple[int, int, list[Completion]]]:
             for number, item in enumerate(self.engine.stream(jobs)):
                 yield item
                 if self.started == 1 and number == 2:
@@ -261,9 +265,9 @@ def test_an_evaluation_whose_engine_hangs_in_the_middle_ends_with_the_same_sampl
             self.started += 1
 
     monkeypatch.setattr(evaluation, "open_engine", lambda *_, **__: StopsInTheMiddle(engine))
-    assert evaluate_order(Order(study, subjects, names, root=tmp_path)) == len(subjects) * len(names)
+    assert run_request(EvaluationRequest(study, subjects, names, root=tmp_path)) == len(subjects) * len(names)
     assert engine.process.pids != old
     for subject in subjects:
         for name in names:
-            mine = read_samples(folder_of(study, subject, name, tmp_path) / "samples.parquet")
-            assert mine == read_samples(folder_of(study, subject, name) / "samples.parquet")
+            mine = read_samples(score_folder(study, subject, name, tmp_path) / "samples.parquet")
+            assert mine == read_samples(score_folder(study, subject, name) / "samples.parquet")

@@ -14,14 +14,14 @@ import torch
 from study_on_disk import make_params, save_random_model
 
 from tasks.sampling.engines import open_engine
-from tasks.sampling.protocol import Job, Request, SamplingSettings
-from tasks.sampling.vllm.head_padding import plan_widening, widen_config, widen_tensor
-from tasks.sampling.vllm.probe import Probe, ProbeFailed
-from tasks.sampling.vllm.staging import Staging, StaleWeights, check_sums
-from tasks.sampling.vllm.weights import PREFIX, SHARED_MEMORY, fill_stage, new_stage, stored_tensors
+from tasks.sampling.protocol import GenerationBatch, Request, SamplingSettings
+from tasks.sampling.vllm.head_padding import pad_config, pad_tensor, plan_head_padding
+from tasks.sampling.vllm.probe import LogprobProbe, ProbeFailed
+from tasks.sampling.vllm.staging import Staging, StaleWeights, check_checksums
+from tasks.sampling.vllm.weights import PREFIX, SHARED_MEMORY, make_staging_dir, stored_tensors, write_staging_dir
 from tasks.study.errors import InputError
 from tasks.study.params import Hardware
-from tasks.train.engine_cache import Shelf
+from tasks.train.engine_cache import EngineCache
 
 SUPPORTED = [32, 64, 80, 96]
 SETTINGS = SamplingSettings(n=2, temperature=1.0, top_p=1.0, max_tokens=4, seed=0)
@@ -39,14 +39,14 @@ def config_of(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_head_size_the_kernel_knows_is_left_alone() -> None:
-    assert plan_widening(config_of(hidden_size=64), SUPPORTED) is None
+    assert plan_head_padding(config_of(hidden_size=64), SUPPORTED) is None
 
 
 def test_a_small_head_is_widened_to_the_next_size_with_unchanged_rotary_frequencies() -> None:
-    widening = plan_widening(config_of(), SUPPORTED)
+    widening = plan_head_padding(config_of(), SUPPORTED)
     assert widening is not None
-    assert (widening.narrow, widening.wide, widening.wide_hidden) == (12, 32, 64)
-    wide = widen_config(config_of(), widening)
+    assert (widening.head_dim, widening.padded_head_dim, widening.padded_hidden) == (12, 32, 64)
+    wide = pad_config(config_of(), widening)
     assert wide["hidden_size"] == 64
     assert wide["rope_parameters"]["partial_rotary_factor"] * 32 == 12
     assert wide["rms_norm_eps"] == pytest.approx(1e-6 * 24 / 64)
@@ -57,41 +57,39 @@ def test_a_small_head_is_widened_to_the_next_size_with_unchanged_rotary_frequenc
 )
 def test_what_cannot_be_widened_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"knows head sizes \[32, 64, 80, 96\], the checkpoint has 12"):
-        plan_widening(config_of(**changes), SUPPORTED)
+        plan_head_padding(config_of(**changes), SUPPORTED)
 
 
 def test_widened_projections_and_norms_compute_the_same_on_padded_input() -> None:
-    widening = plan_widening(config_of(), SUPPORTED)
+    widening = plan_head_padding(config_of(), SUPPORTED)
     assert widening is not None
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(5, 24, generator=generator)
     padded = torch.nn.functional.pad(x, (0, 40))
     down = torch.randn(24, 9, generator=generator)
     y = torch.randn(5, 9, generator=generator)
-    assert torch.equal((y @ widen_tensor("mlp.down_proj.weight", down, widening).T)[:, :24], y @ down.T)
+    assert torch.equal((y @ pad_tensor("mlp.down_proj.weight", down, widening).T)[:, :24], y @ down.T)
     value = torch.randn(12, 24, generator=generator)
-    wide_value = padded @ widen_tensor("self_attn.v_proj.weight", value, widening).T
+    wide_value = padded @ pad_tensor("self_attn.v_proj.weight", value, widening).T
     torch.testing.assert_close(wide_value[:, :12], x @ value.T)
     assert wide_value[:, 12:].abs().max() == 0
     norm = torch.rand(24, generator=generator)
-    eps = widen_config(config_of(), widening)["rms_norm_eps"]
+    eps = pad_config(config_of(), widening)["rms_norm_eps"]
     narrow = x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6) * norm
-    wide = (
-        padded * torch.rsqrt(padded.pow(2).mean(-1, keepdim=True) + eps) * widen_tensor("norm.weight", norm, widening)
-    )
+    wide = padded * torch.rsqrt(padded.pow(2).mean(-1, keepdim=True) + eps) * pad_tensor("norm.weight", norm, widening)
     torch.testing.assert_close(wide[:, :24], narrow)
 
 
 def test_a_weight_of_another_architecture_cannot_be_widened() -> None:
-    widening = plan_widening(config_of(), SUPPORTED)
+    widening = plan_head_padding(config_of(), SUPPORTED)
     assert widening is not None
     with pytest.raises(InputError, match=r"weight 'model.router.weight' is not one of a Qwen2 checkpoint"):
-        widen_tensor("model.router.weight", torch.zeros(2, 24), widening)
+        pad_tensor("model.router.weight", torch.zeros(2, 24), widening)
 
 
 def test_a_stage_holds_the_last_weights_and_nothing_else(tmp_path: Path) -> None:
-    fill_stage(tmp_path, {"a": torch.zeros(3)})
-    fill_stage(tmp_path, {"a": torch.ones(3)})
+    write_staging_dir(tmp_path, {"a": torch.zeros(3)})
+    write_staging_dir(tmp_path, {"a": torch.ones(3)})
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
     assert {name: tensor.tolist() for name, tensor in stored_tensors(tmp_path)} == {"a": [1.0, 1.0, 1.0]}
 
@@ -101,7 +99,7 @@ def test_weights_that_do_not_fit_into_memory_are_refused_before_they_are_written
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 8})())
     with pytest.raises(OSError, match="12 bytes of weights do not fit into 8 bytes free"):
-        fill_stage(tmp_path, {"a": torch.zeros(3)})
+        write_staging_dir(tmp_path, {"a": torch.zeros(3)})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -111,9 +109,9 @@ def test_a_killed_process_leaves_no_weights_in_memory_for_long() -> None:
     left = Path(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip())
     assert left.is_dir()
     assert left.name.startswith(PREFIX)
-    mine = new_stage()
+    mine = make_staging_dir()
     assert not left.exists()
-    assert new_stage().parent == mine.parent
+    assert make_staging_dir().parent == mine.parent
     assert mine.exists()
 
 
@@ -122,22 +120,22 @@ def test_a_partial_state_dict_is_refused(checkpoint: Path) -> None:
     held = dict(stored_tensors(checkpoint))
     staging.check_complete(held)
     with pytest.raises(StaleWeights, match=r"unknown \['extra'\]"):
-        staging.put(held | {"extra": torch.zeros(1)})
+        staging.write(held | {"extra": torch.zeros(1)})
     with pytest.raises(StaleWeights, match=r"wrong shape \['model.norm.weight'\]"):
-        staging.put(held | {"model.norm.weight": torch.zeros(1)})
+        staging.write(held | {"model.norm.weight": torch.zeros(1)})
     staging.remove()
 
 
 def test_workers_that_disagree_are_noticed() -> None:
     with pytest.raises(StaleWeights, match="differ among themselves"):
-        check_sums([{"a": [1, 2]}, {"a": [1, 3]}], None)
+        check_checksums([{"a": [1, 2]}, {"a": [1, 3]}], None)
     with pytest.raises(StaleWeights, match="differ in b"):
-        check_sums([{"a": [1, 2]}], {"a": [1, 2], "b": [0, 0]})
-    assert check_sums([{"a": [1, 2]}, {"a": [1, 2]}], {"a": [1, 2]}) == {"a": [1, 2]}
+        check_checksums([{"a": [1, 2]}], {"a": [1, 2], "b": [0, 0]})
+    assert check_checksums([{"a": [1, 2]}, {"a": [1, 2]}], {"a": [1, 2]}) == {"a": [1, 2]}
 
 
 def test_the_probe_of_a_large_model_must_change_with_the_weights_and_only_then(checkpoint: Path) -> None:
-    probe = Probe(json.loads((checkpoint / "config.json").read_text()), 36, torch.float32)
+    probe = LogprobProbe(json.loads((checkpoint / "config.json").read_text()), 36, torch.float32)
     probe.check([-1.0, -2.0], None, "first")
     probe.check([-1.0, -2.0], None, "first")
     probe.check([-1.0, -2.5], None, "second")
@@ -148,7 +146,7 @@ def test_the_probe_of_a_large_model_must_change_with_the_weights_and_only_then(c
 
 
 def test_the_probe_of_a_small_model_refuses_log_probabilities_that_are_no_numbers(checkpoint: Path) -> None:
-    probe = Probe(json.loads((checkpoint / "config.json").read_text()), 36, torch.float32)
+    probe = LogprobProbe(json.loads((checkpoint / "config.json").read_text()), 36, torch.float32)
     weights = dict(stored_tensors(checkpoint))
     weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
     with pytest.raises(ProbeFailed, match="differ by nan"):
@@ -172,7 +170,7 @@ def test_an_unknown_engine_is_refused_with_those_that_exist(checkpoint: Path) ->
 def test_an_engine_lost_twice_stops_the_run(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("vllm", reason="vLLM is not installed; `make setup ENGINE=vllm`")
     from tasks.sampling.vllm import engine as vllm_engine
-    from tasks.sampling.vllm.process import EngineLost
+    from tasks.sampling.vllm.process import EngineDied
 
     started = []
 
@@ -181,7 +179,7 @@ def test_an_engine_lost_twice_stops_the_run(checkpoint: Path, monkeypatch: pytes
             started.append(arguments["model"])
 
         def enqueue(self, prompts: list[Any], params: list[Any]) -> list[str]:
-            raise EngineLost("gone")
+            raise EngineDied("gone")
 
         def close(self) -> None:
             pass
@@ -189,8 +187,8 @@ def test_an_engine_lost_twice_stops_the_run(checkpoint: Path, monkeypatch: pytes
     monkeypatch.setattr(vllm_engine, "EngineProcess", Dying)
     monkeypatch.setattr(vllm_engine.VllmEngine, "load", lambda self, checkpoint: "mark")
     engine = vllm_engine.VllmEngine(checkpoint, Hardware(), context=36)
-    with pytest.raises(EngineLost, match="lost twice"):
-        list(engine.stream([Job([Request("p", (5, 6))], SETTINGS)]))
+    with pytest.raises(EngineDied, match="lost twice"):
+        list(engine.stream([GenerationBatch([Request("p", (5, 6))], SETTINGS)]))
     assert len(started) == 2
     assert started[0] == started[1]
     engine.close()
@@ -248,32 +246,32 @@ class _Recorded:
 
 
 def test_the_next_run_of_a_kind_takes_the_engine_that_the_last_one_left() -> None:
-    shelf, made = Shelf(), [_Recorded() for _ in range(4)]
+    shelf, made = EngineCache(), [_Recorded() for _ in range(4)]
     stream = iter(made)
 
     def take(kind: str, checkpoint: str = "a") -> Any:
-        return shelf.take(kind, Path(checkpoint), lambda: next(stream))  # type: ignore[arg-type, return-value]
+        return shelf.acquire(kind, Path(checkpoint), lambda: next(stream))  # type: ignore[arg-type, return-value]
 
     first = take("3k")
-    shelf.give_back(first, sound=True)
+    shelf.release(first, sound=True)
     assert take("3k", "b") is first
     assert first.done == ["load b"]
-    shelf.give_back(first, sound=True)
+    shelf.release(first, sound=True)
     second = take("7k")
     assert second is made[1]
     assert first.done == ["load b", "close"]
-    shelf.give_back(second, sound=False)
+    shelf.release(second, sound=False)
     assert second.done == ["close"]
     third = take("7k")
     assert third is made[2]
     third.restarted = True
-    shelf.give_back(third, sound=True)
+    shelf.release(third, sound=True)
     assert third.done == ["close"]
     fourth = take("7k")
-    shelf.give_back(fourth, sound=True)
+    shelf.release(fourth, sound=True)
     with pytest.raises(RuntimeError, match="no such weights"):
         take("7k", "broken")
     assert fourth.done == ["load broken", "close"]
     foreign = _Recorded()
-    shelf.give_back(foreign, sound=True)  # type: ignore[arg-type]
+    shelf.release(foreign, sound=True)  # type: ignore[arg-type]
     assert foreign.done == ["close"]

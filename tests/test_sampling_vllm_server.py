@@ -17,23 +17,23 @@ import torch
 from study_on_disk import make_study, save_random_model
 from transformers import AutoModelForCausalLM
 
-from tasks.evaluate.policies import folder_of, list_subjects, missing
-from tasks.evaluate.requests import make_orders
-from tasks.evaluate.run import Order, evaluate_order
+from tasks.evaluate.policies import list_policies, missing, score_folder
+from tasks.evaluate.requests import make_requests
+from tasks.evaluate.run import EvaluationRequest, run_request
 from tasks.evaluate.samples import read_samples
-from tasks.policy.policy_model import bit_sums, fingerprint
+from tasks.policy.policy_model import tensor_checksum, weights_digest
 from tasks.sampling.engines import open_engine
 from tasks.sampling.protocol import Request, SamplingSettings
 from tasks.sampling.vllm.probe import ProbeFailed
 from tasks.sampling.vllm.server_client import ServerEngine
 from tasks.sampling.vllm.server_http import TOKEN
 from tasks.sampling.vllm.staging import StaleWeights
-from tasks.sampling.vllm.weight_update import PushingServerEngine
+from tasks.sampling.vllm.weight_update import UpdatableServerEngine
 from tasks.sampling.vllm.weights import state_dict, stored_tensors
 from tasks.study.errors import InputError
 from tasks.study.params import Params
 
-SETTINGS = SamplingSettings(n=3, temperature=0.7, top_p=0.9, max_tokens=6, seed=1, domain="evaluate")
+SETTINGS = SamplingSettings(n=3, temperature=0.7, top_p=0.9, max_tokens=6, seed=1, seed_domain="evaluate")
 REQUESTS = [Request(f"p{i}", (5, 6 + i)) for i in range(9)]
 
 
@@ -64,7 +64,7 @@ class Stand:
             if not self.deaf:
                 self.folder = tempfile.mkdtemp(prefix="stand-")
                 shutil.copytree(folder, self.folder, dirs_exist_ok=True)
-            sums = {name: bit_sums(tensor) for name, tensor in stored_tensors(Path(folder))}
+            sums = {name: tensor_checksum(tensor) for name, tensor in stored_tensors(Path(folder))}
             return 200, {"results": [dict(list(sums.items())[1:]) if self.torn else sums]}
         if path == "/reset_prefix_cache":
             return 200, None
@@ -172,28 +172,28 @@ def test_a_refused_prompt_is_named(stand: Stand) -> None:
 
 
 def test_a_server_that_serves_another_policy_is_refused(stand: Stand, study: Params) -> None:
-    run = list_subjects(study)[2]
-    order = Order(study, (run,), ("heldout",), server=stand.url)
+    run = list_policies(study)[2]
+    order = EvaluationRequest(study, (run,), ("heldout",), server=stand.url)
     with pytest.raises(InputError, match=f"serves 'policy', not {run.name}; start it with `python -m vllm"):
-        evaluate_order(order)
+        run_request(order)
 
 
 def test_an_evaluation_by_a_server_that_dies_keeps_what_is_finished_and_continues(
     stand: Stand, study: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tasks.sampling.vllm.server_http.FIRST_DELAY", 0.001)
-    run = list_subjects(study)[2]
+    run = list_policies(study)[2]
     stand.model = run.name
-    (first,) = make_orders(study, run.name, benchmarks=["heldout"], server=stand.url)
-    (both,) = make_orders(study, run.name, server=stand.url)
-    assert evaluate_order(first) == 1
+    (first,) = make_requests(study, run.name, benchmarks=["heldout"], server=stand.url)
+    (both,) = make_requests(study, run.name, server=stand.url)
+    assert run_request(first) == 1
     stand.lives = 5
     with pytest.raises(InputError, match="did not answer in 6 attempts"):
-        evaluate_order(both)
+        run_request(both)
     assert missing(study, run, ["heldout", "hard"], both.root) == ["hard"]
     stand.lives = 1 << 30
-    assert evaluate_order(both) == 1
-    rows = read_samples(folder_of(study, run, "hard", both.root) / "samples.parquet")
+    assert run_request(both) == 1
+    rows = read_samples(score_folder(study, run, "hard", both.root) / "samples.parquet")
     assert len(rows) == 18
     assert missing(study, run, ["heldout", "hard"]) == ["heldout", "hard"]
 
@@ -207,9 +207,9 @@ def test_new_weights_reach_a_server_of_our_own_through_a_shared_folder(
     hardware = study.hardware.model_copy(update={"vllm": server})
     engine = open_engine("vllm", tmp_path / "0", hardware)
     weights = state_dict(tmp_path / "1", torch.float32)
-    assert engine.fingerprint() == fingerprint(state_dict(tmp_path / "0", torch.float32))
-    assert engine.load(tmp_path / "1") == fingerprint(weights)
-    assert isinstance(engine, PushingServerEngine)
+    assert engine.fingerprint() == weights_digest(state_dict(tmp_path / "0", torch.float32))
+    assert engine.load(tmp_path / "1") == weights_digest(weights)
+    assert isinstance(engine, UpdatableServerEngine)
     stand.deaf = True
     with pytest.raises(ProbeFailed, match="log-probs differ by"):
         engine.load(tmp_path / "0")

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from tasks.study.manifests import (
     atomic_path,
-    fingerprint,
+    is_complete,
+    make_fingerprint,
     manifest_digest,
     once,
     read_manifest,
-    valid,
     verify,
     write_json,
 )
@@ -50,7 +50,7 @@ def test_a_damaged_folder_is_done_again(harm: str, tmp_path: Path) -> None:
         victim.unlink()
     else:
         victim.write_text(victim.read_text()[:-2])
-    assert not valid(tmp_path, "a")
+    assert not is_complete(tmp_path, "a")
     assert once(tmp_path, "fit", "a", lambda: _write(tmp_path))[1] is True
 
 
@@ -69,7 +69,7 @@ def test_verify_names_a_file_whose_bytes_changed_at_equal_size(tmp_path: Path) -
     once(tmp_path, "fit", "a", lambda: _write(tmp_path, "work"))
     assert verify(tmp_path) == []
     (tmp_path / "result.txt").write_text("krow")
-    assert valid(tmp_path, "a")
+    assert is_complete(tmp_path, "a")
     assert verify(tmp_path) == ["result.txt"]
 
 
@@ -95,12 +95,12 @@ def test_json_refuses_values_that_are_not_json(tmp_path: Path) -> None:
 
 @given(params=JSON, other=JSON)
 def test_fingerprints_are_equal_for_equal_values_only(params: Any, other: Any) -> None:
-    mark = fingerprint("train", "1", params, {"a": "1"})
-    assert mark == fingerprint("train", "1", params, {"a": "1"})
-    assert mark != fingerprint("train", "2", params, {"a": "1"})
-    assert mark != fingerprint("train", "1", params, {"a": "2"})
+    fingerprint = make_fingerprint("train", "1", params, {"a": "1"})
+    assert fingerprint == make_fingerprint("train", "1", params, {"a": "1"})
+    assert fingerprint != make_fingerprint("train", "2", params, {"a": "1"})
+    assert fingerprint != make_fingerprint("train", "1", params, {"a": "2"})
     if params != other:
-        assert mark != fingerprint("train", "1", other, {"a": "1"})
+        assert fingerprint != make_fingerprint("train", "1", other, {"a": "1"})
 
 
 def test_a_manifests_content_digest_stands_for_the_folder(tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ def test_the_environment_chooses_the_store(tmp_path: Path, monkeypatch: pytest.M
 def test_names_hold_nothing_a_tracker_refuses(tmp_path: Path) -> None:
     params = make_recorded_study(tmp_path)
     record = read_record(params, expand_grid(params)[0])
-    names = [*record.params, *record.tags, *record.finals, *record.points[-1].values]
+    names = [*record.params, *record.tags, *record.summary, *record.points[-1].values]
     names += numbers({"pass@1": 0.5, "a": {"b": 1}})
     assert not [name for name in names if set(name) & set("@%")]
 

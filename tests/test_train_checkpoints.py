@@ -16,22 +16,22 @@ from tasks.study.errors import InputError
 from tasks.study.grid import Run
 from tasks.study.manifests import MANIFEST
 from tasks.study.params import Checkpoints, Params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 from tasks.train.checkpoints import (
-    Crew,
+    RankGroup,
     TrainerState,
-    discard_after,
-    latest_checkpoint,
-    newest_checkpoint,
-    part_name,
+    delete_checkpoints_after,
+    find_complete_checkpoint,
+    find_verified_checkpoint,
     prune_checkpoints,
     read_parts,
     read_state,
     save_checkpoint,
     save_tensors,
+    shard_file_name,
 )
-from tasks.train.loop import job
-from tasks.train.sharded_files import TensorFiles
+from tasks.train.loop import train_job
+from tasks.train.sharded_files import ShardedSafetensors
 from tasks.train.update import TrainingDiverged
 
 TRAIN = {"steps": 4, "batch": 8, "group_size": 4, "minibatch": 4}
@@ -66,11 +66,11 @@ def killed(source: Params, whole: Study, tmp_path: Path) -> Study:
 
 def _train(study: Study) -> None:
     params, run = study
-    job(params.model_dump_json(), asdict(run), MARK)
+    train_job(params.model_dump_json(), asdict(run), MARK)
 
 
 def _folder(study: Study) -> Path:
-    return Layout.of(study[0]).run(study[1])
+    return StudyPaths.of(study[0]).run(study[1])
 
 
 def _step(study: Study, step: int) -> Path:
@@ -117,9 +117,9 @@ def test_a_run_without_any_good_checkpoint_starts_again(killed: Study, whole: St
 
 def test_a_checkpoint_of_another_fingerprint_is_never_resumed(killed: Study) -> None:
     folder = _folder(killed) / "checkpoints"
-    assert latest_checkpoint(folder, "another") is None
-    assert newest_checkpoint(folder, "another") is None
-    assert latest_checkpoint(folder, MARK) == newest_checkpoint(folder, MARK) == _step(killed, 3)
+    assert find_verified_checkpoint(folder, "another") is None
+    assert find_complete_checkpoint(folder, "another") is None
+    assert find_verified_checkpoint(folder, MARK) == find_complete_checkpoint(folder, MARK) == _step(killed, 3)
 
 
 def test_no_checkpoint_is_ahead_of_the_rows_and_counters_agree_with_them(whole: Study) -> None:
@@ -144,7 +144,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_step_problems_and_chec
     assert [row["step"] for row in numbers(params, run)] == [0, 1, 2, 3]
 
 
-def _save(folder: Path, step: int, crew: Crew | None = None, rows: torch.Tensor | None = None) -> None:
+def _save(folder: Path, step: int, crew: RankGroup | None = None, rows: torch.Tensor | None = None) -> None:
     tensors = {"w": torch.arange(6.0).view(3, 2) if rows is None else rows}
     parts = {"weights": tensors, "optimizer": {"0.step": torch.tensor(float(step))}}
     save_checkpoint(folder, MARK, TrainerState(step=step), parts, *([crew] if crew else []))
@@ -180,7 +180,7 @@ def test_what_was_never_finished_does_not_count_as_the_last_checkpoint(tmp_path:
 def test_checkpoints_beyond_the_one_resumed_are_removed(tmp_path: Path) -> None:
     for step in (1, 2, 3):
         _save(tmp_path, step)
-    discard_after(tmp_path, 2)
+    delete_checkpoints_after(tmp_path, 2)
     assert _kept(tmp_path) == [1, 2]
 
 
@@ -195,31 +195,31 @@ def test_writing_a_step_again_replaces_it_whole(tmp_path: Path) -> None:
 def test_parts_of_several_writers_read_as_one_set_of_rows(tmp_path: Path) -> None:
     whole = torch.randn(5, 3)
     for rank, rows in enumerate((whole[:2], whole[2:4], whole[4:], whole[5:])):
-        save_tensors(tmp_path / part_name("weights", rank, 4), {"w": rows, "step": torch.tensor(7.0)})
-    files = TensorFiles([tmp_path / part_name("weights", rank, 4) for rank in range(4)])
-    assert torch.equal(files.whole("w"), whole)
+        save_tensors(tmp_path / shard_file_name("weights", rank, 4), {"w": rows, "step": torch.tensor(7.0)})
+    files = ShardedSafetensors([tmp_path / shard_file_name("weights", rank, 4) for rank in range(4)])
+    assert torch.equal(files.full("w"), whole)
     for start in range(5):
         for stop in range(start, 6):
             assert torch.equal(files.rows("w", start, stop), whole[start:stop])
-    assert files.whole("step") == 7.0
+    assert files.full("step") == 7.0
     with pytest.raises(InputError, match="no tensor v"):
-        files.whole("v")
+        files.full("v")
 
 
 def test_a_file_missing_on_one_process_makes_the_checkpoint_damaged_for_all(tmp_path: Path) -> None:
     _save(tmp_path, 1)
     (tmp_path / "step-000001" / "weights.safetensors").unlink()
     broken = json.loads((tmp_path / "step-000001" / MANIFEST).read_text())["files"]
-    answers = {rank: Crew(rank, 3, 1, lambda value: [value]) for rank in range(3)}
-    found = [latest_checkpoint(tmp_path, MARK, crew) for crew in answers.values()]
+    answers = {rank: RankGroup(rank, 3, 1, lambda value: [value]) for rank in range(3)}
+    found = [find_verified_checkpoint(tmp_path, MARK, crew) for crew in answers.values()]
     assert len(broken) == 3
     assert found.count(None) == 1  # each file is read by one process; `exchange` tells the others
 
 
 def test_a_checkpoint_reads_back_what_was_written(tmp_path: Path) -> None:
     _save(tmp_path, 5)
-    found = latest_checkpoint(tmp_path, MARK)
+    found = find_verified_checkpoint(tmp_path, MARK)
     assert found is not None
     assert read_state(found).step == 5
-    assert torch.equal(read_parts(found, "weights").whole("w"), torch.arange(6.0).view(3, 2))
+    assert torch.equal(read_parts(found, "weights").full("w"), torch.arange(6.0).view(3, 2))
     assert read_parts(found, "optimizer").names() == ["0.step"]

@@ -23,8 +23,8 @@ from tasks.sampling.protocol import Request, SamplingSettings
 from tasks.sampling.transformers_engine import TransformersEngine
 from tasks.study.grid import Run, expand_grid
 from tasks.study.params import Params
-from tasks.study.paths import Layout
-from tasks.train.launch import JOB, accelerate_command, launch_environment
+from tasks.study.paths import StudyPaths
+from tasks.train.launch import TRAIN_TASK, accelerate_command, launch_environment
 from tasks.train.placement import CONFIGS, Placement
 
 pytestmark = pytest.mark.slow
@@ -50,7 +50,7 @@ def workers(source: Params, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     made = {}
     for name, placement in SPREAD.items():
         environment = launch_environment(source.hardware, placement) | {"PYTHONPATH": str(REPOSITORY)}
-        made[name] = Worker(accelerate_command(source.hardware, placement), environment, log, placement.processes)
+        made[name] = Worker(accelerate_command(source.hardware, placement), environment, log, placement.num_processes)
     yield made
     for worker in made.values():
         worker.end()
@@ -69,11 +69,11 @@ def _train(worker: Worker, source: Params, root: Path, **train: Any) -> Study:
 
 
 def _again(worker: Worker, params: Params, run: Run) -> None:
-    worker.run(JOB, {"params": params.model_dump_json(), "run": asdict(run), "mark": MARK})
+    worker.run(TRAIN_TASK, {"params": params.model_dump_json(), "run": asdict(run), "fingerprint": MARK})
 
 
 def _weights(study: Study) -> dict[str, torch.Tensor]:
-    return load_file(Layout.of(study[0]).final(study[1]) / "model.safetensors")
+    return load_file(StudyPaths.of(study[0]).final(study[1]) / "model.safetensors")
 
 
 def _assert_close(first: Study, second: Study, tolerance: float = 1e-5) -> None:
@@ -118,7 +118,7 @@ def test_a_run_killed_after_its_last_row_and_resumed_is_equal_bit_for_bit(
 
 def _leave_as_killed(done: Study, killed: Study, checkpoint: int) -> None:
     """What a finished run would have left, had it been killed after its last row with only this checkpoint."""
-    folder, target = Layout.of(done[0]).run(done[1]), Layout.of(killed[0]).run(killed[1])
+    folder, target = StudyPaths.of(done[0]).run(done[1]), StudyPaths.of(killed[0]).run(killed[1])
     name = f"checkpoints/step-{checkpoint:06d}"
     shutil.copytree(folder / name, target / name)
     shutil.copy(folder / "metrics.jsonl", target / "metrics.jsonl")
@@ -135,7 +135,7 @@ def test_a_checkpoint_resumes_on_another_number_of_processes(
 
 
 def test_a_sharded_checkpoint_holds_each_process_s_rows_once(trained: dict[str, Study]) -> None:
-    parts = {name: Layout.of(trained[name][0]).checkpoints(trained[name][1]) / "step-000001" for name in trained}
+    parts = {name: StudyPaths.of(trained[name][0]).checkpoints(trained[name][1]) / "step-000001" for name in trained}
     whole = load_file(parts["single"] / "weights.safetensors")
     first, second = (load_file(parts["sharded"] / f"weights-0000{n}-of-00002.safetensors") for n in (1, 2))
     assert first.keys() == second.keys() == whole.keys()
@@ -150,12 +150,12 @@ def test_adapters_train_alike_on_one_process_and_sharded(
     lora = {"rank": 2, "alpha": 4.0}
     one = _train(workers["single"], source, tmp_path / "one", lora=lora)
     _assert_close(one, _train(workers["sharded"], source, tmp_path / "sharded", lora=lora))
-    before = load_file(Layout.of(source).model(one[1].model) / "model.safetensors")
+    before = load_file(StudyPaths.of(source).model(one[1].model) / "model.safetensors")
     after = _weights(one)
     assert after.keys() == before.keys()
     changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
     assert changed == {name for name in before if name.endswith("_proj.weight")}
-    held = load_file(Layout.of(one[0]).checkpoints(one[1]) / "step-000001" / "weights.safetensors")
+    held = load_file(StudyPaths.of(one[0]).checkpoints(one[1]) / "step-000001" / "weights.safetensors")
     assert all(".lora_" in name for name in held)
     assert numbers(*one)[1]["kl"] == pytest.approx(0.0, abs=1e-2)
 
@@ -164,7 +164,7 @@ def test_bfloat16_keeps_float32_master_weights_and_follows_the_float32_run(
     trained: dict[str, Study], workers: dict[str, Worker], source: Params, tmp_path: Path
 ) -> None:
     params, run = _train(workers["sharded"], source, tmp_path / "low", precision="bfloat16")
-    held = load_file(Layout.of(params).checkpoints(run) / "step-000002" / "weights-00001-of-00002.safetensors")
+    held = load_file(StudyPaths.of(params).checkpoints(run) / "step-000002" / "weights-00001-of-00002.safetensors")
     assert {tensor.dtype for tensor in held.values()} == {torch.float32}
     assert any(not torch.equal(tensor, tensor.bfloat16().float()) for tensor in held.values())
     assert {tensor.dtype for tensor in _weights((params, run)).values()} == {torch.bfloat16}
@@ -176,7 +176,7 @@ def test_bfloat16_keeps_float32_master_weights_and_follows_the_float32_run(
 def test_processes_that_share_an_engine_draw_what_each_would_draw_alone(
     workers: dict[str, Worker], source: Params
 ) -> None:
-    checkpoint = Layout.of(source).model(expand_grid(source)[0].model)
+    checkpoint = StudyPaths.of(source).model(expand_grid(source)[0].model)
     prompts = [[6, 7, 16], [7], [8, 9, 10, 11], [5, 5], [12, 16]]
     arguments = {"checkpoint": str(checkpoint), "prompts": prompts}
     prints, drawn, opened = workers["replicated"].run("tests.worker_jobs:draw_in_groups", arguments)

@@ -20,16 +20,16 @@ from typing import Any
 import pytest
 from tiny_training import REPOSITORY, make_params, make_study
 
-from tasks.runtime.gpu_locks import Device, reserved, select_devices
-from tasks.runtime.workers import JobFailed, OutOfMemory, Stopped, Worker, WorkerDied, run_job_file
+from tasks.runtime.gpu_locks import Device, lease_gpus, select_devices
+from tasks.runtime.workers import JobFailed, OutOfMemory, WorkCancelled, Worker, WorkerDied, run_job_file
 from tasks.study.errors import InputError
 from tasks.study.grid import Run
 from tasks.study.params import Params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 from tasks.train import launch
 from tasks.train.cluster_node import node_command
 from tasks.train.launch import Launcher, accelerate_command, cluster_command, launch_environment
-from tasks.train.placement import CONFIGS, Placement, place
+from tasks.train.placement import CONFIGS, Placement, choose_placement
 
 BARE = [sys.executable, "-m"]
 PATH = {"PYTHONPATH": str(REPOSITORY)}
@@ -79,8 +79,8 @@ def test_the_config_follows_from_the_machine_and_the_run(study: tuple[Params, Ru
         (_with(study, gpus_per_run={"3k": 4}, **cluster), (), ("fsdp2_multi_node.yaml", 2, True)),
     ]
     for params, devices, expected in cases:
-        placed = place(params, run, devices)
-        assert (placed.config.name, placed.nodes, placed.sharded) == expected
+        placed = choose_placement(params, run, devices)
+        assert (placed.config.name, placed.num_nodes, placed.sharded) == expected
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_an_impossible_placement_is_refused_with_the_key(
     study: tuple[Params, Run], hardware: dict[str, Any], devices: tuple[Device, ...], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        place(_with(study, **hardware), study[1], devices)
+        choose_placement(_with(study, **hardware), study[1], devices)
 
 
 @pytest.mark.parametrize(
@@ -115,13 +115,13 @@ def test_an_accelerate_config_that_does_not_suit_is_refused(
 ) -> None:
     (tmp_path / "own.yaml").write_text(text)
     with pytest.raises(InputError, match=message):
-        place(_with(study, accelerate_config=str(tmp_path / "own.yaml")), study[1], ())
+        choose_placement(_with(study, accelerate_config=str(tmp_path / "own.yaml")), study[1], ())
 
 
 def test_every_shipped_config_suits_the_placement_it_is_chosen_for(study: tuple[Params, Run]) -> None:
     for name in ("cpu", "one_gpu", "fsdp2_one_node", "fsdp2_multi_node"):
         params = _with(study, accelerate_config=str(CONFIGS / f"{name}.yaml"))
-        assert place(params, study[1], ()).sharded == name.startswith("fsdp2")
+        assert choose_placement(params, study[1], ()).sharded == name.startswith("fsdp2")
 
 
 # Devices
@@ -142,7 +142,7 @@ def test_no_device_is_held_twice_and_a_large_run_gets_its_turn(tmp_path: Path) -
 
     def use(count: int) -> None:
         nonlocal most
-        with reserved(GPUS, count, tmp_path, threading.Event()) as (devices, _):
+        with lease_gpus(GPUS, count, tmp_path, threading.Event()) as (devices, _):
             names = {device.name for device in devices}
             with lock:
                 assert not held & names
@@ -159,8 +159,8 @@ def test_no_device_is_held_twice_and_a_large_run_gets_its_turn(tmp_path: Path) -
 
 
 def test_a_device_stays_locked_until_the_process_that_uses_it_is_gone(tmp_path: Path) -> None:
-    with reserved(GPUS[:1], 1, tmp_path, threading.Event()) as (_, handles):
-        worker = Worker(BARE, PATH, tmp_path / "log", handles=handles)
+    with lease_gpus(GPUS[:1], 1, tmp_path, threading.Event()) as (_, handles):
+        worker = Worker(BARE, PATH, tmp_path / "log", pass_fds=handles)
         pid = int(worker.run("tests.worker_jobs:report", {"folder": str(tmp_path)})["pid"])
     assert _is_locked(tmp_path)  # this process has let go, the worker has not
     os.kill(pid, signal.SIGKILL)
@@ -172,7 +172,7 @@ def _is_locked(folder: Path) -> bool:
     stop = threading.Event()
     stop.set()
     try:
-        with reserved(GPUS[:1], 1, folder, stop):
+        with lease_gpus(GPUS[:1], 1, folder, stop):
             return False
     except InterruptedError:
         return True
@@ -290,7 +290,7 @@ def test_a_closed_launcher_ends_a_run_in_flight(study: tuple[Params, Run], tmp_p
         job = threads.submit(launcher.train, study[1], "m")
         time.sleep(0.5)
         launcher.close()
-        with pytest.raises((Stopped, WorkerDied)):
+        with pytest.raises((WorkCancelled, WorkerDied)):
             job.result(timeout=60)
 
 
@@ -325,7 +325,7 @@ def test_stopping_ends_the_command_of_a_job_file(tmp_path: Path) -> None:
         job = threads.submit(run_job_file, line, {}, tmp_path / "launch", ("os:getpid", {}), stop)
         assert _until(lambda: (tmp_path / "pid").exists() and bool((tmp_path / "pid").read_text()))
         stop.set()
-        with pytest.raises(Stopped):
+        with pytest.raises(WorkCancelled):
             job.result(timeout=60)
     assert _until(lambda: not _alive(int((tmp_path / "pid").read_text())))
 
@@ -354,7 +354,7 @@ def test_the_published_runs_are_handed_to_slurm_whole(study: tuple[Params, Run])
 
 
 def test_two_machines_join_through_a_launch_command(tmp_path: Path) -> None:
-    """Two `nodes` of one process on this machine, started by a stand-in for sbatch."""
+    """Two `num_nodes` of one process on this machine, started by a stand-in for sbatch."""
     body = "export ACCELERATE_USE_CPU=true MASTER_ADDR=127.0.0.1 MASTER_PORT=$((20000 + $$ % 20000))\n"
     body += 'for node in 0 1; do SLURM_NODEID=$node "$@" & done\nwait\n'
     hardware = make_params(tmp_path / "study").hardware.model_copy(
@@ -384,5 +384,5 @@ def test_a_run_whose_process_is_killed_is_taken_up_by_a_new_one_and_ends_equal(
     with Launcher(broken, job="tests.worker_jobs:kill_once") as launcher:
         with pytest.raises(WorkerDied):
             launcher.train(run, "m")
-        assert (Layout.of(broken).run(run) / "killed").exists()
+        assert (StudyPaths.of(broken).run(run) / "killed").exists()
         assert launcher.train(run, "m")["content"] == facts["content"]

@@ -8,19 +8,19 @@ import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from tasks.policy.packing import Group, Packed, pack
+from tasks.policy.packing import PackedBatch, PromptGroup, pack
 from tasks.policy.policy_model import Policy
 from tasks.study.errors import InputError
 from tasks.study.params import Lora
 from tasks.train.lora import adapted_layers, adapters_off, add_adapters, initial_adapter, is_adapter
-from tasks.train.parallel import full_weights
+from tasks.train.parallel import iter_full_state_dict
 
 LORA = Lora(rank=3, alpha=6.0)
 
 
 @pytest.fixture
-def packed() -> Packed:
-    return pack([Group((1, 2, 3), ((4, 5, 6), (7, 8))), Group((9, 2), ((3, 3, 3, 1),))])
+def packed() -> PackedBatch:
+    return pack([PromptGroup((1, 2, 3), ((4, 5, 6), (7, 8))), PromptGroup((9, 2), ((3, 3, 3, 1),))])
 
 
 @pytest.fixture
@@ -41,7 +41,9 @@ def models() -> tuple[Policy, Policy]:
     return plain, adapted
 
 
-def test_switched_off_the_model_is_the_initial_one_bit_for_bit(models: tuple[Policy, Policy], packed: Packed) -> None:
+def test_switched_off_the_model_is_the_initial_one_bit_for_bit(
+    models: tuple[Policy, Policy], packed: PackedBatch
+) -> None:
     plain, adapted = models
     with torch.no_grad():
         expected, changed = plain(packed), adapted(packed)
@@ -51,7 +53,7 @@ def test_switched_off_the_model_is_the_initial_one_bit_for_bit(models: tuple[Pol
     assert (changed - expected).abs().max() > 0.01
 
 
-def test_switching_off_ends_with_an_error_inside_too(models: tuple[Policy, Policy], packed: Packed) -> None:
+def test_switching_off_ends_with_an_error_inside_too(models: tuple[Policy, Policy], packed: PackedBatch) -> None:
     adapted = models[1]
     with torch.no_grad():
         before = adapted(packed)
@@ -60,9 +62,9 @@ def test_switching_off_ends_with_an_error_inside_too(models: tuple[Policy, Polic
         assert torch.equal(adapted(packed), before)
 
 
-def test_merged_weights_compute_what_the_adapters_do(models: tuple[Policy, Policy], packed: Packed) -> None:
+def test_merged_weights_compute_what_the_adapters_do(models: tuple[Policy, Policy], packed: PackedBatch) -> None:
     plain, adapted = models
-    merged = dict(full_weights(adapted, "float32"))
+    merged = dict(iter_full_state_dict(adapted, "float32"))
     assert merged.keys() == plain.model.state_dict().keys()
     with torch.no_grad():
         expected = adapted(packed)
@@ -70,7 +72,7 @@ def test_merged_weights_compute_what_the_adapters_do(models: tuple[Policy, Polic
         torch.testing.assert_close(plain(packed), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_only_adapters_take_gradients(models: tuple[Policy, Policy], packed: Packed) -> None:
+def test_only_adapters_take_gradients(models: tuple[Policy, Policy], packed: PackedBatch) -> None:
     adapted = models[1]
     adapted(packed).sum().backward()
     for name, parameter in adapted.model.named_parameters():

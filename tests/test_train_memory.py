@@ -11,18 +11,27 @@ from tiny_training import REPOSITORY, make_study
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from tasks.costs.flops import Architecture
-from tasks.costs.memory import GIB, Shape, activation_bytes, cache_bytes, estimate, group_size, read_shape, require_fit
-from tasks.policy.packing import Group, pack
+from tasks.costs.memory import (
+    GIB,
+    ModelShape,
+    activation_bytes,
+    cache_bytes,
+    devices_per_engine,
+    estimate,
+    read_shape,
+    require_fit,
+)
+from tasks.policy.packing import PromptGroup, pack
 from tasks.policy.policy_model import Policy, load_model
 from tasks.runtime.gpu_locks import Device
 from tasks.study.errors import InputError
 from tasks.study.params import Lora, Params, load_params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 from tasks.train.lora import add_adapters
-from tasks.train.placement import place
+from tasks.train.placement import choose_placement
 
-LARGE = Shape(Architecture(8192, 80, 64, 8, 128, 29568, 152064), tied=False)
-SMALL = Shape(Architecture(896, 24, 14, 2, 64, 4864, 151936), tied=True)
+LARGE = ModelShape(Architecture(8192, 80, 64, 8, 128, 29568, 152064), tied=False)
+SMALL = ModelShape(Architecture(896, 24, 14, 2, 64, 4864, 151936), tied=True)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +45,7 @@ def _config(**changes: object) -> Qwen2Config:
     return Qwen2Config(**values)
 
 
-def _shape(config: Qwen2Config, folder: Path) -> Shape:
+def _shape(config: Qwen2Config, folder: Path) -> ModelShape:
     config.save_pretrained(folder)
     return read_shape(folder)
 
@@ -58,7 +67,7 @@ def test_adapters_are_counted_exactly(tmp_path: Path) -> None:
 def test_activations_are_what_autograd_keeps(tmp_path: Path) -> None:
     config = _config(hidden_size=128, intermediate_size=320, num_hidden_layers=4)
     policy = Policy(Qwen2ForCausalLM(config))
-    groups = [Group(tuple(range(1, 41)), tuple(tuple(range(2, 62)) for _ in range(4))) for _ in range(4)]
+    groups = [PromptGroup(tuple(range(1, 41)), tuple(tuple(range(2, 62)) for _ in range(4))) for _ in range(4)]
     packed = pack(groups)
     owned = {p.untyped_storage().data_ptr() for p in policy.parameters()}
     kept: dict[int, int] = {}
@@ -71,7 +80,7 @@ def test_activations_are_what_autograd_keeps(tmp_path: Path) -> None:
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         policy(packed)
-    rows = packed.tokens.numel()
+    rows = packed.input_ids.numel()
     predicted = activation_bytes(_shape(config, tmp_path), rows, 4, False)
     assert sum(kept.values()) == pytest.approx(predicted, rel=0.2)
 
@@ -117,19 +126,19 @@ def test_the_transformers_engine_pays_for_a_whole_model_and_its_cache(paper: Par
 
 
 def test_a_sampler_spans_as_few_devices_as_hold_the_model(paper: Params) -> None:
-    assert group_size(paper, SMALL, 4, 80 * GIB) == 1
-    assert group_size(paper, LARGE, 8, 80 * GIB) == 8
+    assert devices_per_engine(paper, SMALL, 4, 80 * GIB) == 1
+    assert devices_per_engine(paper, LARGE, 8, 80 * GIB) == 8
     with pytest.raises(InputError, match="does not hold the model's 135 GiB"):
-        group_size(paper, LARGE, 2, 80 * GIB)
+        devices_per_engine(paper, LARGE, 2, 80 * GIB)
 
 
 def test_a_run_that_cannot_fit_is_refused_before_anything_starts(tmp_path: Path) -> None:
     params, run = make_study(tmp_path)
-    folder = Layout.of(params).model(run.model)
+    folder = StudyPaths.of(params).model(run.model)
     assert read_shape(folder).total == sum(p.numel() for p in load_model(folder, "float32").parameters())
-    assert place(params, run, (Device("GPU-a", 8 << 30),)).gpu
+    assert choose_placement(params, run, (Device("GPU-a", 8 << 30),)).gpu
     with pytest.raises(InputError, match=rf"run {run.run_id} needs .* GiB on each of its 1 devices"):
-        place(params, run, (Device("GPU-a", 1 << 20),))
+        choose_placement(params, run, (Device("GPU-a", 1 << 20),))
 
 
 def test_a_config_without_a_width_is_refused_by_name(tmp_path: Path) -> None:

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_training import REPOSITORY, make_study
 
-from tasks.policy.packing import Group, pack
+from tasks.policy.packing import PromptGroup, pack
 from tasks.policy.policy_model import Policy, load_model
 from tasks.sampling.protocol import Completion
 from tasks.study.params import Objective, load_params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 from tasks.train.batching import RolloutGroup, micro_batches
-from tasks.train.objective import group_advantages, importance_weights, kl_penalty, token_losses, token_weights
+from tasks.train.objective import group_advantages, importance_weights, kl_penalty, sequence_loss_weights, token_losses
 
 OBJECTIVE = load_params(REPOSITORY / "params.yaml").train.objective
 CPU = torch.device("cpu")
@@ -74,7 +74,7 @@ def test_weights_of_a_minibatch_sum_to_one_however_it_is_cut() -> None:
     lengths = torch.tensor([3, 1, 5, 7])
     totals = (int(lengths.sum()), 4)
     for kind in ("token_mean", "sequence_mean"):
-        parts = [token_weights(part, totals, kind) * part for part in (lengths[:1], lengths[1:])]
+        parts = [sequence_loss_weights(part, totals, kind) * part for part in (lengths[:1], lengths[1:])]
         assert float(torch.cat(parts).sum()) == pytest.approx(1.0)
 
 
@@ -90,7 +90,7 @@ class Batch:
 @pytest.fixture(scope="module")
 def batch(tmp_path_factory: pytest.TempPathFactory) -> Batch:
     params, run = make_study(tmp_path_factory.mktemp("parity"))
-    checkpoint = Layout.of(params).model(run.model)
+    checkpoint = StudyPaths.of(params).model(run.model)
     shifted = tmp_path_factory.mktemp("reference")
     generator = torch.Generator().manual_seed(5)
     model = load_model(checkpoint, "float32")
@@ -126,8 +126,8 @@ def _ours(batch: Batch, objective: Objective, budget: int) -> tuple[float, dict[
     for micro in micro_batches(batch.groups, budget, totals, objective.aggregation, CPU):
         with torch.no_grad():
             held = reference(micro.packed)
-        pieces = token_losses(policy(micro.packed), micro.sampled, held, micro.advantages, objective)
-        loss = (pieces.loss * micro.weights).sum()
+        pieces = token_losses(policy(micro.packed), micro.sampler_logprobs, held, micro.advantages, objective)
+        loss = (pieces.loss * micro.loss_weights).sum()
         loss.backward()
         total += float(loss.detach())
     return total, {name: p.grad for name, p in policy.model.named_parameters() if p.grad is not None}
@@ -166,7 +166,9 @@ def _trl(batch: Batch, objective: Objective, folder: Path) -> tuple[float, dict[
     widest = max(len(prompt) for prompt, _, _ in rows)
     reference = Policy(load_model(batch.reference, "float32"))
     with torch.no_grad():
-        held = reference(pack([Group(g.prompt, tuple(c.tokens for c in g.completions)) for g in batch.groups])).tolist()
+        held = reference(
+            pack([PromptGroup(g.prompt, tuple(c.tokens for c in g.completions)) for g in batch.groups])
+        ).tolist()
     stream = iter(held)
 
     def right(values: list[float], fill: float = 0.0) -> list[float]:

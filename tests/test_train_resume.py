@@ -18,7 +18,7 @@ from tasks.runtime.workers import WorkerDied
 from tasks.study.grid import Run, expand_grid
 from tasks.study.manifests import digest_file
 from tasks.study.params import Params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 from tasks.train.launch import Launcher, train_once
 
 TRAIN = {"steps": 12, "batch": 8, "group_size": 4, "minibatch": 4}
@@ -46,7 +46,7 @@ def _trained(source: Params, root: Path, seed: int = 0) -> tuple[Params, Run]:
 
 
 def _weights(params: Params, run: Run) -> str:
-    return digest_file(Layout.of(params).final(run) / "model.safetensors")
+    return digest_file(StudyPaths.of(params).final(run) / "model.safetensors")
 
 
 @pytest.mark.parametrize("draw", [1, 2])
@@ -56,12 +56,12 @@ def test_a_run_killed_at_a_random_step_and_resumed_equals_the_uninterrupted_one(
     params, run = copy_study(source, tmp_path / "study", train=TRAIN, checkpoints=SOME_CHECKPOINTS)
     fatal = random.Random(draw).randrange(1, TRAIN["steps"] - 1)
     with Launcher(params) as launcher:
-        killer = threading.Thread(target=_kill_workers_after, args=(Layout.of(params).metrics(run), fatal))
+        killer = threading.Thread(target=_kill_workers_after, args=(StudyPaths.of(params).metrics(run), fatal))
         killer.start()
         with pytest.raises(WorkerDied):
             train_once(params, run, launcher)
         killer.join()
-    assert not (Layout.of(params).run(run) / "manifest.json").exists()
+    assert not (StudyPaths.of(params).run(run) / "manifest.json").exists()
     with Launcher(params) as launcher:
         train_once(params, run, launcher)
     assert numbers(params, run) == numbers(*whole)
@@ -91,10 +91,10 @@ def test_two_runs_with_one_seed_are_equal_and_with_another_differ(
 
 def test_a_finished_run_is_not_trained_again(whole: tuple[Params, Run]) -> None:
     params, run = whole
-    before = Layout.of(params).metrics(run).stat().st_mtime_ns
+    before = StudyPaths.of(params).metrics(run).stat().st_mtime_ns
     with Launcher(params) as launcher:
         train_once(params, run, launcher)
-    assert Layout.of(params).metrics(run).stat().st_mtime_ns == before
+    assert StudyPaths.of(params).metrics(run).stat().st_mtime_ns == before
 
 
 def test_every_step_leaves_a_row_whose_counters_add_up(whole: tuple[Params, Run]) -> None:

@@ -26,7 +26,7 @@ def report(folder: str, seconds: float = 0.0) -> dict[str, str]:
     return {name: os.environ.get(name, "") for name in names} | {"pid": str(os.getpid())}
 
 
-def bounded_memory(params: str, run: dict[str, Any], mark: str) -> dict[str, Any]:
+def bounded_memory(params: str, run: dict[str, Any], fingerprint: str) -> dict[str, Any]:
     """Stands for training: leaves its token budget in a file, and has no memory for more than 40 tokens."""
     import torch
 
@@ -36,15 +36,15 @@ def bounded_memory(params: str, run: dict[str, Any], mark: str) -> dict[str, Any
         file.write(f"{budget}\n")
     if budget > 40:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
-    return {"budget": budget, "run": run["run_id"], "mark": mark}
+    return {"budget": budget, "run": run["run_id"], "fingerprint": fingerprint}
 
 
-def kill_once(params: str, run: dict[str, Any], mark: str) -> dict[str, Any]:
+def kill_once(params: str, run: dict[str, Any], fingerprint: str) -> dict[str, Any]:
     """Trains, but the first time kills its own process after the first checkpoint, as the kernel would."""
     import signal
     import threading
 
-    from tasks.train.loop import job
+    from tasks.train.loop import train_job
 
     folder = Path(json.loads(params)["study"]["data_root"], "train", run["run_id"])
 
@@ -56,7 +56,7 @@ def kill_once(params: str, run: dict[str, Any], mark: str) -> dict[str, Any]:
 
     if not (folder / "killed").exists():
         threading.Thread(target=watch, daemon=True).start()
-    return job(params, run, mark)
+    return train_job(params, run, fingerprint)
 
 
 def raise_named(name: str) -> None:
@@ -72,17 +72,17 @@ def draw_in_groups(checkpoint: str, prompts: list[list[int]]) -> list[Any]:
 
     from tasks.sampling.protocol import Request, SamplingSettings
     from tasks.sampling.transformers_engine import TransformersEngine
-    from tasks.train.parallel import open_spread
-    from tasks.train.shared_engine import GroupEngine
+    from tasks.train.parallel import init_parallel
+    from tasks.train.shared_engine import SharedEngine
 
-    spread = open_spread("float32")
+    spread = init_parallel("float32")
     opened: list[int] = []
 
     def open_here(first: int) -> TransformersEngine:
         opened.append(first)
         return TransformersEngine(Path(checkpoint))
 
-    engine = GroupEngine(spread, 2, open_here)
+    engine = SharedEngine(spread, 2, open_here)
     weights = load_file(Path(checkpoint) / "model.safetensors")
     weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
     prints = [engine.fingerprint(), engine.update((name, 2 * tensor) for name, tensor in weights.items())]
@@ -91,25 +91,25 @@ def draw_in_groups(checkpoint: str, prompts: list[list[int]]) -> list[Any]:
     drawn = engine.generate(mine, SamplingSettings(n=2, temperature=1.0, top_p=1.0, max_tokens=6, seed=5, step=3))
     engine.release()
     tokens = [[list(completion.tokens) for completion in row] for row in drawn]
-    return [prints, spread.exchange(tokens), spread.exchange(opened)]
+    return [prints, spread.all_gather_object(tokens), spread.all_gather_object(opened)]
 
 
 def update_sharded(checkpoint: str) -> list[Any]:
     """Updates a checkpoint once, sharded over the processes there are; returns [mode, norm, whole weights]."""
     import torch
 
-    from tasks.policy.packing import Group, pack
-    from tasks.train.parallel import build_policy, full_weights, open_spread
+    from tasks.policy.packing import PromptGroup, pack
+    from tasks.train.parallel import build_policy, init_parallel, iter_full_state_dict
 
-    spread = open_spread("float32")
+    spread = init_parallel("float32")
     policy = build_policy(spread, Path(checkpoint))
     optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-2, fused=True)
-    packed = pack([Group((1, 2, 3), ((4, 5, 6), (7, 8))), Group((9, 2), ((3, 3, 3, 1),))])
+    packed = pack([PromptGroup((1, 2, 3), ((4, 5, 6), (7, 8))), PromptGroup((9, 2), ((3, 3, 3, 1),))])
     with torch.no_grad():
         policy(packed)  # a pass without gradients first: it leaves parameters gathered
     for _ in range(2):  # two micro-batches
-        with spread.accumulate(policy, last=False):
-            spread.accelerator.backward(policy(packed).sum() * spread.world)
-    norm = spread.clip(policy, 1.0)
+        with spread.grad_sync(policy, last=False):
+            spread.accelerator.backward(policy(packed).sum() * spread.world_size)
+    norm = spread.clip_grad_norm(policy, 1.0)
     optimizer.step()
-    return [spread.mode, norm, {name: tensor.tolist() for name, tensor in full_weights(policy, "float32")}]
+    return [spread.mode, norm, {name: tensor.tolist() for name, tensor in iter_full_state_dict(policy, "float32")}]

@@ -13,9 +13,9 @@ from tasks.study.errors import InputError
 if TYPE_CHECKING:
     from tasks.fit.data.measurements import Measurements
     from tasks.fit.data.table import Columns
-    from tasks.fit.output.tables import Text
+    from tasks.fit.output.tables import TextTable
     from tasks.fit.solver.estimate import Options
-    from tasks.fit.uncertainty.inference import Uncertain
+    from tasks.fit.uncertainty.inference import BootstrappedFit
 
 FileArgument = Annotated[Path | None, typer.Argument(help="CSV or parquet file; default: the study's own points.")]
 NOption = Annotated[str | None, typer.Option("--n-column", help="Column of the model size N.", metavar="COLUMN")]
@@ -38,16 +38,16 @@ PlotOption = Annotated[Path | None, typer.Option("--plot", help="Draw it: .svg, 
 VariantOption = Annotated[str | None, typer.Option("--variant", help="Which group of the file; default: the first.")]
 
 
-def own_points(params_file: Path) -> Path:
+def study_points_path(params_file: Path) -> Path:
     """The study's points.
 
     Raises:
         InputError: the fit stage has not run.
     """
     from tasks.study.params import load_params
-    from tasks.study.paths import Layout
+    from tasks.study.paths import StudyPaths
 
-    path = Layout.of(load_params(params_file)).stage("fit") / "points.parquet"
+    path = StudyPaths.of(load_params(params_file)).stage("fit") / "points.parquet"
     if not path.is_file():
         raise InputError(f"{path}: no points; run `rlscale fit` first, or name a file")
     return path
@@ -77,7 +77,7 @@ def law_for(points: Measurements, sizes: list[float], options: Options) -> str:
     return "pivot" if choice is None or choice.chosen is None else choice.chosen
 
 
-def fitted(points: Measurements, law: str, options: Options) -> Uncertain:
+def fitted(points: Measurements, law: str, options: Options) -> BootstrappedFit:
     """Fits a law by name, with draws."""
     from tasks.fit.laws import law_named
     from tasks.fit.solver.estimate import fit_law
@@ -86,7 +86,7 @@ def fitted(points: Measurements, law: str, options: Options) -> Uncertain:
     return with_draws(fit_law(points, law_named(law), options))
 
 
-def print_tables(tables: list[Text]) -> None:
+def print_tables(tables: list[TextTable]) -> None:
     """Prints tables one below the other."""
     for title, columns, rows in tables:
         print_table(title, columns, rows)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from flows import ROOT
 from flows.cli.prefect_server import prefect_server
-from flows.cli.stage_runner import open_stages
+from flows.cli.stage_runner import unfinished_stages
 from tasks.runtime.prefect_options import StageFailed
 from tasks.study.params import load_params
 
@@ -40,7 +40,7 @@ def reproduce(params_file: Path) -> bool:
         StageFailed: DVC, or a stage it ran, failed.
     """
     params = load_params(params_file)
-    todo, changed = open_stages(params), _changed_stages()
+    todo, changed = unfinished_stages(params), _changed_stages()
     if not todo and not changed:
         print("study: nothing to do, all six stages are done")
         return False
@@ -50,7 +50,7 @@ def reproduce(params_file: Path) -> bool:
         command.append("--force")
     with prefect_server() if todo else contextlib.nullcontext():
         _run_dvc(command)
-    left = open_stages(params)
+    left = unfinished_stages(params)
     if left:
         raise StageFailed(f"dvc repro ended, but these stages are not done: {', '.join(left)}")
     return True

@@ -11,7 +11,7 @@ from flows.cli.options import DEFAULT_PARAMS, JsonOption, ParamsOption, print_js
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tasks.evaluate.run import Order
+    from tasks.evaluate.run import EvaluationRequest
     from tasks.records.scores import Score
 
 
@@ -44,11 +44,11 @@ def register(app: typer.Typer) -> None:
         if run_id is None and engine is None and benchmarks is None and server is None:
             _whole_stage(params, as_json)
             return
-        from tasks.evaluate.requests import make_orders
+        from tasks.evaluate.requests import make_requests
         from tasks.study.params import load_params
 
         names = [name.strip() for name in (benchmarks or "").split(",") if name.strip()]
-        orders = make_orders(load_params(params), run_id, engine, names, server)
+        orders = make_requests(load_params(params), run_id, engine, names, server)
         _run(orders)
         _show(_read(orders), as_json)
 
@@ -60,15 +60,15 @@ def _whole_stage(params_file: Path, as_json: bool) -> None:
     from flows.cli.stage_runner import run_stage
     from tasks.records.scores import read_scores
     from tasks.study.params import load_params
-    from tasks.study.paths import Layout
+    from tasks.study.paths import StudyPaths
 
     with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
         run_stage("evaluate", params_file)
     if as_json:
-        _show(read_scores(Layout.of(load_params(params_file)).scores), as_json)
+        _show(read_scores(StudyPaths.of(load_params(params_file)).scores), as_json)
 
 
-def _run(orders: list[Order]) -> None:
+def _run(orders: list[EvaluationRequest]) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     from tasks.evaluate.launch import Launcher
@@ -78,14 +78,14 @@ def _run(orders: list[Order]) -> None:
             done.result()
 
 
-def _read(orders: list[Order]) -> list[Score]:
-    from tasks.evaluate.policies import folder_of
+def _read(orders: list[EvaluationRequest]) -> list[Score]:
+    from tasks.evaluate.policies import score_folder
     from tasks.evaluate.steps import read_score
 
     return [
-        read_score(folder_of(order.params, subject, name, order.root))
+        read_score(score_folder(order.params, subject, name, order.root))
         for order in orders
-        for subject in order.subjects
+        for subject in order.policies
         for name in order.benchmarks
     ]
 

@@ -95,11 +95,11 @@ def _fit_stage(params_file: Path, plot: Path | None, as_json: bool) -> None:
     from flows.cli.stage_runner import run_stage
     from tasks.fit.results import Estimate, Finding, read_rows
     from tasks.study.params import load_params
-    from tasks.study.paths import Layout
+    from tasks.study.paths import StudyPaths
 
     with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
         run_stage("fit", params_file)
-    folder = Layout.of(load_params(params_file)).stage("fit")
+    folder = StudyPaths.of(load_params(params_file)).stage("fit")
     fits = [row for row in read_rows(folder, "fits.json", "fits") if row["primary"]]
     findings = read_rows(folder, "findings.json", "findings")
     if plot is not None:
@@ -130,9 +130,9 @@ def _show_fits(
     groups: list[tuple[str, Measurements]], law: str, options: Options, plot: Path | None, as_json: bool
 ) -> None:
     from tasks.fit.results import plain
-    from tasks.fit.summary import summarise
+    from tasks.fit.summary import summarize
 
-    summaries = [summarise(points, name, law, options) for name, points in groups]
+    summaries = [summarize(points, name, law, options) for name, points in groups]
     if plot is not None:
         _plot_fits(groups, law, options, plot)
     if as_json:

@@ -25,8 +25,8 @@ from flows.cli.column_options import (
     fitted,
     law_for,
     one_group,
-    own_points,
     print_tables,
+    study_points_path,
 )
 from flows.cli.options import DEFAULT_PARAMS, JsonOption, ParamsOption, print_json
 from tasks.study.errors import InputError
@@ -68,7 +68,7 @@ def forecast(
 
     options = Options(objective, draws=draws, seed=seed)
     columns = Columns(n_column, x_column, loss, run_column, trials, group)
-    name, points = one_group(file or own_points(params), columns, allow_mixed, variant)
+    name, points = one_group(file or study_points_path(params), columns, allow_mixed, variant)
     if run is not None:
         _show_trajectory(points, run, law, options, (x, target_loss), (plot, as_json))
         return

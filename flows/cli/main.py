@@ -20,7 +20,7 @@ from tasks.study.errors import InputError
 COMMANDS = ("study", "prepare", "stages", "evaluate", "fit", "grade", "status", "doctor")
 
 
-STOPPED = (129, 130, 143)
+INTERRUPT_EXIT_CODES = (129, 130, 143)
 
 
 def build_app() -> typer.Typer:
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
         typer.echo(f"rlscale: {error}", err=True)
         sys.exit(1)
     except SystemExit as end:
-        if end.code in STOPPED:
+        if end.code in INTERRUPT_EXIT_CODES:
             typer.echo("rlscale: stopped; what is finished is kept, the next run continues", err=True)
         raise
 

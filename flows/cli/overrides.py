@@ -13,7 +13,7 @@ from tasks.study.manifests import write_text
 from tasks.study.params import load_params
 
 
-def derive(params_file: Path, changes: list[str]) -> Path:
+def write_overridden_params(params_file: Path, changes: list[str]) -> Path:
     """Writes the changed params beside the artefacts they describe.
 
     Args:

@@ -16,16 +16,16 @@ from flows.cli.column_options import (
     fitted,
     law_for,
     one_group,
-    own_points,
     print_tables,
+    study_points_path,
 )
 from flows.cli.options import DEFAULT_PARAMS, JsonOption, ParamsOption, print_json
 from tasks.study.errors import InputError
 
 if TYPE_CHECKING:
     from tasks.fit.data.measurements import Measurements
-    from tasks.fit.forecasting.plan import Setting
-    from tasks.fit.uncertainty.inference import Uncertain
+    from tasks.fit.forecasting.plan import PlanSettings
+    from tasks.fit.uncertainty.inference import BootstrappedFit
 
 
 def plan(
@@ -69,15 +69,15 @@ def plan(
     if budget is None:
         raise InputError("plan: give --budget, or --grid for a whole study")
     from tasks.fit.data.table import Columns
-    from tasks.fit.forecasting.plan import Setting, make_plan
+    from tasks.fit.forecasting.plan import PlanSettings, make_plan
     from tasks.fit.forecasting.workload import workload_of
     from tasks.fit.solver.estimate import Options
 
     amount = parse_budget(budget)
-    name, points = one_group(file or own_points(params), Columns(x=x_column), False, variant)
+    name, points = one_group(file or study_points_path(params), Columns(x=x_column), False, variant)
     chosen = _sizes(sizes, points)
     work, assumed = workload_of(points, prompts, completions, tokens, eval_problems)
-    setting, options = Setting(work, machine, efficiency), Options()
+    setting, options = PlanSettings(work, machine, efficiency), Options()
     uncertain = fitted(points, law or law_for(points, chosen, options), options)
     result = make_plan(uncertain, chosen, amount, setting, target_loss)
     need = _reuse_need(result.options[0].steps, problems, reuse, setting)
@@ -89,7 +89,7 @@ def plan(
 
 
 def _show_plan(
-    title: str, result: Any, need: Any, assumed: list[str], context: tuple[Setting, Uncertain], as_json: bool
+    title: str, result: Any, need: Any, assumed: list[str], context: tuple[PlanSettings, BootstrappedFit], as_json: bool
 ) -> None:
     from tasks.fit.output.tables import plan_tables
     from tasks.fit.results import plain
@@ -112,7 +112,7 @@ def _show_plan(
         )
 
 
-def _reuse_need(steps: int, problems: int | None, reuse: Path | None, setting: Setting) -> Any:
+def _reuse_need(steps: int, problems: int | None, reuse: Path | None, setting: PlanSettings) -> Any:
     if problems is None:
         return None
     from tasks.fit.forecasting.plan import reuse_need

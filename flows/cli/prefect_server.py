@@ -24,7 +24,7 @@ STARTUP_SECONDS = 600.0
 ADDRESS = "PREFECT_API_URL"
 
 # What a server of one command needs no services for: nothing is scheduled, late, paused or triggered on it.
-_QUIET = {
+_DISABLED_SERVICES = {
     f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false"
     for service in ("SCHEDULER", "LATE_RUNS", "PAUSE_EXPIRATIONS", "CANCELLATION_CLEANUP", "FOREMAN", "TRIGGERS")
 } | {"PREFECT_UI_ENABLED": "false", "PREFECT_SERVER_UI_ENABLED": "false"}
@@ -50,7 +50,7 @@ def prefect_server() -> Iterator[str]:
             stdin=subprocess.PIPE,
             stdout=sink,
             stderr=sink,
-            env=os.environ | _QUIET,
+            env=os.environ | _DISABLED_SERVICES,
             start_new_session=True,
         )
     address = f"http://127.0.0.1:{port}/api"

@@ -11,12 +11,12 @@ from pathlib import Path
 from flows.cli.prefect_server import prefect_server
 from tasks.records.run_state import run_state
 from tasks.study.errors import InputError
-from tasks.study.grid import expand_grid, select_run
+from tasks.study.grid import expand_grid, find_run
 from tasks.study.params import Params, load_params
-from tasks.study.paths import STAGES, Layout
+from tasks.study.paths import STAGES, StudyPaths
 from tasks.study.status import stage_done
 
-INPUTS = {
+STAGE_INPUTS = {
     "study": (),
     "prepare": (),
     "pretrain": ("prepare",),
@@ -43,7 +43,7 @@ def run_stage(stage: str, params_file: Path) -> bool:
     """
     params = load_params(params_file)
     expand_grid(params)
-    if not open_stages(params, STAGES if stage == "study" else (stage,)):
+    if not unfinished_stages(params, STAGES if stage == "study" else (stage,)):
         print(f"{stage}: nothing to do")
         return False
     # A failure is told once, by the command line's own boundary, not again by every layer of Prefect.
@@ -64,18 +64,18 @@ def _prefect_at(address: str) -> Iterator[None]:
 
 
 def _check_inputs(params: Params, stage: str) -> None:
-    for needed in INPUTS[stage]:
+    for needed in STAGE_INPUTS[stage]:
         if not stage_done(params, needed):
-            folder = Layout.of(params).stage(needed)
+            folder = StudyPaths.of(params).stage(needed)
             raise InputError(f"{folder}: the {needed} stage is not done; run `rlscale {needed}` first")
 
 
-def open_stages(params: Params, stages: tuple[str, ...] = STAGES) -> list[str]:
+def unfinished_stages(params: Params, stages: tuple[str, ...] = STAGES) -> list[str]:
     """The stages that have something left to do."""
     return [stage for stage in stages if not stage_done(params, stage)]
 
 
-def train_alone(run_id: str, params_file: Path) -> None:
+def train_single_run(run_id: str, params_file: Path) -> None:
     """Trains one run, or says that it is done; needs no Prefect server.
 
     Raises:
@@ -87,7 +87,7 @@ def train_alone(run_id: str, params_file: Path) -> None:
     from tasks.train.steps import train_run
 
     params = load_params(params_file)
-    run = select_run(params, run_id)
+    run = find_run(params, run_id)
     if run_state(params, run).progress == "done":
         print(f"{run.run_id}: nothing to do")
         return

@@ -23,12 +23,12 @@ def train(
     params: ParamsOption = DEFAULT_PARAMS,
 ) -> None:
     """Train every run of the grid that is not done, or one run alone."""
-    from flows.cli.stage_runner import run_stage, train_alone
+    from flows.cli.stage_runner import run_stage, train_single_run
 
     if run_id is None:
         run_stage("train", params)
     else:
-        train_alone(run_id, params)
+        train_single_run(run_id, params)
 
 
 def report(params: ParamsOption = DEFAULT_PARAMS, as_json: JsonOption = False) -> None:
@@ -39,11 +39,11 @@ def report(params: ParamsOption = DEFAULT_PARAMS, as_json: JsonOption = False) -
 
     from flows.cli.stage_runner import run_stage
     from tasks.study.params import load_params
-    from tasks.study.paths import Layout
+    from tasks.study.paths import StudyPaths
 
     with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
         run_stage("report", params)
-    page = Layout.of(load_params(params)).report
+    page = StudyPaths.of(load_params(params)).report
     if as_json:
         summary = json.loads(page.with_name("summary.json").read_text(encoding="utf-8"))
         print_json(summary | {"report": str(page)})

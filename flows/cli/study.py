@@ -25,12 +25,12 @@ def study(
 ) -> None:
     """Run all six stages, each doing only what is not done, and print the findings."""
     from flows.cli.dvc_repro import reproduce, tracked_by_dvc
-    from flows.cli.overrides import derive
+    from flows.cli.overrides import write_overridden_params
     from flows.cli.stage_runner import run_stage
     from tasks.study.params import load_params
 
     if change:
-        params = derive(params, change)
+        params = write_overridden_params(params, change)
     loaded = load_params(params)
     if dry_run:
         _show_plan(loaded, as_json)
@@ -44,16 +44,18 @@ def study(
 
 def _show_plan(params: Params, as_json: bool) -> None:
     """The runs of the grid with predicted cost and state."""
-    from flows.cli.stage_runner import open_stages
-    from tasks.costs.run_cost import predict
+    from flows.cli.stage_runner import unfinished_stages
+    from tasks.costs.run_cost import estimate_run_cost
     from tasks.records.run_state import run_state
     from tasks.study.grid import expand_grid
 
     rows = []
     for run in expand_grid(params):
         state = run_state(params, run)
-        rows.append(asdict(run) | asdict(predict(params, run)) | {"state": state.progress, "steps_done": state.steps})
-    waiting = open_stages(params)
+        rows.append(
+            asdict(run) | asdict(estimate_run_cost(params, run)) | {"state": state.progress, "steps_done": state.steps}
+        )
+    waiting = unfinished_stages(params)
     if as_json:
         print_json({"study": params.study.name, "open_stages": waiting, "runs": rows})
         return
@@ -73,10 +75,10 @@ def _show_plan(params: Params, as_json: bool) -> None:
 def _show_findings(params: Params, as_json: bool) -> None:
     """The fit's findings and where the report lies."""
     from tasks.records.findings import read_findings
-    from tasks.study.paths import Layout
+    from tasks.study.paths import StudyPaths
 
     found = read_findings(params)
-    page = Layout.of(params).report
+    page = StudyPaths.of(params).report
     if as_json:
         print_json(found | {"report": str(page)})
         return

@@ -19,43 +19,46 @@ class Architecture:
     """The shape of a Qwen2-like decoder.
 
     Attributes:
-        hidden: width.
-        layers: number of layers.
-        heads: query heads.
-        kv_heads: key and value heads.
-        head_size: width of a head.
-        ffn: width of the gated feed-forward layer.
-        vocabulary: rows of the embedding.
+        hidden_size: width.
+        num_hidden_layers: number of layers.
+        num_attention_heads: query heads.
+        num_key_value_heads: key and value heads.
+        head_dim: width of a head.
+        intermediate_size: width of the gated feed-forward layer.
+        vocab_size: rows of the embedding.
     """
 
-    hidden: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_size: int
-    ffn: int
-    vocabulary: int
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    intermediate_size: int
+    vocab_size: int
 
     @property
     def matrix_weights(self) -> int:
         """Weights of all matrix products of the layers: attention projections and feed-forward."""
-        attention = self.hidden * self.head_size * (2 * self.heads + 2 * self.kv_heads)
-        return self.layers * (attention + 3 * self.hidden * self.ffn)
+        attention = self.hidden_size * self.head_dim * (2 * self.num_attention_heads + 2 * self.num_key_value_heads)
+        return self.num_hidden_layers * (attention + 3 * self.hidden_size * self.intermediate_size)
 
     @property
     def n_params(self) -> int:
         """Non-embedding parameters N: matrix weights, query/key/value biases and norms."""
-        biases = self.layers * self.head_size * (self.heads + 2 * self.kv_heads)
-        return self.matrix_weights + biases + (2 * self.layers + 1) * self.hidden
+        biases = self.num_hidden_layers * self.head_dim * (self.num_attention_heads + 2 * self.num_key_value_heads)
+        return self.matrix_weights + biases + (2 * self.num_hidden_layers + 1) * self.hidden_size
 
     def forward(self, rows: int, attended: int, predicted: int) -> float:
         """FLOPs of a forward pass over `rows` tokens with `attended` (query, key) pairs and `predicted` outputs."""
-        layers = 2.0 * rows * self.matrix_weights + 4.0 * attended * self.heads * self.head_size * self.layers
+        layers = (
+            2.0 * rows * self.matrix_weights
+            + 4.0 * attended * self.num_attention_heads * self.head_dim * self.num_hidden_layers
+        )
         return layers + self.head(predicted)
 
     def head(self, predicted: int) -> float:
         """FLOPs of the output layer alone."""
-        return 2.0 * predicted * self.hidden * self.vocabulary
+        return 2.0 * predicted * self.hidden_size * self.vocab_size
 
     def update(self, rows: int, attended: int, predicted: int, checkpointed: bool = False) -> float:
         """FLOPs of forward and backward; the chunked output layer is computed once more, as are checkpointed layers."""

@@ -16,7 +16,7 @@ USUAL_SHARE = 1038 / 6144
 
 
 @dataclass(frozen=True)
-class RunCost:
+class GridRunCost:
     """One run of the grid."""
 
     run_id: str
@@ -30,7 +30,7 @@ class RunCost:
 class GridCost:
     """The study: its runs and their sums; `tokens` is the mean length that was assumed."""
 
-    runs: list[RunCost]
+    runs: list[GridRunCost]
     tokens: float
     total_flops: float
     gpu_hours: float
@@ -68,7 +68,7 @@ def grid_cost(params: Params, gpu: Gpu, efficiency: Efficiency, tokens: float | 
             reference=train.objective.kl_coefficient > 0,
         )
         n = sizes[run.size]
-        rows.append(RunCost(run.run_id, run.size, n, train.steps, cost_of(n, train.steps, work, gpu, efficiency)))
+        rows.append(GridRunCost(run.run_id, run.size, n, train.steps, cost_of(n, train.steps, work, gpu, efficiency)))
     costs = [row.cost for row in rows]
     return GridCost(
         rows,

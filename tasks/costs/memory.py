@@ -37,7 +37,7 @@ GIB = float(1 << 30)
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelShape:
     """A checkpoint's shape.
 
     Attributes:
@@ -51,7 +51,7 @@ class Shape:
     @property
     def embeddings(self) -> int:
         """Parameters of the embeddings."""
-        return self.architecture.vocabulary * self.architecture.hidden * (1 if self.tied else 2)
+        return self.architecture.vocab_size * self.architecture.hidden_size * (1 if self.tied else 2)
 
     @property
     def total(self) -> int:
@@ -61,25 +61,25 @@ class Shape:
     @property
     def layer(self) -> int:
         """Parameters of a layer."""
-        return self.architecture.n_params // self.architecture.layers
+        return self.architecture.n_params // self.architecture.num_hidden_layers
 
     def adapters(self, rank: int, targets: tuple[str, ...]) -> int:
         """Parameters of low-rank adapters."""
         a = self.architecture
-        wide, narrow = a.heads * a.head_size, a.kv_heads * a.head_size
+        wide, narrow = a.num_attention_heads * a.head_dim, a.num_key_value_heads * a.head_dim
         sides = {
-            "q_proj": a.hidden + wide,
-            "k_proj": a.hidden + narrow,
-            "v_proj": a.hidden + narrow,
-            "o_proj": wide + a.hidden,
-            "gate_proj": a.hidden + a.ffn,
-            "up_proj": a.hidden + a.ffn,
-            "down_proj": a.hidden + a.ffn,
+            "q_proj": a.hidden_size + wide,
+            "k_proj": a.hidden_size + narrow,
+            "v_proj": a.hidden_size + narrow,
+            "o_proj": wide + a.hidden_size,
+            "gate_proj": a.hidden_size + a.intermediate_size,
+            "up_proj": a.hidden_size + a.intermediate_size,
+            "down_proj": a.hidden_size + a.intermediate_size,
         }
-        return a.layers * rank * sum(sides.get(target, 0) for target in targets)
+        return a.num_hidden_layers * rank * sum(sides.get(target, 0) for target in targets)
 
 
-def read_shape(checkpoint: Path) -> Shape:
+def read_shape(checkpoint: Path) -> ModelShape:
     """Reads a checkpoint's shape from its config; loads nothing.
 
     Raises:
@@ -89,13 +89,13 @@ def read_shape(checkpoint: Path) -> Shape:
         config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
         heads, hidden = config["num_attention_heads"], config["hidden_size"]
         architecture = Architecture(
-            hidden=hidden,
-            layers=config["num_hidden_layers"],
-            heads=heads,
-            kv_heads=config.get("num_key_value_heads") or heads,
-            head_size=config.get("head_dim") or hidden // heads,
-            ffn=config["intermediate_size"],
-            vocabulary=config["vocab_size"],
+            hidden_size=hidden,
+            num_hidden_layers=config["num_hidden_layers"],
+            num_attention_heads=heads,
+            num_key_value_heads=config.get("num_key_value_heads") or heads,
+            head_dim=config.get("head_dim") or hidden // heads,
+            intermediate_size=config["intermediate_size"],
+            vocab_size=config["vocab_size"],
         )
     except FileNotFoundError:
         raise InputError(
@@ -103,7 +103,7 @@ def read_shape(checkpoint: Path) -> Shape:
         ) from None
     except KeyError as error:
         raise InputError(f"{checkpoint}/config.json: key {error} is missing; expected a Qwen2-like decoder") from None
-    return Shape(architecture, bool(config.get("tie_word_embeddings", False)))
+    return ModelShape(architecture, bool(config.get("tie_word_embeddings", False)))
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class MemoryEstimate:
         return ", ".join(f"{name} {size / GIB:.3g}" for name, size in parts.items() if size)
 
 
-def estimate(params: Params, shape: Shape, processes: int, sharded: bool, capacity: float) -> MemoryEstimate:
+def estimate(params: Params, shape: ModelShape, processes: int, sharded: bool, capacity: float) -> MemoryEstimate:
     """Estimates a run's memory per device.
 
     Args:
@@ -164,18 +164,18 @@ def estimate(params: Params, shape: Shape, processes: int, sharded: bool, capaci
     sequences = min(params.hardware.generation_batch, -(-train.batch * train.group_size // processes))
     rollout = {
         "key-value cache": cache_bytes(shape, sequences * longest, width),
-        "sampling": 24.0 * sequences * shape.architecture.vocabulary,
+        "sampling": 24.0 * sequences * shape.architecture.vocab_size,
     }
     return MemoryEstimate(resident | {"sampler": float(width) * shape.total}, update, rollout)
 
 
-def _gathered(shape: Shape, width: int) -> float:
+def _gathered(shape: ModelShape, width: int) -> float:
     """One embedding and two layers whole, with the gradients of the embedding and a layer before they are reduced."""
-    embedding = shape.architecture.vocabulary * shape.architecture.hidden
+    embedding = shape.architecture.vocab_size * shape.architecture.hidden_size
     return width * (embedding + 2.0 * shape.layer) + (width + 4.0) * (embedding + shape.layer)
 
 
-def activation_bytes(shape: Shape, rows: int, width: int, recomputed: bool) -> float:
+def activation_bytes(shape: ModelShape, rows: int, width: int, recomputed: bool) -> float:
     """Bytes that autograd keeps for `rows` packed rows at `width` bytes an element.
 
     Per row and layer: two norms keep their input in float32, its normalised value and the product with the weight;
@@ -183,24 +183,24 @@ def activation_bytes(shape: Shape, rows: int, width: int, recomputed: bool) -> f
     Recomputed, a layer keeps its input and one layer is whole at a time.
     """
     a = shape.architecture
-    norms = 2.0 * (4 + 2 * width) * a.hidden
-    attention = width * (2.0 * a.heads + 2.0 * PREFIX_ROWS * a.kv_heads) * a.head_size
-    layer = rows * (norms + attention + 4.0 * width * a.ffn)
-    return layer + rows * a.layers * width * a.hidden if recomputed else layer * a.layers
+    norms = 2.0 * (4 + 2 * width) * a.hidden_size
+    attention = width * (2.0 * a.num_attention_heads + 2.0 * PREFIX_ROWS * a.num_key_value_heads) * a.head_dim
+    layer = rows * (norms + attention + 4.0 * width * a.intermediate_size)
+    return layer + rows * a.num_hidden_layers * width * a.hidden_size if recomputed else layer * a.num_hidden_layers
 
 
-def _logits(shape: Shape, width: int) -> float:
+def _logits(shape: ModelShape, width: int) -> float:
     """A chunk of logits, its softmax and gradient, and the output embedding's gradient in float32."""
-    return (8.0 + width) * LOGIT_ELEMENTS + 4.0 * shape.architecture.vocabulary * shape.architecture.hidden
+    return (8.0 + width) * LOGIT_ELEMENTS + 4.0 * shape.architecture.vocab_size * shape.architecture.hidden_size
 
 
-def cache_bytes(shape: Shape, tokens: int, width: int) -> float:
+def cache_bytes(shape: ModelShape, tokens: int, width: int) -> float:
     """Bytes of the keys and values of so many tokens."""
     a = shape.architecture
-    return 2.0 * a.layers * a.kv_heads * a.head_size * width * tokens
+    return 2.0 * a.num_hidden_layers * a.num_key_value_heads * a.head_dim * width * tokens
 
 
-def group_size(params: Params, shape: Shape, local: int, capacity: float) -> int:
+def devices_per_engine(params: Params, shape: ModelShape, local: int, capacity: float) -> int:
     """How many of a machine's `local` devices hold one vLLM engine's weights together: as few as fit.
 
     Raises:

@@ -12,11 +12,11 @@ from tasks.records.models import read_models
 from tasks.study.grid import Run
 from tasks.study.manifests import read_manifest
 from tasks.study.params import Params, TinyModel
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 
 @dataclass(frozen=True)
-class Prediction:
+class RunCost:
     """Upper bounds of a run: N parameters, T prompt and completion tokens of training, C = 6 N T FLOPs."""
 
     n_params: float
@@ -24,18 +24,18 @@ class Prediction:
     compute: float
 
 
-def predict(params: Params, run: Run) -> Prediction:
+def estimate_run_cost(params: Params, run: Run) -> RunCost:
     """Predicts a run's size from the params, with every prompt and completion at its length limit."""
     lengths = params.train.sampling
     tokens = params.train.steps * params.train.batch * run.group_size
     tokens *= lengths.max_prompt_tokens + lengths.max_completion_tokens
     n_params = parameter_count(params, run)
-    return Prediction(n_params, tokens, published_compute(n_params, tokens))
+    return RunCost(n_params, tokens, published_compute(n_params, tokens))
 
 
 def parameter_count(params: Params, run: Run) -> float:
     """N: counted where the checkpoint is there, else from the tiny family's shape or the published nominal size."""
-    folder = Layout.of(params).stage("pretrain")
+    folder = StudyPaths.of(params).stage("pretrain")
     known = read_models(folder) if "models" in (read_manifest(folder) or {}) else {}
     if run.model in known:
         return known[run.model].n_params

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from tasks.evaluate.problem_sets import ProblemSet
 from tasks.evaluate.samples import Sample
-from tasks.grading import Answer, GradingPool
+from tasks.grading import GradeRequest, GradingPool
 from tasks.sampling.engines import stream
-from tasks.sampling.protocol import Completion, Engine, Job
+from tasks.sampling.protocol import Completion, Engine, GenerationBatch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -24,7 +24,7 @@ Finished = list[tuple[int, list[Completion]]]
 
 
 @dataclass(frozen=True)
-class Graded:
+class GradedChunk:
     """Some graded answers of a set: (place of the problem, its samples), and the seconds grading took."""
 
     rows: list[tuple[int, list[Sample]]]
@@ -32,7 +32,7 @@ class Graded:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class GeneratedSet:
     """A set's answers, drawn, with their grading under way.
 
     Attributes:
@@ -43,7 +43,7 @@ class Drawn:
     """
 
     problems: ProblemSet
-    graded: list[Future[Graded]]
+    graded: list[Future[GradedChunk]]
     tokens: int
     seconds: float
 
@@ -55,18 +55,18 @@ class Grader:
     pool: GradingPool
     thread: Executor
 
-    def submit(self, entry: ProblemSet, finished: Finished, tokenizer: PreTrainedTokenizerBase) -> Future[Graded]:
+    def submit(self, entry: ProblemSet, finished: Finished, tokenizer: PreTrainedTokenizerBase) -> Future[GradedChunk]:
         """Queues answers of a set."""
         return self.thread.submit(grade, self.pool, entry, finished, tokenizer)
 
 
-def draw(
+def generate(
     engine: Engine,
-    jobs: Sequence[Job],
+    jobs: Sequence[GenerationBatch],
     sets: Sequence[ProblemSet],
     grader: Grader,
     tokenizer: PreTrainedTokenizerBase,
-) -> list[Drawn]:
+) -> list[GeneratedSet]:
     """Draws all sets.
 
     Args:
@@ -80,7 +80,7 @@ def draw(
         InputError: a prompt and its completion do not fit the context; it is named.
     """
     waiting: list[Finished] = [[] for _ in sets]
-    graded: list[list[Future[Graded]]] = [[] for _ in sets]
+    graded: list[list[Future[GradedChunk]]] = [[] for _ in sets]
     tokens = [0] * len(sets)
     start = time.perf_counter()
     for job, place, completions in stream(engine, jobs):
@@ -94,17 +94,17 @@ def draw(
         if finished:
             graded[job].append(grader.submit(sets[job], finished, tokenizer))
     whole = max(1, sum(tokens))
-    return [Drawn(entry, graded[i], tokens[i], seconds * tokens[i] / whole) for i, entry in enumerate(sets)]
+    return [GeneratedSet(entry, graded[i], tokens[i], seconds * tokens[i] / whole) for i, entry in enumerate(sets)]
 
 
-def grade(pool: GradingPool, entry: ProblemSet, finished: Finished, tokenizer: PreTrainedTokenizerBase) -> Graded:
+def grade(pool: GradingPool, entry: ProblemSet, finished: Finished, tokenizer: PreTrainedTokenizerBase) -> GradedChunk:
     """Turns completions into graded samples."""
     start = time.perf_counter()
     flat = [list(completion.tokens) for _, completions in finished for completion in completions]
     texts = tokenizer.batch_decode(flat, skip_special_tokens=True)
     owners = [entry.problems[place] for place, completions in finished for _ in completions]
     verdicts = pool.grade(
-        [Answer(owner.data_source, text, owner.answer) for owner, text in zip(owners, texts, strict=True)]
+        [GradeRequest(owner.data_source, text, owner.answer) for owner, text in zip(owners, texts, strict=True)]
     )
     rows: list[tuple[int, list[Sample]]] = []
     index = 0
@@ -118,7 +118,7 @@ def grade(pool: GradingPool, entry: ProblemSet, finished: Finished, tokenizer: P
                     sample=number,
                     text=text,
                     tokens=len(completion.tokens),
-                    finish=completion.finish,
+                    finish=completion.finish_reason,
                     status=verdict.status,
                     extracted=verdict.extracted,
                     score=verdict.score,
@@ -127,4 +127,4 @@ def grade(pool: GradingPool, entry: ProblemSet, finished: Finished, tokenizer: P
             )
             index += 1
         rows.append((place, samples))
-    return Graded(rows, time.perf_counter() - start)
+    return GradedChunk(rows, time.perf_counter() - start)

@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from tasks.evaluate.policies import list_subjects
-from tasks.evaluate.run import Order, evaluate_order, outstanding
-from tasks.runtime.gpu_locks import lock_folder, read_devices, reserved
-from tasks.runtime.workers import Stopped, Worker, thread_environment
+from tasks.evaluate.policies import list_policies
+from tasks.evaluate.run import EvaluationRequest, pending_requests, run_request
+from tasks.runtime.gpu_locks import lease_gpus, lock_folder, read_devices
+from tasks.runtime.workers import WorkCancelled, Worker, thread_environment
 from tasks.study.errors import InputError
 from tasks.study.params import Params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 
 class Launcher:
@@ -41,25 +41,25 @@ class Launcher:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         share = cores // self._hardware.threads_per_worker
         if self._devices:
-            share = len(self._devices) // min(self._width(subject.size) for subject in list_subjects(params))
+            share = len(self._devices) // min(self._width(subject.size) for subject in list_policies(params))
         self.slots = self._hardware.workers or max(1, share)
-        self._log = Layout.of(params).stage("evaluate") / "workers.log"
+        self._log = StudyPaths.of(params).stage("evaluate") / "workers.log"
         self._log.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._idle: list[Worker] = []
         self._all: set[Worker] = set()
 
-    def run(self, order: Order) -> int:
+    def run(self, order: EvaluationRequest) -> int:
         """Evaluates what is missing of an order; returns how many pairs were done.
 
         Raises:
-            InputError: as `evaluate_order`.
+            InputError: as `run_request`.
             WorkerDied: the worker ended; finished pairs are kept, so trying again continues.
             JobFailed: the evaluation raised.
             Stopped: the launcher was closed.
         """
-        if not outstanding(order):
+        if not pending_requests(order):
             return 0
         if not self._devices or order.server is not None:
             with self._lock:
@@ -70,14 +70,14 @@ class Launcher:
                 self._idle.append(worker)
             return done
         try:
-            with reserved(self._devices, self._width(order.subjects[0].size), lock_folder(), self._stop) as (
+            with lease_gpus(self._devices, self._width(order.policies[0].size), lock_folder(), self._stop) as (
                 devices,
                 handles,
             ):
                 names = {"CUDA_VISIBLE_DEVICES": ",".join(device.name for device in devices)}
                 return self._evaluate(self._new(names, handles), order, once=True)
         except InterruptedError as error:
-            raise Stopped(str(error)) from error
+            raise WorkCancelled(str(error)) from error
 
     def _width(self, size: str) -> int:
         """GPUs of one engine for a size: as many as a run trains on, at most all of this machine's.
@@ -92,14 +92,14 @@ class Launcher:
 
     def _new(self, variables: dict[str, str], handles: Sequence[int] = ()) -> Worker:
         environment = thread_environment(self._hardware.threads_per_worker) | variables
-        worker = Worker([self._hardware.python or sys.executable, "-m"], environment, self._log, handles=handles)
+        worker = Worker([self._hardware.python or sys.executable, "-m"], environment, self._log, pass_fds=handles)
         with self._lock:
             if self._stop.is_set():
-                raise Stopped("the launcher is closed")
+                raise WorkCancelled("the launcher is closed")
             self._all.add(worker)
         return worker
 
-    def _evaluate(self, worker: Worker, order: Order, once: bool = False) -> int:
+    def _evaluate(self, worker: Worker, order: EvaluationRequest, once: bool = False) -> int:
         """Has a worker do an order; one that fails is ended, as is one that has devices of its own."""
         failed = True
         try:
@@ -129,11 +129,11 @@ class Launcher:
         self.close()
 
 
-def to_json(order: Order) -> dict[str, object]:
+def to_json(order: EvaluationRequest) -> dict[str, object]:
     """An order as JSON values; subjects go by name."""
     return {
         "params": order.params.model_dump_json(),
-        "subjects": [subject.name for subject in order.subjects],
+        "subjects": [subject.name for subject in order.policies],
         "benchmarks": list(order.benchmarks),
         "root": str(order.root) if order.root else None,
         "server": order.server,
@@ -145,9 +145,9 @@ def evaluate_job(order: dict[str, object]) -> int:
     params = Params.model_validate_json(str(order["params"]))
     wanted = order["subjects"]
     assert isinstance(wanted, list)
-    subjects = tuple(subject for subject in list_subjects(params) if subject.name in wanted)
+    subjects = tuple(subject for subject in list_policies(params) if subject.name in wanted)
     benchmarks = order["benchmarks"]
     assert isinstance(benchmarks, list)
     root = Path(str(order["root"])) if order["root"] else None
     server = str(order["server"]) if order["server"] else None
-    return evaluate_order(Order(params, subjects, tuple(benchmarks), root, server))
+    return run_request(EvaluationRequest(params, subjects, tuple(benchmarks), root, server))

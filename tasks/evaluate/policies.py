@@ -6,30 +6,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.records.models import read_models
-from tasks.study.fingerprints import evaluate_mark
+from tasks.study.fingerprints import evaluate_fingerprint
 from tasks.study.grid import Run, expand_grid
-from tasks.study.manifests import valid
+from tasks.study.manifests import is_complete
 from tasks.study.params import Params, Variant
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 INITIAL = "initial-"
 
 
 @dataclass(frozen=True)
-class Subject:
+class Policy:
     """A policy to evaluate.
 
     Attributes:
         name: the run id, or `initial-<model>`; names the rows of `scores.parquet`.
         size: model size; subjects of one size share an architecture, so one engine serves them all.
         variant: base or instruct; decides how prompts are rendered.
-        work: what the fingerprint is taken of, the run or the model's name.
+        run_or_model: what the fingerprint is taken of, the run or the model's name.
     """
 
     name: str
     size: str
     variant: Variant
-    work: Run | str
+    run_or_model: Run | str
 
     def checkpoint(self, params: Params) -> Path:
         """Folder of the policy's weights.
@@ -37,19 +37,19 @@ class Subject:
         Raises:
             InputError: the model family has not been made or resolved yet.
         """
-        layout = Layout.of(params)
-        if isinstance(self.work, Run):
-            return layout.final(self.work)
-        return layout.stage("pretrain") / read_models(layout.stage("pretrain"))[self.work].path
+        layout = StudyPaths.of(params)
+        if isinstance(self.run_or_model, Run):
+            return layout.final(self.run_or_model)
+        return layout.stage("pretrain") / read_models(layout.stage("pretrain"))[self.run_or_model].path
 
 
-def list_subjects(params: Params) -> list[Subject]:
+def list_policies(params: Params) -> list[Policy]:
     """Initial checkpoints first, then the runs, in the order of the grid."""
     runs = expand_grid(params)
-    initial: dict[str, Subject] = {}
+    initial: dict[str, Policy] = {}
     for run in runs:
-        initial.setdefault(run.model, Subject(INITIAL + run.model, run.size, run.variant, run.model))
-    return [*initial.values(), *(Subject(run.run_id, run.size, run.variant, run) for run in runs)]
+        initial.setdefault(run.model, Policy(INITIAL + run.model, run.size, run.variant, run.model))
+    return [*initial.values(), *(Policy(run.run_id, run.size, run.variant, run) for run in runs)]
 
 
 def benchmark_names(params: Params) -> list[str]:
@@ -57,16 +57,18 @@ def benchmark_names(params: Params) -> list[str]:
     return ["heldout", *(benchmark.name for benchmark in params.prepare.benchmarks)]
 
 
-def folder_of(params: Params, subject: Subject, benchmark: str, root: Path | None = None) -> Path:
+def score_folder(params: Params, subject: Policy, benchmark: str, root: Path | None = None) -> Path:
     """Folder of a pair; `root` stands in for `data/evaluate` where an engine other than the study's was asked for."""
-    folder = Layout.of(params).samples(subject.name, benchmark).parent
-    return folder if root is None else root / folder.relative_to(Layout.of(params).stage("evaluate"))
+    folder = StudyPaths.of(params).samples(subject.name, benchmark).parent
+    return folder if root is None else root / folder.relative_to(StudyPaths.of(params).stage("evaluate"))
 
 
-def missing(params: Params, subject: Subject, benchmarks: list[str], root: Path | None = None) -> list[str]:
+def missing(params: Params, subject: Policy, benchmarks: list[str], root: Path | None = None) -> list[str]:
     """The benchmarks on which a subject has no valid score yet."""
     return [
         name
         for name in benchmarks
-        if not valid(folder_of(params, subject, name, root), evaluate_mark(params, subject.work, name))
+        if not is_complete(
+            score_folder(params, subject, name, root), evaluate_fingerprint(params, subject.run_or_model, name)
+        )
     ]

@@ -9,7 +9,7 @@ from tasks.records.problems import Problem, read_problems
 from tasks.sampling.protocol import SamplingSettings
 from tasks.study.errors import InputError
 from tasks.study.params import Params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ def load_set(params: Params, name: str) -> ProblemSet:
         top_p=(spec.top_p if spec else None) or evaluate.top_p,
         max_tokens=(spec.max_completion_tokens if spec else None) or params.train.sampling.max_completion_tokens,
         seed=evaluate.seed,
-        domain="evaluate",
+        seed_domain="evaluate",
     )
-    problems = tuple(read_problems(Layout.of(params).benchmark(name)))
+    problems = tuple(read_problems(StudyPaths.of(params).benchmark(name)))
     if not problems:
-        raise InputError(f"{Layout.of(params).benchmark(name)}: the set is empty")
+        raise InputError(f"{StudyPaths.of(params).benchmark(name)}: the set is empty")
     return ProblemSet(name, problems, settings)
 
 

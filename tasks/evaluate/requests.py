@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tasks.evaluate.policies import Subject, benchmark_names, list_subjects
-from tasks.evaluate.run import Order
+from tasks.evaluate.policies import Policy, benchmark_names, list_policies
+from tasks.evaluate.run import EvaluationRequest
 from tasks.sampling.engines import ENGINES, require_vllm
 from tasks.study.errors import InputError
 from tasks.study.params import Params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
-OTHER = "other_engines"
+OTHER_ENGINES = "other_engines"
 """Folder below `data/evaluate/` for scores by an engine other than the study's, which they never replace."""
 
 
-def make_orders(
+def make_requests(
     params: Params,
     run_id: str | None = None,
     engine: str | None = None,
     benchmarks: Sequence[str] = (),
     server: str | None = None,
-) -> list[Order]:
+) -> list[EvaluationRequest]:
     """Returns one order per model size.
 
     Args:
@@ -35,7 +35,7 @@ def make_orders(
     Raises:
         InputError: no such run, benchmark or engine; or the engine is not installed.
     """
-    chosen = [select_subject(params, run_id)] if run_id else list_subjects(params)
+    chosen = [select_policy(params, run_id)] if run_id else list_policies(params)
     known = benchmark_names(params)
     for name in benchmarks:
         if name not in known:
@@ -52,23 +52,23 @@ def make_orders(
         require_vllm()
     sizes = dict.fromkeys(subject.size for subject in chosen)
     return [
-        Order(params, tuple(s for s in chosen if s.size == size), tuple(benchmarks or known), root, server)
+        EvaluationRequest(params, tuple(s for s in chosen if s.size == size), tuple(benchmarks or known), root, server)
         for size in sizes
     ]
 
 
 def other_root(params: Params, name: str) -> Path:
     """Folder of the scores by an engine other than the study's own."""
-    return Layout.of(params).stage("evaluate") / OTHER / name
+    return StudyPaths.of(params).stage("evaluate") / OTHER_ENGINES / name
 
 
-def select_subject(params: Params, name: str) -> Subject:
+def select_policy(params: Params, name: str) -> Policy:
     """Returns the policy with this name, or the only one whose name starts so.
 
     Raises:
         InputError: none, or more than one, matches.
     """
-    subjects = list_subjects(params)
+    subjects = list_policies(params)
     matches = [s for s in subjects if s.name == name] or [s for s in subjects if s.name.startswith(name)]
     if len(matches) != 1:
         raise InputError(f"run id {name!r} matches {len(matches)} of {len(subjects)} policies; expected one")

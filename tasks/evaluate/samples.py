@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.evaluate.statistics import mean_pass_at, wilson
+from tasks.evaluate.statistics import mean_pass_at_k, wilson_interval
 from tasks.records.scores import Score
 from tasks.study.errors import InputError
 from tasks.study.manifests import atomic_path
@@ -93,8 +93,8 @@ def score_of(name: str, benchmark: str, samples: Sequence[Sample], pass_ks: Sequ
     if len(set(counts.values())) != 1:
         raise ValueError(f"{name} on {benchmark}: problems differ in their number of samples")
     n = next(iter(counts.values()))
-    pass_at_1 = mean_pass_at(1, n, list(right.values()))
-    low, high = wilson(pass_at_1, len(right))
+    pass_at_1 = mean_pass_at_k(1, n, list(right.values()))
+    low, high = wilson_interval(pass_at_1, len(right))
     return Score(
         run_id=name,
         benchmark=benchmark,
@@ -104,7 +104,7 @@ def score_of(name: str, benchmark: str, samples: Sequence[Sample], pass_ks: Sequ
         pass_at_1=pass_at_1,
         low=low,
         high=high,
-        pass_at_k={str(k): mean_pass_at(k, n, list(right.values())) for k in pass_ks if k <= n},
+        pass_at_k={str(k): mean_pass_at_k(k, n, list(right.values())) for k in pass_ks if k <= n},
         truncated=sum(row.finish == "length" for row in samples) / len(samples),
         mean_length=sum(row.tokens for row in samples) / len(samples),
         unjudged=sum(row.status == "unjudged" for row in samples),

@@ -8,7 +8,7 @@ from math import comb, sqrt
 Z_95 = 1.959963984540054
 
 
-def wilson(share: float, trials: int, z: float = Z_95) -> tuple[float, float]:
+def wilson_interval(share: float, trials: int, z: float = Z_95) -> tuple[float, float]:
     """Wilson's score interval of a proportion.
 
     centre = (p + z²/2n) / (1 + z²/n), half width = z/(1 + z²/n) sqrt(p (1-p)/n + z²/4n²)
@@ -31,7 +31,7 @@ def wilson(share: float, trials: int, z: float = Z_95) -> tuple[float, float]:
     return min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))
 
 
-def pass_at(k: int, samples: int, right: int) -> float:
+def pass_at_k(k: int, samples: int, right: int) -> float:
     """Unbiased estimate of the chance that at least one of k samples is right: 1 - C(n-c, k) / C(n, k).
 
     Source: Chen et al., arXiv 2107.03374, equation 1; in whole numbers, so that nothing overflows or cancels.
@@ -46,6 +46,6 @@ def pass_at(k: int, samples: int, right: int) -> float:
     return 1.0 - comb(samples - right, k) / comb(samples, k)
 
 
-def mean_pass_at(k: int, samples: int, right: Sequence[int]) -> float:
-    """Mean of `pass_at` over problems; `right` counts the right samples of each."""
-    return sum(pass_at(k, samples, count) for count in right) / len(right)
+def mean_pass_at_k(k: int, samples: int, right: Sequence[int]) -> float:
+    """Mean of `pass_at_k` over problems; `right` counts the right samples of each."""
+    return sum(pass_at_k(k, samples, count) for count in right) / len(right)

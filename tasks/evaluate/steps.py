@@ -12,15 +12,15 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.evaluate.launch import Launcher
-from tasks.evaluate.policies import benchmark_names, folder_of, list_subjects, missing
-from tasks.evaluate.run import Order
+from tasks.evaluate.policies import benchmark_names, list_policies, missing, score_folder
+from tasks.evaluate.run import EvaluationRequest
 from tasks.records.scores import Score, write_scores
-from tasks.runtime.prefect_options import is_transient, options
+from tasks.runtime.prefect_options import is_transient, task_options
 from tasks.study.errors import InputError
 from tasks.study.manifests import canonical_json, digest_text, once
 from tasks.study.params import Params
-from tasks.study.paths import Layout
-from tasks.study.status import stage_mark
+from tasks.study.paths import StudyPaths
+from tasks.study.status import stage_fingerprint
 
 
 @task(
@@ -34,16 +34,16 @@ from tasks.study.status import stage_mark
 )
 def evaluate_size(params: Params, size: str, launcher: Launcher) -> Path:
     """Initial and final policies of a size on every set, through one engine; pairs that are done are skipped."""
-    subjects = tuple(subject for subject in list_subjects(params) if subject.size == size)
-    launcher.run(Order(params, subjects, tuple(benchmark_names(params))))
-    return Layout.of(params).stage("evaluate")
+    subjects = tuple(subject for subject in list_policies(params) if subject.size == size)
+    launcher.run(EvaluationRequest(params, subjects, tuple(benchmark_names(params))))
+    return StudyPaths.of(params).stage("evaluate")
 
 
 def _scores(given: dict[str, Any]) -> tuple[Path, str]:
-    return Layout.of(given["params"]).stage("evaluate"), stage_mark(given["params"], "evaluate")
+    return StudyPaths.of(given["params"]).stage("evaluate"), stage_fingerprint(given["params"], "evaluate")
 
 
-@task(name="collect_scores", **options("evaluate", _scores))
+@task(name="collect_scores", **task_options("evaluate", _scores))
 def collect_scores(params: Params) -> Path:
     """`data/evaluate/scores.parquet` from the pairs of the params' runs."""
     return write_all(params)
@@ -55,7 +55,7 @@ def write_all(params: Params) -> Path:
     Raises:
         InputError: a run has no valid score on one of the benchmarks.
     """
-    layout = Layout.of(params)
+    layout = StudyPaths.of(params)
     folder = layout.stage("evaluate")
 
     def body() -> tuple[list[str], dict[str, Any]]:
@@ -64,7 +64,7 @@ def write_all(params: Params) -> Path:
         facts = [asdict(dataclasses.replace(score, seconds=0.0, tokens_per_second=0.0)) for score in scores]
         return [layout.scores.name], {"pairs": len(scores), "content": digest_text(canonical_json(facts))}
 
-    once(folder, "evaluate", stage_mark(params, "evaluate"), body)
+    once(folder, "evaluate", stage_fingerprint(params, "evaluate"), body)
     return folder
 
 
@@ -76,11 +76,11 @@ def read_all(params: Params) -> list[Score]:
     """
     names = benchmark_names(params)
     scores = []
-    for subject in list_subjects(params):
+    for subject in list_policies(params):
         gaps = missing(params, subject, names)
         if gaps:
             raise InputError(f"{subject.name} has no score on {', '.join(gaps)}; run `rlscale evaluate` first")
-        scores += [read_score(folder_of(params, subject, name)) for name in names]
+        scores += [read_score(score_folder(params, subject, name)) for name in names]
     return scores
 
 

@@ -21,10 +21,10 @@ from tasks.fit.results import (
     WindowFit,
 )
 from tasks.fit.solver.estimate import Options, fit_law
-from tasks.fit.solver.parameters import LineState
-from tasks.fit.uncertainty.inference import Interval, Uncertain, interval, with_draws
+from tasks.fit.solver.parameters import LineParameters
+from tasks.fit.uncertainty.inference import BootstrappedFit, Interval, interval, with_draws
 from tasks.fit.uncertainty.profile import profile_intervals
-from tasks.fit.validation.backtest import backtests, choose, windows
+from tasks.fit.validation.backtest import backtests, choose_law, windows
 from tasks.fit.validation.fit_warnings import flags_of
 from tasks.fit.validation.goodness_of_fit import quality
 from tasks.fit.validation.saturation import saturation_test
@@ -38,7 +38,7 @@ class Analysis:
     Attributes:
         points: what was fitted.
         primary: the primary law with draws.
-        alone: every size fitted alone, with draws.
+        per_size: every size fitted alone, with draws.
         fits: one record per law.
         tests: back-tests of all laws.
         windows: window sensitivity of the primary law.
@@ -48,8 +48,8 @@ class Analysis:
     """
 
     points: Measurements
-    primary: Uncertain
-    alone: Uncertain
+    primary: BootstrappedFit
+    per_size: BootstrappedFit
     fits: list[FitRecord]
     tests: list[BackTest]
     windows: list[WindowFit]
@@ -58,7 +58,7 @@ class Analysis:
     forecasts: list[ForecastRecord]
 
 
-def analyse(points: Measurements, variant: str, primary: str, laws: Sequence[str], options: Options) -> Analysis:
+def analyze(points: Measurements, variant: str, primary: str, laws: Sequence[str], options: Options) -> Analysis:
     """Fits and compares laws.
 
     Args:
@@ -73,14 +73,14 @@ def analyse(points: Measurements, variant: str, primary: str, laws: Sequence[str
     """
     alone = with_draws(fit_law(points, LAWS["loglinear"], options))
     first = with_draws(fit_law(points, law_named(primary), options))
-    fits, tests = [record(first, variant, alone, primary=True)], []
+    fits, tests = [fit_record(first, variant, alone, primary=True)], []
     for name in dict.fromkeys((primary, *laws)):
         if len(first.fitted.points.sizes) < LAWS[name].minimum_sizes:
             continue
         if name != primary:
-            fits.append(record(with_draws(fit_law(points, LAWS[name], options)), variant, alone, primary=False))
+            fits.append(fit_record(with_draws(fit_law(points, LAWS[name], options)), variant, alone, primary=False))
         tests += backtests(first.fitted.points, LAWS[name], options, variant)
-    choice = choose(tests, variant, points.unit)
+    choice = choose_law(tests, variant, points.unit)
     test = None
     if len(first.fitted.points.sizes) >= 3:
         saturating = first if primary == "saturating" else with_draws(fit_law(points, LAWS["saturating"], options))
@@ -90,7 +90,7 @@ def analyse(points: Measurements, variant: str, primary: str, laws: Sequence[str
     return Analysis(points, first, alone, fits, tests, rows, test, choice, forecasts)
 
 
-def record(uncertain: Uncertain, variant: str, alone: Uncertain, primary: bool) -> FitRecord:
+def fit_record(uncertain: BootstrappedFit, variant: str, alone: BootstrappedFit, primary: bool) -> FitRecord:
     """Turns a fit with draws into its record."""
     fitted = uncertain.fitted
     points, law = fitted.points, fitted.law
@@ -107,7 +107,8 @@ def record(uncertain: Uncertain, variant: str, alone: Uncertain, primary: bool) 
         points=len(points),
         runs=len(points.runs),
         coefficients={
-            name: estimate(interval(float(value), drawn[name])) for name, value in fitted.state.coefficients().items()
+            name: to_estimate(interval(float(value), drawn[name]))
+            for name, value in fitted.parameters.coefficients().items()
         },
         profile=profile,
         by_size=_by_size(uncertain, alone),
@@ -117,26 +118,26 @@ def record(uncertain: Uncertain, variant: str, alone: Uncertain, primary: bool) 
     )
 
 
-def estimate(inside: Interval) -> Estimate:
+def to_estimate(inside: Interval) -> Estimate:
     """The 95 % interval of a record."""
     return Estimate(inside.value, inside.low95, inside.high95)
 
 
-def _by_size(uncertain: Uncertain, alone: Uncertain) -> list[SizeSlope]:
+def _by_size(uncertain: BootstrappedFit, alone: BootstrappedFit) -> list[SizeSlope]:
     fitted = uncertain.fitted
     points, sizes = fitted.points, fitted.points.sizes
-    k, k_draws = fitted.state.k(sizes), uncertain.draws.k(sizes)
-    own, own_draws = alone.fitted.state.k(sizes), alone.draws.k(sizes)
-    state, draws = fitted.state, uncertain.draws
+    k, k_draws = fitted.parameters.k(sizes), uncertain.draws.k(sizes)
+    own, own_draws = alone.fitted.parameters.k(sizes), alone.draws.k(sizes)
+    state, draws = fitted.parameters, uncertain.draws
     levels = None
-    if isinstance(state, LineState) and isinstance(draws, LineState) and state.law.free_levels:
-        levels = [estimate(interval(float(state.levels[i]), draws.levels[:, i])) for i in range(len(sizes))]
+    if isinstance(state, LineParameters) and isinstance(draws, LineParameters) and state.law.free_levels:
+        levels = [to_estimate(interval(float(state.levels[i]), draws.levels[:, i])) for i in range(len(sizes))]
     return [
         SizeSlope(
             n=float(size),
             size=points.label(size),
-            k=estimate(interval(float(k[i]), k_draws[:, i])),
-            k_alone=estimate(interval(float(own[i]), own_draws[:, i])),
+            k=to_estimate(interval(float(k[i]), k_draws[:, i])),
+            k_alone=to_estimate(interval(float(own[i]), own_draws[:, i])),
             level=levels[i] if levels else None,
             runs=len(np.unique(points.run[points.size == i])),
             points=int((points.size == i).sum()),
@@ -145,7 +146,7 @@ def _by_size(uncertain: Uncertain, alone: Uncertain) -> list[SizeSlope]:
     ]
 
 
-def forecast_at(uncertain: Uncertain, variant: str, n: float, resource: float) -> ForecastRecord:
+def forecast_at(uncertain: BootstrappedFit, variant: str, n: float, resource: float) -> ForecastRecord:
     """Predicted loss of one measurement of a new run at size n and resource X, with everything that is not known in it.
 
     Raises:
@@ -179,7 +180,7 @@ def forecast_at(uncertain: Uncertain, variant: str, n: float, resource: float) -
     )
 
 
-def _standard_forecasts(primary: Uncertain, choice: Choice, variant: str) -> list[ForecastRecord]:
+def _standard_forecasts(primary: BootstrappedFit, choice: Choice, variant: str) -> list[ForecastRecord]:
     """The largest size at twice its resource, and a size twice as large at the largest size's resource."""
     points = primary.fitted.points
     largest = float(points.sizes[-1])

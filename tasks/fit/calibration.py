@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from tasks.fit.data.measurements import Measurements, measure
-from tasks.fit.forecasting.forecast import LawError, predict
+from tasks.fit.forecasting.forecast import ExtrapolationSpread, predict
 from tasks.fit.laws import LAWS
 from tasks.fit.solver.estimate import Options, fit_law
 from tasks.fit.uncertainty.inference import coefficient_intervals, k_intervals, with_draws
@@ -50,14 +50,14 @@ def study(seed: int, effect: str) -> Measurements:
     return measure(n_column, resource, loss, runs, step=steps, trials=trials, unit="data")
 
 
-def judge(seed: int, effect: str, options: Options) -> dict[str, tuple[float, float, float, float]]:
+def coverage_of_study(seed: int, effect: str, options: Options) -> dict[str, tuple[float, float, float, float]]:
     """(truth, estimate, low, high) by quantity for one study."""
     points = study(seed, effect)
     uncertain = with_draws(fit_law(points, LAWS["saturating"], options))
     named = coefficient_intervals(uncertain)
     largest, end = 72e9, float(np.log10(STEPS * PROMPTS))
     k = k_intervals(uncertain, np.array([largest]))[0]
-    loss = predict(uncertain, [largest], [end], LawError()).loss(0, "mean")
+    loss = predict(uncertain, [largest], [end], ExtrapolationSpread()).loss(0, "mean")
     profile = profile_intervals(uncertain)
     truth = 10 ** (LEVELS[largest] - k_of(largest) * end)
     out = {

@@ -8,20 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from tasks.fit.analyse import Analysis, analyse
+from tasks.fit.analyse import Analysis, analyze
 from tasks.fit.data.points import RESOURCES, collect_points, read_points, reuse_points, scale_points, write_points
 from tasks.fit.laws import LAWS, SIZE_LAWS
 from tasks.fit.results import Finding, ReuseEffect, plain
 from tasks.fit.solver.estimate import Options, fit_law
-from tasks.fit.solver.parameters import LineState
-from tasks.fit.uncertainty.inference import Uncertain, with_draws
+from tasks.fit.solver.parameters import LineParameters
+from tasks.fit.uncertainty.inference import BootstrappedFit, with_draws
 from tasks.fit.validation.findings import larger_is_better, law_holds, learning_grows, pair_effects, reuse_is_harmless
 from tasks.fit.validation.reuse_effect import reuse_effects
-from tasks.study.fingerprints import GRADER_VERSION, fit_mark
+from tasks.study.fingerprints import GRADER_VERSION, fit_fingerprint
 from tasks.study.grid import expand_grid
 from tasks.study.manifests import atomic_path, once, write_json
 from tasks.study.params import Params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 FILES = [
     "points.parquet",
@@ -37,7 +37,7 @@ FILES = [
 def fit_study(params: Params) -> dict[str, Any]:
     """Fits the laws to the study's runs, once, and returns the manifest of `data/fit/`."""
     runs = expand_grid(params)
-    folder = Layout.of(params).stage("fit")
+    folder = StudyPaths.of(params).stage("fit")
 
     def body() -> tuple[list[str], Mapping[str, Any]]:
         rows = collect_points(params, runs, GRADER_VERSION)
@@ -46,7 +46,7 @@ def fit_study(params: Params) -> dict[str, Any]:
         write_results(folder, rows, analyses, params)
         return FILES, {"points": len(rows), "runs": len(runs)}
 
-    return once(folder, "fit", fit_mark(params, runs), body)[0]
+    return once(folder, "fit", fit_fingerprint(params, runs), body)[0]
 
 
 def options_of(params: Params) -> Options:
@@ -63,8 +63,8 @@ def draw_study(params: Params, path: Path) -> None:
     """
     from tasks.fit.output.plot import draw_fits, save
 
-    rows = read_points(Layout.of(params).stage("fit") / "points.parquet")
-    fits: list[tuple[str, Uncertain]] = []
+    rows = read_points(StudyPaths.of(params).stage("fit") / "points.parquet")
+    fits: list[tuple[str, BootstrappedFit]] = []
     for variant in params.grid.variants:
         points = scale_points(rows, variant, "compute", params.train.group_size)
         if points is not None:
@@ -82,7 +82,7 @@ def _analyses(rows: list[dict[str, Any]], params: Params) -> dict[tuple[str, str
             if points is None:
                 continue
             law = params.fit.law if len(points.sizes) >= 3 else "loglinear"
-            out[variant, resource] = analyse(points, variant, law, SIZE_LAWS, options_of(params))
+            out[variant, resource] = analyze(points, variant, law, SIZE_LAWS, options_of(params))
     return out
 
 
@@ -102,7 +102,7 @@ def write_results(
     }
     write_json(folder / "backtests.json", plain(tests))
     write_json(folder / "forecasts.json", plain({"forecasts": [row for a in values for row in a.forecasts]}))
-    pairs = [pair for (variant, _), a in analyses.items() for pair in pair_effects(a.alone, variant)]
+    pairs = [pair for (variant, _), a in analyses.items() for pair in pair_effects(a.per_size, variant)]
     write_json(folder / "findings.json", plain({"findings": findings, "reuse": reuse, "pairs": pairs}))
     write_json(folder / "metrics.json", plain(_metrics(analyses, findings)))
     _write_draws(folder / "bootstrap.parquet", analyses)
@@ -125,9 +125,9 @@ def _findings(analyses: dict[tuple[str, str], Analysis], reuse: list[ReuseEffect
     for (name, _), analysis in analyses.items():
         if name != variant:
             continue
-        out += [larger_is_better(analysis.alone, variant), law_holds(analysis.primary, analysis.alone, variant)]
+        out += [larger_is_better(analysis.per_size, variant), law_holds(analysis.primary, analysis.per_size, variant)]
         if analysis.saturation is not None:
-            out += learning_grows(analysis.alone, analysis.saturation)
+            out += learning_grows(analysis.per_size, analysis.saturation)
     out += reuse_is_harmless([effect for effect in reuse if effect.variant == variant], variant)
     return sorted(out, key=lambda finding: finding.claim)
 
@@ -159,7 +159,7 @@ def _write_draws(path: Path, analyses: dict[tuple[str, str], Analysis]) -> None:
         named = dict(draws.coefficients())
         k = draws.k(points.sizes)
         named |= {f"k:{points.label(size)}": k[:, i] for i, size in enumerate(points.sizes)}
-        if isinstance(draws, LineState) and draws.law.free_levels:
+        if isinstance(draws, LineParameters) and draws.law.free_levels:
             named |= {f"E:{points.label(size)}": draws.levels[:, i] for i, size in enumerate(points.sizes)}
         for name, values in named.items():
             count = len(values)

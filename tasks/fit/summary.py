@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tasks.fit.analyse import record
+from tasks.fit.analyse import fit_record
 from tasks.fit.data.measurements import Measurements
 from tasks.fit.laws import LAWS, SIZE_LAWS, law_named
 from tasks.fit.published import published_fit
@@ -21,7 +21,7 @@ from tasks.study.errors import InputError
 
 
 @dataclass(frozen=True)
-class Rival:
+class LawComparison:
     """A law beside the primary one: criteria on all points, comparable where the objective is the same."""
 
     law: str
@@ -34,7 +34,7 @@ class Rival:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PublishedComparison:
     """Ours against published, with the published objective (squared error in linear loss)."""
 
     sizes: str
@@ -64,16 +64,16 @@ class Summary:
 
     group: str
     fit: FitRecord
-    rivals: list[Rival]
+    rivals: list[LawComparison]
     saturation: SaturationTest | None
     choice: Choice | None
     held_out: BackTest | None
     ahead: list[BackTest]
     windows: list[WindowFit]
-    published: list[Comparison]
+    published: list[PublishedComparison]
 
 
-def summarise(points: Measurements, group: str, law: str, options: Options) -> Summary:
+def summarize(points: Measurements, group: str, law: str, options: Options) -> Summary:
     """Fits and compares.
 
     Raises:
@@ -81,7 +81,7 @@ def summarise(points: Measurements, group: str, law: str, options: Options) -> S
     """
     alone = with_draws(fit_law(points, LAWS["loglinear"], options))
     primary = with_draws(fit_law(points, law_named(law), options))
-    fit = record(primary, group, alone, primary=True)
+    fit = fit_record(primary, group, alone, primary=True)
     test = None
     if len(points.sizes) >= 3:
         saturating = primary if law == "saturating" else with_draws(fit_law(points, LAWS["saturating"], options))
@@ -101,7 +101,7 @@ def summarise(points: Measurements, group: str, law: str, options: Options) -> S
     )
 
 
-def _rivals(points: Measurements, options: Options) -> list[Rival]:
+def _rivals(points: Measurements, options: Options) -> list[LawComparison]:
     out = []
     for name in SIZE_LAWS:
         law = LAWS[name]
@@ -113,11 +113,13 @@ def _rivals(points: Measurements, options: Options) -> list[Rival]:
             continue
         scores = quality(fitted)
         parameters = law.parameters(len(points.sizes))
-        out.append(Rival(name, law.equation, parameters, scores.r2_linear, scores.rmse_log, scores.aicc, scores.bic))
+        out.append(
+            LawComparison(name, law.equation, parameters, scores.r2_linear, scores.rmse_log, scores.aicc, scores.bic)
+        )
     return sorted(out, key=lambda rival: rival.aicc if rival.aicc is not None else np.inf)
 
 
-def _comparisons(points: Measurements, group: str, options: Options) -> list[Comparison]:
+def _comparisons(points: Measurements, group: str, options: Options) -> list[PublishedComparison]:
     known = published_fit(points, group)
     if known is None:
         return []
@@ -127,10 +129,12 @@ def _comparisons(points: Measurements, group: str, options: Options) -> list[Com
         if reference is None:
             continue
         fitted = fit_law(points.where(points.n <= reference.largest), LAWS["saturating"], linear)
-        named = fitted.state.coefficients()
+        named = fitted.parameters.coefficients()
         names = f"{points.label(points.sizes[0])} to {points.label(reference.largest)}"
         r2 = quality(fitted).r2_linear
         out.append(
-            Comparison(names, float(named["Kmax"]), reference.kmax, float(named["N0"]), reference.n0, r2, reference.r2)
+            PublishedComparison(
+                names, float(named["Kmax"]), reference.kmax, float(named["N0"]), reference.n0, r2, reference.r2
+            )
         )
     return out

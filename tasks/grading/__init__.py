@@ -12,15 +12,15 @@ from __future__ import annotations
 from tasks.grading.ground_truth import ground_truth_text
 from tasks.grading.pool.pool import GradingPool
 from tasks.grading.registry import Scorer, scorer_for
-from tasks.grading.verdicts import Answer, GradeStats, Verdict, Work
+from tasks.grading.verdicts import DeferredGrade, GradeRequest, GradeStats, Verdict
 
 __all__ = [
-    "Answer",
+    "DeferredGrade",
+    "GradeRequest",
     "GradeStats",
     "GradingPool",
     "Scorer",
     "Verdict",
-    "Work",
     "ground_truth_text",
     "scorer_for",
 ]

@@ -13,13 +13,13 @@ from typing import Any
 
 from tasks.grading.ground_truth import ground_truth_text
 from tasks.grading.registry import scorer_for
-from tasks.grading.verdicts import Answer
+from tasks.grading.verdicts import GradeRequest
 from tasks.study.errors import InputError
 
 _FIELD_BYTES = 1 << 27
 
 
-def read_answers(path: Path, data_source: str) -> list[Answer]:
+def read_answers(path: Path, data_source: str) -> list[GradeRequest]:
     """Returns the answers of a file, in order.
 
     Args:
@@ -40,7 +40,7 @@ def read_answers(path: Path, data_source: str) -> list[Answer]:
     return answers
 
 
-def _answer(path: Path, number: int, row: Mapping[str, Any], data_source: str) -> Answer:
+def _answer(path: Path, number: int, row: Mapping[str, Any], data_source: str) -> GradeRequest:
     for column in ("answer", "gold"):
         if row.get(column) is None:
             raise InputError(f"{path} row {number}: no value in column {column!r}; expected answer and gold")
@@ -49,7 +49,7 @@ def _answer(path: Path, number: int, row: Mapping[str, Any], data_source: str) -
     source = row.get("data_source") or data_source
     try:
         scorer_for(str(source))
-        return Answer(str(source), str(row["answer"]), ground_truth_text(row["gold"]))
+        return GradeRequest(str(source), str(row["answer"]), ground_truth_text(row["gold"]))
     except InputError as error:
         raise InputError(f"{path} row {number}: {error}") from error
 

@@ -10,10 +10,10 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.grading.pool.pool import GIVEN_UP, GradingPool
+from tasks.grading.pool.pool import ABORTED, GradingPool
 from tasks.grading.registry import scorer_for
 from tasks.grading.scorers import math_verify_baseline as plain
-from tasks.grading.verdicts import Answer, GradeStats, Verdict
+from tasks.grading.verdicts import GradeRequest, GradeStats, Verdict
 
 _TAIL = 160
 
@@ -25,19 +25,19 @@ class Disagreement:
     Attributes:
         row: position in the audited list, from 0.
         data_source: the problem set.
-        gold: the gold answer.
+        ground_truth: the gold answer.
         answer: what we extracted, or the end of the completion.
         ours: our status.
-        second: the second grader's status, "given up" when it ran out of time or memory.
+        reference: the second grader's status, "given up" when it ran out of time or memory.
         reason: our reason.
     """
 
     row: int
     data_source: str
-    gold: str
+    ground_truth: str
     answer: str
     ours: str
-    second: str
+    reference: str
     reason: str
 
 
@@ -46,7 +46,7 @@ class Audit:
     """What an audit found: both graders' counts and the answers on which they differ."""
 
     stats: GradeStats
-    second_stats: GradeStats
+    reference_stats: GradeStats
     audited: int
     disagreements: tuple[Disagreement, ...]
     verdicts: tuple[Verdict, ...]
@@ -66,13 +66,13 @@ class Audit:
             "seconds": self.stats.seconds,
             "audited": self.audited,
             "disagreements": len(self.disagreements),
-            "second_right": self.second_stats.right,
-            "second_timed_out": self.second_stats.timed_out,
-            "second_seconds": self.second_stats.seconds,
+            "second_right": self.reference_stats.right,
+            "second_timed_out": self.reference_stats.timed_out,
+            "second_seconds": self.reference_stats.seconds,
         }
 
 
-def audit(answers: Sequence[Answer], pool: GradingPool) -> Audit:
+def audit(answers: Sequence[GradeRequest], pool: GradingPool) -> Audit:
     """Grades answers twice and compares. Answers that are not mathematics are graded once and not compared.
 
     Args:
@@ -89,14 +89,14 @@ def audit(answers: Sequence[Answer], pool: GradingPool) -> Audit:
     found = tuple(
         _disagreement(place, answers[place], verdicts[place], other)
         for place, other in zip(places, second, strict=True)
-        if verdicts[place].correct != other.correct or other.reason in GIVEN_UP
+        if verdicts[place].correct != other.correct or other.reason in ABORTED
     )
     return Audit(stats, pool.last, len(places), found, tuple(verdicts))
 
 
-def _disagreement(place: int, answer: Answer, ours: Verdict, second: Verdict) -> Disagreement:
+def _disagreement(place: int, answer: GradeRequest, ours: Verdict, second: Verdict) -> Disagreement:
     shown = ours.extracted if ours.extracted is not None else answer.completion[-_TAIL:]
-    status = "given up" if second.reason in GIVEN_UP else second.status
+    status = "given up" if second.reason in ABORTED else second.status
     gold, shown = _printable(answer.ground_truth), _printable(shown)
     return Disagreement(place, answer.data_source, gold, shown, ours.status, status, ours.reason)
 

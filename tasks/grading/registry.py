@@ -12,7 +12,7 @@ from tasks.grading.scorers import code as code_answer
 from tasks.grading.scorers import math as mathematics
 from tasks.grading.scorers import math_verify_baseline as plain
 from tasks.grading.scorers import zebra as grid
-from tasks.grading.verdicts import Answer, Verdict, Work
+from tasks.grading.verdicts import DeferredGrade, GradeRequest, Verdict
 from tasks.study.errors import InputError
 
 
@@ -22,25 +22,25 @@ class Scorer:
 
     Attributes:
         name: short name, travels to the worker process.
-        quick: decides in the calling process, or returns the work a worker has to do. Cheap and safe on any text.
-        slow: decides in a worker process within a limit in seconds; may hang or die, the pool deals with it. None where
-            `quick` decides everything.
+        grade_fast: decides in the calling process, or returns the work a worker has to do. Cheap and safe on any text.
+        grade_slow: decides in a worker process within a limit in seconds; may hang or die, the pool deals with it.
+            None where `grade_fast` decides everything.
     """
 
     name: str
-    quick: Callable[[Answer], Verdict | Work]
-    slow: Callable[[Work, float], Verdict] | None = None
+    grade_fast: Callable[[GradeRequest], Verdict | DeferredGrade]
+    grade_slow: Callable[[DeferredGrade, float], Verdict] | None = None
 
 
 SCORERS: dict[str, Scorer] = {
     scorer.name: scorer
     for scorer in (
-        Scorer("math", mathematics.quick, mathematics.slow),
-        Scorer("number", mathematics.quick_number),
-        Scorer("plain", plain.quick, plain.slow),
-        Scorer("choice", choice.quick),
-        Scorer("grid", grid.quick),
-        Scorer("code", code_answer.quick, code_answer.slow),
+        Scorer("math", mathematics.grade_fast, mathematics.grade_slow),
+        Scorer("number", mathematics.grade_number),
+        Scorer("plain", plain.grade_fast, plain.grade_slow),
+        Scorer("choice", choice.grade_fast),
+        Scorer("grid", grid.grade_fast),
+        Scorer("code", code_answer.grade_fast, code_answer.grade_slow),
     )
 }
 

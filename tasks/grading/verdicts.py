@@ -9,7 +9,7 @@ Status = Literal["right", "wrong", "unjudged"]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class GradeRequest:
     """One thing to grade.
 
     Attributes:
@@ -48,21 +48,21 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class DeferredGrade:
     """What a scorer could not decide at once: goes to a worker process as plain text.
 
     Attributes:
         scorer: name of the scorer whose `slow` half decides.
-        gold: the gold answer.
+        ground_truth: the gold answer.
         text: what the slow half reads (an extracted answer, a whole completion or a program).
-        found: what the verdict reports as extracted.
+        extracted: what the verdict reports as extracted.
         boxed: whether `text` was taken out of a box; otherwise it is the whole completion.
     """
 
     scorer: str
-    gold: str
+    ground_truth: str
     text: str
-    found: str | None
+    extracted: str | None
     boxed: bool = True
 
 
@@ -76,7 +76,7 @@ class GradeStats:
         unjudged: answers whose gold could not be read.
         timed_out: answers given up after the second worker ran out of time or memory or died.
         fast_path: answers decided in the calling process.
-        remembered: answers whose verdict was known from an equal (gold, answer) pair.
+        cache_hits: answers whose verdict was known from an equal (gold, answer) pair.
         retried: answers given to a second worker.
         seconds: wall seconds spent in `GradingPool.grade`.
     """
@@ -86,7 +86,7 @@ class GradeStats:
     unjudged: int = 0
     timed_out: int = 0
     fast_path: int = 0
-    remembered: int = 0
+    cache_hits: int = 0
     retried: int = 0
     seconds: float = 0.0
 
@@ -106,7 +106,7 @@ class GradeStats:
     @property
     def fast_share(self) -> float:
         """Share of answers decided without a worker process."""
-        return (self.fast_path + self.remembered) / self.graded if self.graded else 0.0
+        return (self.fast_path + self.cache_hits) / self.graded if self.graded else 0.0
 
     def row(self) -> dict[str, float]:
         r"""Returns the columns a training step logs: rates in 0..1 and seconds."""

@@ -14,12 +14,12 @@ from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from tasks.policy.packing import AttentionBlock, Packed, Ragged
+from tasks.policy.packing import PackedBatch, PaddedBlock, VarlenPlan
 
 NAME = "packed"
 
 
-def has_ragged_kernel(device: torch.device, precision: str, head_size: int) -> bool:
+def supports_varlen(device: torch.device, precision: str, head_size: int) -> bool:
     """Whether variable-length flash attention runs there: bfloat16 on a GPU of compute capability 8 or newer."""
     if device.type != "cuda" or precision != "bfloat16" or head_size % 8 or head_size > 256:
         return False
@@ -47,31 +47,31 @@ def packed_attention(
     Returns:
         [1, T, heads, head size], and None for the weights.
     """
-    packed: Packed = kwargs["packed"]
+    packed: PackedBatch = kwargs["packed"]
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))  # [T, heads, size]
-    if packed.ragged is not None:
-        return attend_ragged(q, k, v, packed.ragged, kwargs["scaling"])[None], None
-    parts = [attend_block(q, k, v, block, kwargs["scaling"]) for block in packed.blocks]
+    if packed.varlen is not None:
+        return attend_varlen(q, k, v, packed.varlen, kwargs["scaling"])[None], None
+    parts = [attend_padded_block(q, k, v, block, kwargs["scaling"]) for block in packed.padded_blocks]
     rows = parts[0] if len(parts) == 1 else torch.cat(parts)
-    return rows.index_select(0, packed.inverse)[None], None
+    return rows.index_select(0, packed.unpack_index)[None], None
 
 
-def attend_ragged(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: Ragged, scaling: float) -> torch.Tensor:
+def attend_varlen(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: VarlenPlan, scaling: float) -> torch.Tensor:
     """Attends within sequences of any length; returns [T, heads, head size].
 
     A sequence with a prefix has more keys than queries: the kernel's causal mask is aligned at the last key, so a
     query sees the whole prefix and what precedes it in its own sequence.
     """
     keys, values = (x.index_select(0, plan.k_rows) for x in (k, v))
-    bounds = (plan.q_bounds, plan.k_bounds, plan.longest_q, plan.longest_k)
+    bounds = (plan.cu_seqlens_q, plan.cu_seqlens_k, plan.max_seqlen_q, plan.max_seqlen_k)
     causal = (-1, 0)
     out = varlen_attn(q.contiguous(), keys, values, *bounds, scale=scaling, window_size=causal, enable_gqa=True)
     assert isinstance(out, torch.Tensor)  # a pair only where auxiliary results are asked for
     return out
 
 
-def attend_block(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, block: AttentionBlock, scaling: float
+def attend_padded_block(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, block: PaddedBlock, scaling: float
 ) -> torch.Tensor:
     """Attends within one block; returns [B * Lq, heads, head size], padding rows included."""
     batch, width = block.q_rows.shape

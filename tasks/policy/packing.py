@@ -20,7 +20,7 @@ import torch
 
 
 @dataclass(frozen=True)
-class Group:
+class PromptGroup:
     """A prompt and its completions, as token ids."""
 
     prompt: tuple[int, ...]
@@ -28,7 +28,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class AttentionBlock:
+class PaddedBlock:
     """Sequences attended together, padded to one shape.
 
     Attributes:
@@ -43,69 +43,75 @@ class AttentionBlock:
 
 
 @dataclass(frozen=True)
-class Ragged:
+class VarlenPlan:
     """Who attends to whom, for kernels that take sequences of any length; queries are the packed rows in order.
 
     Attributes:
         k_rows: int64 [K], the rows that answer, sequence after sequence: a prefix, then the sequence itself.
-        q_bounds: int32 [S + 1], where each sequence's queries begin and end.
-        k_bounds: int32 [S + 1], where its keys do.
-        longest_q: queries of the longest sequence.
-        longest_k: keys of the longest sequence.
+        cu_seqlens_q: int32 [S + 1], where each sequence's queries begin and end.
+        cu_seqlens_k: int32 [S + 1], where its keys do.
+        max_seqlen_q: queries of the longest sequence.
+        max_seqlen_k: keys of the longest sequence.
     """
 
     k_rows: torch.Tensor
-    q_bounds: torch.Tensor
-    k_bounds: torch.Tensor
-    longest_q: int
-    longest_k: int
+    cu_seqlens_q: torch.Tensor
+    cu_seqlens_k: torch.Tensor
+    max_seqlen_q: int
+    max_seqlen_k: int
 
-    def to(self, device: torch.device) -> Ragged:
+    def to(self, device: torch.device) -> VarlenPlan:
         """Moves the plan to a device."""
         moved = {name: getattr(self, name).to(device) for name in ("k_rows", "q_bounds", "k_bounds")}
-        return Ragged(longest_q=self.longest_q, longest_k=self.longest_k, **moved)
+        return VarlenPlan(max_seqlen_q=self.max_seqlen_q, max_seqlen_k=self.max_seqlen_k, **moved)
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedBatch:
     """A packed batch of T rows with R predicted tokens.
 
     Attributes:
-        tokens: int64 [T].
-        positions: int64 [T], restarting at 0 with each prompt.
-        blocks: who attends to whom; none where `ragged` says it.
-        inverse: int64 [T], where each row's attention output lies in the blocks' outputs laid end to end.
-        ragged: who attends to whom, for variable-length kernels; None: `blocks`.
-        predict: int64 [R], the row whose output predicts each completion token.
+        input_ids: int64 [T].
+        position_ids: int64 [T], restarting at 0 with each prompt.
+        padded_blocks: who attends to whom; none where `varlen` says it.
+        unpack_index: int64 [T], where each row's attention output lies in the blocks' outputs laid end to end.
+        varlen: who attends to whom, for variable-length kernels; None: `padded_blocks`.
+        logit_rows: int64 [R], the row whose output predicts each completion token.
         targets: int64 [R], the completion tokens, completion after completion.
-        owner: int64 [R], index of the completion each target belongs to.
+        completion_index: int64 [R], index of the completion each target belongs to.
         completions: number of completions.
-        attended: sum over rows of the number of keys each sees, for the FLOPs ledger.
+        attended_pairs: sum over rows of the number of keys each sees, for the FLOPs ledger.
     """
 
-    tokens: torch.Tensor
-    positions: torch.Tensor
-    blocks: tuple[AttentionBlock, ...]
-    inverse: torch.Tensor
-    predict: torch.Tensor
+    input_ids: torch.Tensor
+    position_ids: torch.Tensor
+    padded_blocks: tuple[PaddedBlock, ...]
+    unpack_index: torch.Tensor
+    logit_rows: torch.Tensor
     targets: torch.Tensor
-    owner: torch.Tensor
+    completion_index: torch.Tensor
     completions: int
-    attended: int
-    ragged: Ragged | None = None
+    attended_pairs: int
+    varlen: VarlenPlan | None = None
 
-    def to(self, device: torch.device) -> Packed:
+    def to(self, device: torch.device) -> PackedBatch:
         """Moves the batch to a device."""
         if device.type == "cpu":
             return self
         blocks = tuple(
-            AttentionBlock(b.q_rows.to(device), b.k_rows.to(device), None if b.mask is None else b.mask.to(device))
-            for b in self.blocks
+            PaddedBlock(b.q_rows.to(device), b.k_rows.to(device), None if b.mask is None else b.mask.to(device))
+            for b in self.padded_blocks
         )
         names = ("tokens", "positions", "inverse", "predict", "targets", "owner")
         moved = {name: getattr(self, name).to(device) for name in names}
-        ragged = None if self.ragged is None else self.ragged.to(device)
-        return Packed(blocks=blocks, completions=self.completions, attended=self.attended, ragged=ragged, **moved)
+        ragged = None if self.varlen is None else self.varlen.to(device)
+        return PackedBatch(
+            padded_blocks=blocks,
+            completions=self.completions,
+            attended_pairs=self.attended_pairs,
+            varlen=ragged,
+            **moved,
+        )
 
 
 @dataclass
@@ -118,19 +124,19 @@ class _Span:
     prefix_length: int = 0
 
 
-def pack(groups: Sequence[Group], share_prompts: bool = True, ragged: bool = False) -> Packed:
+def pack(groups: Sequence[PromptGroup], share_prefix: bool = True, varlen: bool = False) -> PackedBatch:
     """Lays groups end to end.
 
     Args:
         groups: prompts with their completions; every prompt and completion has at least one token.
-        share_prompts: compute a prompt once per group (True) or once per completion.
-        ragged: plan the attention for a variable-length kernel instead of padded blocks.
+        share_prefix: compute a prompt once per group (True) or once per completion.
+        varlen: plan the attention for a variable-length kernel instead of padded blocks.
 
     Returns:
         The packed batch, on the CPU.
     """
-    if not share_prompts:
-        groups = [Group(group.prompt, (completion,)) for group in groups for completion in group.completions]
+    if not share_prefix:
+        groups = [PromptGroup(group.prompt, (completion,)) for group in groups for completion in group.completions]
     tokens: list[int] = []
     positions: list[np.ndarray] = []
     predict: list[np.ndarray] = []
@@ -153,22 +159,22 @@ def pack(groups: Sequence[Group], share_prompts: bool = True, ragged: bool = Fal
             targets.extend(completion)
             lengths.append(len(completion))
     everyone = [*prompts, *spans]
-    blocks, inverse = ((), torch.empty(0, dtype=torch.int64)) if ragged else _plan(prompts, spans, len(tokens))
-    return Packed(
-        tokens=torch.tensor(tokens, dtype=torch.int64),
-        positions=torch.from_numpy(np.concatenate(positions)),
-        blocks=blocks,
-        inverse=inverse,
-        predict=torch.from_numpy(np.concatenate(predict)),
+    blocks, inverse = ((), torch.empty(0, dtype=torch.int64)) if varlen else _plan(prompts, spans, len(tokens))
+    return PackedBatch(
+        input_ids=torch.tensor(tokens, dtype=torch.int64),
+        position_ids=torch.from_numpy(np.concatenate(positions)),
+        padded_blocks=blocks,
+        unpack_index=inverse,
+        logit_rows=torch.from_numpy(np.concatenate(predict)),
         targets=torch.tensor(targets, dtype=torch.int64),
-        owner=torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)),
+        completion_index=torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)),
         completions=len(lengths),
-        attended=sum(s.length * s.prefix_length + s.length * (s.length + 1) // 2 for s in everyone),
-        ragged=_ragged(sorted(everyone, key=lambda span: span.start)) if ragged else None,
+        attended_pairs=sum(s.length * s.prefix_length + s.length * (s.length + 1) // 2 for s in everyone),
+        varlen=_varlen_plan(sorted(everyone, key=lambda span: span.start)) if varlen else None,
     )
 
 
-def _ragged(spans: list[_Span]) -> Ragged:
+def _varlen_plan(spans: list[_Span]) -> VarlenPlan:
     """The variable-length plan; spans follow each other without gaps, so that queries need no gathering."""
     pieces: list[np.ndarray] = []
     for span in spans:
@@ -181,12 +187,12 @@ def _ragged(spans: list[_Span]) -> Ragged:
         return torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32)
 
     k_rows = torch.from_numpy(np.concatenate(pieces))
-    return Ragged(k_rows, bounds(asked), bounds(answering), max(asked), max(answering))
+    return VarlenPlan(k_rows, bounds(asked), bounds(answering), max(asked), max(answering))
 
 
-def _plan(prompts: list[_Span], spans: list[_Span], rows: int) -> tuple[tuple[AttentionBlock, ...], torch.Tensor]:
+def _plan(prompts: list[_Span], spans: list[_Span], rows: int) -> tuple[tuple[PaddedBlock, ...], torch.Tensor]:
     """Builds the attention blocks and where each row's output lies in them."""
-    blocks: list[AttentionBlock] = []
+    blocks: list[PaddedBlock] = []
     inverse = np.zeros(rows, dtype=np.int64)
     offset = 0
     for spanned in (*_buckets(prompts), *_buckets(spans)):
@@ -202,7 +208,7 @@ def _plan(prompts: list[_Span], spans: list[_Span], rows: int) -> tuple[tuple[At
         offset += asked.size
         ahead = np.arange(before)[None, :]
         k_rows = np.concatenate((np.where(ahead < prefix, prefix_start + ahead, 0), q_rows), axis=1)
-        blocks.append(AttentionBlock(torch.from_numpy(q_rows), torch.from_numpy(k_rows), _mask(length, prefix)))
+        blocks.append(PaddedBlock(torch.from_numpy(q_rows), torch.from_numpy(k_rows), _mask(length, prefix)))
     return tuple(blocks), torch.from_numpy(inverse)
 
 

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from tasks.policy.attention import NAME
 from tasks.policy.logprobs import token_logprobs
-from tasks.policy.packing import Packed
+from tasks.policy.packing import PackedBatch
 from tasks.study.errors import InputError
 
 
@@ -29,16 +29,16 @@ class Policy(torch.nn.Module):
         model.set_attn_implementation(NAME)
         self.model = model
 
-    def forward(self, packed: Packed, temperature: float = 1.0) -> torch.Tensor:
+    def forward(self, packed: PackedBatch, temperature: float = 1.0) -> torch.Tensor:
         """Returns float32 [R]: the log-probability of each completion token, completion after completion."""
         hidden = self.model.model(
-            input_ids=packed.tokens[None],
-            position_ids=packed.positions[None],
+            input_ids=packed.input_ids[None],
+            position_ids=packed.position_ids[None],
             attention_mask={"full_attention": None},
             use_cache=False,
             packed=packed,
         ).last_hidden_state[0]
-        rows = hidden.index_select(0, packed.predict)
+        rows = hidden.index_select(0, packed.logit_rows)
         return token_logprobs(rows, self.model.lm_head.weight, packed.targets, temperature)
 
 
@@ -63,16 +63,16 @@ def count_parameters(model: torch.nn.Module) -> tuple[int, int]:
     return sum(sizes.values()), sum(size for key, size in sizes.items() if key not in embeddings)
 
 
-def fingerprint(tensors: Mapping[str, torch.Tensor]) -> str:
+def weights_digest(tensors: Mapping[str, torch.Tensor]) -> str:
     """Digest of weights: two weighted sums over each tensor's bits, cheap on any device.
 
     Equal weights give equal digests on every device; a changed bit changes it with near certainty. It is a check
     against stale or partial updates, not against forgery.
     """
-    return combine_sums({name: bit_sums(tensor) for name, tensor in tensors.items()})
+    return combine_checksums({name: tensor_checksum(tensor) for name, tensor in tensors.items()})
 
 
-def bit_sums(tensor: torch.Tensor) -> list[int]:
+def tensor_checksum(tensor: torch.Tensor) -> list[int]:
     """The two sums of one tensor, for callers that see the tensors one at a time."""
     tensor = tensor.detach().contiguous()
     bits = tensor.view(torch.int32 if tensor.element_size() == 4 else torch.int16).flatten().to(torch.int64)
@@ -80,7 +80,7 @@ def bit_sums(tensor: torch.Tensor) -> list[int]:
     return torch.stack((bits.sum(), (bits * weights).sum())).tolist()
 
 
-def combine_sums(sums: Mapping[str, list[int]]) -> str:
+def combine_checksums(sums: Mapping[str, list[int]]) -> str:
     """The digest of a whole set of weights from the sums of each."""
     digest = hashlib.sha256()
     for name in sorted(sums):

@@ -31,7 +31,7 @@ class _Layer:
     down: torch.Tensor
 
 
-class Cache:
+class KVCache:
     """Keys and values of a batch: [layers, sequences, kv heads, columns, head size] each."""
 
     def __init__(self, shape: tuple[int, ...], like: torch.Tensor) -> None:
@@ -45,7 +45,7 @@ class Cache:
         self.values = self.values.index_select(1, rows)
 
 
-class Decoder:
+class Qwen2Decoder:
     """The forward pass of a Qwen2 model for sampling, on fused copies of its weights."""
 
     def __init__(self, config: Any, weights: Mapping[str, torch.Tensor]) -> None:
@@ -70,11 +70,11 @@ class Decoder:
         half = torch.arange(0, self.size, 2, dtype=torch.float32, device=self.embedding.device)
         self.frequencies = 1.0 / (rope["rope_theta"] ** (half / self.size))
 
-    def new_cache(self, sequences: int, columns: int) -> Cache:
+    def new_cache(self, sequences: int, columns: int) -> KVCache:
         """Allocates a cache for `sequences` of up to `columns` tokens."""
-        return Cache((len(self.layers), sequences, self.kv_heads, columns, self.size), self.embedding)
+        return KVCache((len(self.layers), sequences, self.kv_heads, columns, self.size), self.embedding)
 
-    def prefill(self, tokens: torch.Tensor, padding: torch.Tensor, cache: Cache) -> torch.Tensor:
+    def prefill(self, tokens: torch.Tensor, padding: torch.Tensor, cache: KVCache) -> torch.Tensor:
         """Computes prompts.
 
         Args:
@@ -93,14 +93,14 @@ class Decoder:
         positions = (column[None, :] - padding[:, None]).clamp_(min=0)
         return self._forward(tokens, positions, 0, mask[:, None], cache)[:, -1].float()
 
-    def step(self, tokens: torch.Tensor, padding: torch.Tensor, column: int, cache: Cache) -> torch.Tensor:
+    def step(self, tokens: torch.Tensor, padding: torch.Tensor, column: int, cache: KVCache) -> torch.Tensor:
         """Computes one more token per sequence, written at `column`; returns logits, float32 [B, vocabulary]."""
         mask = torch.arange(column + 1, device=tokens.device)[None, :] >= padding[:, None]
         positions = (column - padding)[:, None]
         return self._forward(tokens[:, None], positions, column, mask[:, None, None, :], cache)[:, -1].float()
 
     def _forward(
-        self, tokens: torch.Tensor, positions: torch.Tensor, column: int, mask: torch.Tensor, cache: Cache
+        self, tokens: torch.Tensor, positions: torch.Tensor, column: int, mask: torch.Tensor, cache: KVCache
     ) -> torch.Tensor:
         batch, width = tokens.shape
         end = column + width

@@ -5,29 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tasks.grading import GradingPool
-from tasks.prepare.checks.lengths import Ruler
+from tasks.prepare.checks.lengths import PromptLengthChecker
 from tasks.prepare.checks.rejections import Rejections
-from tasks.prepare.checks.scan import Rules, Scanned, scan
+from tasks.prepare.checks.scan import Rules, ScanResult, scan
 from tasks.prepare.evaluation_sets import EvaluationSet, in_curriculum_order, read_set
 from tasks.prepare.overlap.contamination import EvaluationIndex
 from tasks.prepare.pass_rates import read_pass_rates
-from tasks.prepare.row_store import Kept, Scratch
+from tasks.prepare.row_store import RowStore, StoredRows
 from tasks.prepare.sources.source import Source, benchmark_source, heldout_source, training_source
 from tasks.study.errors import InputError
 from tasks.study.params import Params
 
 
 @dataclass(frozen=True)
-class Workspace:
+class PrepareResources:
     """What the work needs while it runs."""
 
     pool: GradingPool
     rejections: Rejections
-    scratch: Scratch
+    scratch: RowStore
 
 
 @dataclass(frozen=True)
-class Collected:
+class CollectedSources:
     """What was read.
 
     Attributes:
@@ -40,12 +40,12 @@ class Collected:
 
     sets: list[EvaluationSet]
     source: Source
-    scanned: Scanned
-    kept: Kept
-    ruler: Ruler | None
+    scanned: ScanResult
+    kept: StoredRows
+    ruler: PromptLengthChecker | None
 
 
-def collect(params: Params, work: Workspace) -> Collected:
+def collect_sources(params: Params, work: PrepareResources) -> CollectedSources:
     """Reads the evaluation sets, then the training source.
 
     Raises:
@@ -56,10 +56,10 @@ def collect(params: Params, work: Workspace) -> Collected:
     entries = [entry for evaluation in sets for entry in evaluation.entries]
     index = EvaluationIndex(entries, spec.cleaning.overlap_similarity, spec.cleaning.decontaminate_ngram)
     source = training_source(params, {entry.problem_id.partition("/")[2] for entry in entries})
-    ruler = Ruler.of(params)
+    ruler = PromptLengthChecker.of(params)
     rules = Rules(spec, work.pool, ruler, index, read_pass_rates(spec.pass_rates))
     scanned = scan(source, rules, work.scratch, work.rejections)
-    return Collected(sets, source, scanned, work.scratch.finish(), ruler)
+    return CollectedSources(sets, source, scanned, work.scratch.finish(), ruler)
 
 
 def _evaluation_sets(params: Params) -> list[EvaluationSet]:

@@ -9,7 +9,7 @@ from tasks.prepare.checks.rejections import RULES
 from tasks.study.errors import InputError
 from tasks.study.manifests import read_manifest
 from tasks.study.params import Params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 SHARES = ("median", "p95", "p99", "longest")
 
@@ -28,7 +28,7 @@ def description(params: Params) -> dict[str, Any]:
     Raises:
         InputError: the stage has not been run.
     """
-    folder = Layout.of(params).stage("prepare")
+    folder = StudyPaths.of(params).stage("prepare")
     manifest = read_manifest(folder)
     if manifest is None or "counts" not in manifest:
         raise InputError(f"{folder}: nothing prepared yet; run `rlscale prepare` first")

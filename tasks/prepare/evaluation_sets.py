@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from tasks.grading import GradingPool
-from tasks.prepare.checks.gradability import unscorable
-from tasks.prepare.overlap.contamination import Entry, EvaluationIndex
-from tasks.prepare.overlap.minhash import signatures
-from tasks.prepare.sources.rows import Refusal, Row, read_row
+from tasks.prepare.checks.gradability import ungradable_answers
+from tasks.prepare.overlap.contamination import EvaluationEntry, EvaluationIndex
+from tasks.prepare.overlap.minhash import minhash_signatures
+from tasks.prepare.sources.rows import Row, RowRejected, read_row
 from tasks.prepare.sources.source import Source
 from tasks.prepare.splits.curriculum import curriculum
 from tasks.records.problems import Problem
@@ -42,9 +42,9 @@ class EvaluationSet:
         return [row.problem for row in self.rows]
 
     @property
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[EvaluationEntry]:
         """What training problems are compared with."""
-        return [Entry(self.name, row.problem.problem_id, row.normalised) for row in self.rows]
+        return [EvaluationEntry(self.name, row.problem.problem_id, row.normalized) for row in self.rows]
 
 
 def read_set(name: str, source: Source, spec: Prepare) -> EvaluationSet:
@@ -58,9 +58,9 @@ def read_set(name: str, source: Source, spec: Prepare) -> EvaluationSet:
         for raw in batch:
             try:
                 if raw is None:
-                    raise Refusal("schema", "the record is not a JSON object")
+                    raise RowRejected("schema", "the record is not a JSON object")
                 rows.append(read_row(raw, spec, source.columns._replace(prefix=name)))
-            except Refusal as refusal:
+            except RowRejected as refusal:
                 raise InputError(f"{source.label}: row {len(rows)} of evaluation set {name}: {refusal}") from None
     return EvaluationSet(name, tuple(_with_unique_ids(rows)), {"source": source.label, **source.facts})
 
@@ -72,17 +72,17 @@ def in_curriculum_order(rows: Sequence[Row], seed: int) -> list[Row]:
     return [rows[place] for place in curriculum(rates, levels, seed).tolist()]
 
 
-def unscorable_ids(evaluation: EvaluationSet, pool: GradingPool) -> dict[str, str]:
+def ungradable_ids(evaluation: EvaluationSet, pool: GradingPool) -> dict[str, str]:
     """Problems of a set whose perfect answer is not right, with the reason; they count against every model."""
     problems = evaluation.problems
-    return {problems[place].problem_id: reason for place, reason in unscorable(problems, pool).items()}
+    return {problems[place].problem_id: reason for place, reason in ungradable_answers(problems, pool).items()}
 
 
 def shared_problems(sets: Sequence[EvaluationSet], spec: Prepare) -> dict[str, int]:
     """How many problems of one set are also (nearly) in another, by `set in other`; only pairs that share some."""
     counts: Counter[str] = Counter()
-    texts = {evaluation.name: [row.normalised for row in evaluation.rows] for evaluation in sets}
-    hashed = {name: signatures(own) for name, own in texts.items()}
+    texts = {evaluation.name: [row.normalized for row in evaluation.rows] for evaluation in sets}
+    hashed = {name: minhash_signatures(own) for name, own in texts.items()}
     for other in sets:
         index = EvaluationIndex(other.entries, spec.cleaning.overlap_similarity, n=0)
         for name in texts.keys() - {other.name}:

@@ -13,7 +13,7 @@ from tasks.sampling.engines import open_engine
 from tasks.sampling.protocol import SamplingSettings
 from tasks.study.errors import InputError
 from tasks.study.params import Params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 
 def measure(
@@ -34,7 +34,7 @@ def measure(
     Raises:
         InputError: no such model, or the file was measured with another one.
     """
-    layout = Layout.of(params)
+    layout = StudyPaths.of(params)
     checkpoint = Path(model) if Path(model).is_dir() else layout.model(model)
     if not checkpoint.is_dir():
         raise InputError(f"{model}: neither a checkpoint folder nor a model in {layout.stage('pretrain')}")
@@ -63,6 +63,9 @@ def measure(
 def _style(params: Params, checkpoint: Path, has_template: bool) -> Literal["plain", "chat"]:
     """A model of the study's family is prompted as in training; any other by its chat template, where it has one."""
     _, _, variant = checkpoint.name.rpartition("-")
-    if checkpoint.parent.resolve() == Layout.of(params).stage("pretrain").resolve() and variant in ("base", "instruct"):
+    if checkpoint.parent.resolve() == StudyPaths.of(params).stage("pretrain").resolve() and variant in (
+        "base",
+        "instruct",
+    ):
         return params.train.prompt_style.base if variant == "base" else params.train.prompt_style.instruct
     return "chat" if has_template else "plain"

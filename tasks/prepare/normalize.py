@@ -34,7 +34,7 @@ _SYMBOLS = str.maketrans(
 _TOKEN = re.compile(r"[a-z]+|\d+|[぀-ヿ㐀-鿿가-힯]|[^\W\d_]+|[+\-*/=<>!%]")
 
 
-def normalise(problem: str) -> str:
+def normalize(problem: str) -> str:
     """Returns the normalised text of a problem; empty where nothing but layout was in it."""
     text = unicodedata.normalize("NFKC", problem.translate(_SYMBOLS))
     text = _ENUMERATION.sub("", text, count=1) if _ENUMERATION.match(text) else text
@@ -46,6 +46,6 @@ def normalise(problem: str) -> str:
     return " ".join(_TOKEN.findall(text.lower()))
 
 
-def numbers(normalised: str) -> list[str]:
+def numbers(normalized: str) -> list[str]:
     """Returns the numbers of a normalised text in ascending order: templates with other numbers differ here."""
-    return sorted(token for token in normalised.split(" ") if token.isdigit())
+    return sorted(token for token in normalized.split(" ") if token.isdigit())

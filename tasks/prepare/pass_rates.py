@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tasks.grading import Answer, GradingPool
+from tasks.grading import GradeRequest, GradingPool
 from tasks.records.problems import Problem
 from tasks.sampling.prompts import requests
 from tasks.sampling.protocol import Engine, SamplingSettings
@@ -85,7 +85,7 @@ def measure_pass_rates(
         drawn = engine.generate(requests(part, tokenizer, solver.style, 10**9), settings)
         texts = tokenizer.batch_decode([list(c.tokens) for group in drawn for c in group], skip_special_tokens=True)
         asked = [problem for problem in part for _ in range(settings.n)]
-        answers = [Answer(p.data_source, text, p.answer) for p, text in zip(asked, texts, strict=True)]
+        answers = [GradeRequest(p.data_source, text, p.answer) for p, text in zip(asked, texts, strict=True)]
         right = [verdict.correct for verdict in pool.grade(answers)]
         sums = [sum(right[place * settings.n : (place + 1) * settings.n]) for place in range(len(part))]
         counts = zip(part, sums, strict=True)

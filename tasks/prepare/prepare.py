@@ -17,16 +17,16 @@ import numpy as np
 
 from tasks.grading import GradingPool
 from tasks.prepare.checks.rejections import Rejections
-from tasks.prepare.collect_sources import Workspace, collect
-from tasks.prepare.evaluation_sets import EvaluationSet, shared_problems, unscorable_ids
-from tasks.prepare.row_store import Scratch, write_rows
+from tasks.prepare.collect_sources import PrepareResources, collect_sources
+from tasks.prepare.evaluation_sets import EvaluationSet, shared_problems, ungradable_ids
+from tasks.prepare.row_store import RowStore, write_rows
 from tasks.prepare.splits.selection import Selection, clean, select
 from tasks.prepare.summary import describe_training
 from tasks.records.problems import Problem, write_problems
-from tasks.study.fingerprints import prepare_mark
+from tasks.study.fingerprints import prepare_fingerprint
 from tasks.study.manifests import canonical_json, digest_file, digest_text, once
 from tasks.study.params import Params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 
 def prepare(params: Params) -> dict[str, Any]:
@@ -41,8 +41,8 @@ def prepare(params: Params) -> dict[str, Any]:
     Raises:
         InputError: the source is missing, damaged or too small.
     """
-    folder = Layout.of(params).stage("prepare")
-    manifest, _ = once(folder, "prepare", prepare_mark(params), lambda: _build(params, folder))
+    folder = StudyPaths.of(params).stage("prepare")
+    manifest, _ = once(folder, "prepare", prepare_fingerprint(params), lambda: _build(params, folder))
     return manifest
 
 
@@ -57,7 +57,7 @@ def unknown_problems(params: Params, folder: Path) -> list[Problem]:
         InputError: the source is missing or damaged.
     """
     with _workspace(params, folder) as work:
-        collected = collect(params, work)
+        collected = collect_sources(params, work)
         remover = clean(params, collected.kept, collected.scanned.overlaps, collected.source.label, work.rejections)
         rows = remover.rows[np.isnan(collected.kept.rates[remover.rows])]
         return collected.kept.problems(rows)
@@ -66,19 +66,19 @@ def unknown_problems(params: Params, folder: Path) -> list[Problem]:
 def _build(params: Params, folder: Path) -> tuple[list[str], Mapping[str, Any]]:
     _clear(folder)
     with _workspace(params, folder) as work:
-        collected = collect(params, work)
+        collected = collect_sources(params, work)
         kept, sets, source = collected.kept, collected.sets, collected.source
         remover = clean(params, kept, collected.scanned.overlaps, source.label, work.rejections)
         chosen = select(params, remover, any(s.name == "heldout" for s in sets))
-        names = _write(Layout.of(params), sets, chosen, kept.table)
+        names = _write(StudyPaths.of(params), sets, chosen, kept.table)
         counts = collected.scanned.counts
         facts = {
-            "content": _content(Layout.of(params), names),
+            "content": _content(StudyPaths.of(params), names),
             "inputs": {"train": {"source": source.label, **source.facts}} | {s.name: s.input for s in sets},
             "counts": {"read": counts["read"], "train": len(chosen.train), "rejected": dict(work.rejections.counts)}
             | {"repaired": counts["repaired"], "carried_instruction": counts["carried"]},
             "evaluation": {"heldout": params.prepare.heldout} | {s.name: len(s.rows) for s in sets},
-            "unscorable": {s.name: unscorable_ids(s, work.pool) for s in sets},
+            "unscorable": {s.name: ungradable_ids(s, work.pool) for s in sets},
             "overlap": {"training": chosen.overlap, "evaluation": shared_problems(sets, params.prepare)},
             "training": describe_training(kept, chosen.train, collected.ruler),
         }
@@ -86,21 +86,21 @@ def _build(params: Params, folder: Path) -> tuple[list[str], Mapping[str, Any]]:
 
 
 @contextlib.contextmanager
-def _workspace(params: Params, folder: Path) -> Iterator[Workspace]:
+def _workspace(params: Params, folder: Path) -> Iterator[PrepareResources]:
     """The grading pool, the list of rejected rows and the scratch file, which is removed at the end."""
     hardware, scratch_file = params.hardware, folder / ".scratch.arrow"
     try:
         with (
             GradingPool(hardware.grading_workers, hardware.grading_seconds, hardware.grading_memory_mb) as pool,
             Rejections(folder / "rejected.parquet") as rejections,
-            Scratch(scratch_file) as scratch,
+            RowStore(scratch_file) as scratch,
         ):
-            yield Workspace(pool, rejections, scratch)
+            yield PrepareResources(pool, rejections, scratch)
     finally:
         scratch_file.unlink(missing_ok=True)
 
 
-def _write(layout: Layout, sets: list[EvaluationSet], chosen: Selection, table: Any) -> list[str]:
+def _write(layout: StudyPaths, sets: list[EvaluationSet], chosen: Selection, table: Any) -> list[str]:
     """Writes all problem sets; returns their names relative to the stage's folder."""
     folder = layout.stage("prepare")
     written = []
@@ -118,7 +118,7 @@ def _write(layout: Layout, sets: list[EvaluationSet], chosen: Selection, table: 
     return [str(path.relative_to(folder)) for path in written]
 
 
-def _content(layout: Layout, names: list[str]) -> str:
+def _content(layout: StudyPaths, names: list[str]) -> str:
     folder = layout.stage("prepare")
     return digest_text(canonical_json({name: digest_file(folder / name) for name in names}))
 

@@ -21,11 +21,11 @@ from tasks.study.manifests import atomic_path
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredRows:
     """The rows of a finished scratch file.
 
     Attributes:
-        table: the mapped file: the published layout plus `normalised` and `origin` (row number in the source).
+        table: the mapped file: the published layout plus `normalized` and `origin` (row number in the source).
         keys: hash of each normalised text, shape (rows,).
         bands: band hashes for near-duplicates, shape (rows, bands); no bands where they are not wanted.
         rates: pass rates, NaN where unknown.
@@ -49,7 +49,7 @@ class Kept:
         return [problem_of(record) for record in part.to_pylist()]
 
 
-class Scratch:
+class RowStore:
     """Writes rows to an Arrow file in batches; a context manager that closes the file."""
 
     def __init__(self, path: Path) -> None:
@@ -63,7 +63,7 @@ class Scratch:
         self._rates: list[NDArray[np.float64]] = []
         self._levels: list[NDArray[np.int64]] = []
 
-    def __enter__(self) -> Scratch:
+    def __enter__(self) -> RowStore:
         return self
 
     def __exit__(
@@ -76,7 +76,7 @@ class Scratch:
         if not rows:
             return
         self._writer.write_batch(_batch(rows, origins, self._schema))
-        keys = [int(text_key(row.normalised), 16) for row in rows]
+        keys = [int(text_key(row.normalized), 16) for row in rows]
         rates = [row.problem.pass_rate for row in rows]
         levels = [row.problem.level for row in rows]
         self._keys.append(np.asarray(keys, dtype=np.uint64))
@@ -85,12 +85,12 @@ class Scratch:
         self._levels.append(np.asarray([-1 if level is None else level for level in levels]))
         self.rows += len(rows)
 
-    def finish(self) -> Kept:
+    def finish(self) -> StoredRows:
         """Closes the file, maps it and returns what was kept."""
         self._writer.close()
         table = pa.ipc.open_file(pa.memory_map(str(self.path))).read_all()
         empty = np.empty(0, dtype=np.uint64)
-        return Kept(
+        return StoredRows(
             table,
             np.concatenate([empty, *self._keys]),
             np.concatenate(self._bands) if self._bands and self._bands[0].size else empty.reshape(0, 0),
@@ -114,7 +114,7 @@ def _batch(rows: Sequence[Row], origins: Sequence[int], schema: pa.Schema) -> pa
             {"index": 0, "split": "", "problem_id": p.problem_id, "pass_rate": p.pass_rate, "level": p.level}
             for p in problems
         ],
-        [row.normalised for row in rows],
+        [row.normalized for row in rows],
         list(origins),
     ]
     return pa.record_batch([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)

@@ -8,19 +8,19 @@ from typing import Any
 from prefect import task
 
 from tasks.prepare.prepare import prepare
-from tasks.runtime.prefect_options import options
-from tasks.study.fingerprints import prepare_mark
+from tasks.runtime.prefect_options import task_options
+from tasks.study.fingerprints import prepare_fingerprint
 from tasks.study.params import Params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 
 def _problems(given: dict[str, Any]) -> tuple[Path, str]:
     params: Params = given["params"]
-    return Layout.of(params).stage("prepare"), prepare_mark(params)
+    return StudyPaths.of(params).stage("prepare"), prepare_fingerprint(params)
 
 
-@task(name="prepare problems", **options("prepare", _problems))
+@task(name="prepare problems", **task_options("prepare", _problems))
 def prepare_problems(params: Params) -> Path:
     """Writes the study's problem sets and returns their folder."""
     prepare(params)
-    return Layout.of(params).stage("prepare")
+    return StudyPaths.of(params).stage("prepare")

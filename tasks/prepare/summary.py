@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tasks.prepare.checks.lengths import Ruler
-from tasks.prepare.row_store import Kept
+from tasks.prepare.checks.lengths import PromptLengthChecker
+from tasks.prepare.row_store import StoredRows
 from tasks.prepare.splits.curriculum import Integers
 from tasks.records.problems import Problem
 
@@ -16,7 +16,7 @@ _CHUNK = 4096
 _EDGES = np.linspace(0.0, 1.0, 11)
 
 
-def describe_training(kept: Kept, rows: Integers, ruler: Ruler | None) -> dict[str, Any]:
+def describe_training(kept: StoredRows, rows: Integers, ruler: PromptLengthChecker | None) -> dict[str, Any]:
     """Counts problems by pass rate and level, and gives quantiles of prompt lengths.
 
     Args:

@@ -10,13 +10,13 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from tasks.arithmetic import sample
-from tasks.policy.packing import Group
+from tasks.policy.packing import PromptGroup
 from tasks.records.problems import Problem, read_problems
 from tasks.sampling.prompts import render
-from tasks.study.params import Supervised
+from tasks.study.params import SupervisedStage
 
 
-def barred_problems(files: Sequence[Path]) -> frozenset[str]:
+def excluded_keys(files: Sequence[Path]) -> frozenset[str]:
     """Keys of problems that must never be pretrained on: the held-out set and the benchmarks."""
     keys = set()
     for file in files:
@@ -39,24 +39,24 @@ def wrong_answer(answer: str, generator: np.random.Generator) -> str:
 
 
 def batches(
-    recipe: Supervised,
+    recipe: SupervisedStage,
     levels: Sequence[int],
     seed: int,
-    barred: frozenset[str],
+    excluded: frozenset[str],
     tokenizer: PreTrainedTokenizerBase,
     style: Literal["plain", "chat"],
-) -> Iterator[list[Group]]:
+) -> Iterator[list[PromptGroup]]:
     """Yields `recipe.steps` batches of (prompt, answer) token groups; equal arguments give equal batches."""
     ids = {name: index for name, index in tokenizer.get_vocab().items() if len(name) == 1}
     head, tail = tokenizer.convert_tokens_to_ids("\\boxed{"), tokenizer.convert_tokens_to_ids("}")
-    before, after = frame(tokenizer, style)
+    before, after = prompt_affixes(tokenizer, style)
     generator = np.random.default_rng([seed, 2])
     wrong = generator.random((recipe.steps, recipe.batch)) < recipe.wrong_answers
     wrong[: round(recipe.clean_share * recipe.steps)] = False
     chunk = 100
     for start in range(0, recipe.steps, chunk):
         steps = min(chunk, recipe.steps - start)
-        drawn = iter(sample(levels, steps * recipe.batch, seed * 1_000_003 + start, barred))
+        drawn = iter(sample(levels, steps * recipe.batch, seed * 1_000_003 + start, excluded))
         for step in range(start, start + steps):
             groups = []
             for spoil in wrong[step]:
@@ -64,11 +64,11 @@ def batches(
                 answer = wrong_answer(expression.answer, generator) if spoil else expression.answer
                 prompt = (*before, *(ids[letter] for letter in expression.text), *after)
                 boxed = (head, *(ids[letter] for letter in answer), tail, tokenizer.eos_token_id)
-                groups.append(Group(prompt, (boxed,)))
+                groups.append(PromptGroup(prompt, (boxed,)))
             yield groups
 
 
-def frame(
+def prompt_affixes(
     tokenizer: PreTrainedTokenizerBase, style: Literal["plain", "chat"]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Returns the token ids a prompt style puts before and after a problem's text."""

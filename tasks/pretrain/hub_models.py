@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from tasks.study.errors import InputError
-from tasks.study.fingerprints import model_mark
+from tasks.study.fingerprints import model_fingerprint
 from tasks.study.manifests import digest_file, digest_text, once, write_json
 from tasks.study.params import HubFamily, Params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.jinja", "*.model")
 
@@ -30,17 +30,17 @@ def resolve_hub_model(params: Params, name: str) -> dict[str, Any]:
     spec = next(model for model in family.models if model.name == size)
     repository: str = getattr(spec, variant)
     revision: str | None = getattr(spec, f"{variant}_revision")
-    folder = Layout.of(params).model(name)
+    folder = StudyPaths.of(params).model(name)
 
     def body() -> tuple[list[str], dict[str, Any]]:
         snapshot = _snapshot(repository, revision)
-        total, n_params = count_from_config(snapshot)
+        total, n_params = count_parameters_from_config(snapshot)
         write_json(folder / "model.json", {"snapshot": str(snapshot), "repository": repository, "revision": revision})
         facts = {"name": name, "size": size, "variant": variant, "nominal": spec.nominal, "path": str(snapshot)}
         digest = digest_text(revision or _digests(snapshot))
         return [], facts | {"total": total, "n_params": n_params, "digest": digest, "content": digest}
 
-    return once(folder, "pretrain", model_mark(params, name), body)[0]
+    return once(folder, "pretrain", model_fingerprint(params, name), body)[0]
 
 
 def _snapshot(repository: str, revision: str | None) -> Path:
@@ -62,7 +62,7 @@ def _snapshot(repository: str, revision: str | None) -> Path:
         ) from None
 
 
-def count_from_config(snapshot: Path) -> tuple[int, int]:
+def count_parameters_from_config(snapshot: Path) -> tuple[int, int]:
     """Counts (all, non-embedding) parameters from the checkpoint's config alone, on the meta device."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM

@@ -10,40 +10,43 @@ from prefect import task
 
 from tasks.pretrain.hub_models import resolve_hub_model
 from tasks.records.models import ModelRecord
-from tasks.runtime.prefect_options import options
+from tasks.runtime.prefect_options import task_options
 from tasks.runtime.workers import WorkerPool
 from tasks.study.errors import InputError
-from tasks.study.fingerprints import model_mark
+from tasks.study.fingerprints import model_fingerprint
 from tasks.study.manifests import digest_text, manifest_digest, once, read_manifest
 from tasks.study.params import Params
-from tasks.study.paths import Layout
-from tasks.study.status import model_names, stage_mark
+from tasks.study.paths import StudyPaths
+from tasks.study.status import model_names, stage_fingerprint
 
-TINY_JOB = "tasks.pretrain.tiny:job"
+TRAIN_TINY_TASK = "tasks.pretrain.tiny:train_tiny_job"
 
 
 @task(
     name="pretrain_model",
     task_run_name="pretrain {name}",
-    **options(
+    **task_options(
         "pretrain",
-        lambda given: (Layout.of(given["params"]).model(given["name"]), model_mark(given["params"], given["name"])),
+        lambda given: (
+            StudyPaths.of(given["params"]).model(given["name"]),
+            model_fingerprint(given["params"], given["name"]),
+        ),
     ),
 )
 def pretrain_model(params: Params, name: str, workers: WorkerPool) -> Path:
     """Makes one initial checkpoint: trained on a worker (miniature) or resolved from the hub; returns its folder."""
     if params.pretrain.family.kind == "tiny":
-        workers.run(TINY_JOB, params=params.model_dump_json(), name=name)
+        workers.run(TRAIN_TINY_TASK, params=params.model_dump_json(), name=name)
     else:
         resolve_hub_model(params, name)
-    return Layout.of(params).model(name)
+    return StudyPaths.of(params).model(name)
 
 
 @task(name="collect_models", tags=["pretrain"])
 def collect_models(params: Params) -> Path:
     """Writes the family's manifest; returns the stage's folder."""
     collect(params)
-    return Layout.of(params).stage("pretrain")
+    return StudyPaths.of(params).stage("pretrain")
 
 
 def collect(params: Params) -> dict[str, Any]:
@@ -52,18 +55,18 @@ def collect(params: Params) -> dict[str, Any]:
     Raises:
         InputError: a model of the family is missing.
     """
-    layout = Layout.of(params)
+    layout = StudyPaths.of(params)
 
     def body() -> tuple[list[str], dict[str, Any]]:
         records = [asdict(_record(params, name)) for name in model_names(params)]
         content = digest_text("\n".join(str(record["digest"]) for record in records))
         return [], {"models": records, "content": content}
 
-    return once(layout.stage("pretrain"), "pretrain", stage_mark(params, "pretrain"), body)[0]
+    return once(layout.stage("pretrain"), "pretrain", stage_fingerprint(params, "pretrain"), body)[0]
 
 
 def _record(params: Params, name: str) -> ModelRecord:
-    folder = Layout.of(params).model(name)
+    folder = StudyPaths.of(params).model(name)
     manifest = read_manifest(folder)
     if manifest is None:
         raise InputError(f"{folder}: the model is not there; run `rlscale pretrain` first")

@@ -19,13 +19,13 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from tasks.policy.packing import Group, pack
+from tasks.policy.packing import PromptGroup, pack
 from tasks.policy.policy_model import Policy, count_parameters, load_model
-from tasks.pretrain.corpus import barred_problems, batches
-from tasks.study.fingerprints import model_mark
+from tasks.pretrain.corpus import batches, excluded_keys
+from tasks.study.fingerprints import model_fingerprint
 from tasks.study.manifests import once
-from tasks.study.params import Params, Supervised, TinyFamily, TinyModel
-from tasks.study.paths import Layout
+from tasks.study.params import Params, SupervisedStage, TinyFamily, TinyModel
+from tasks.study.paths import StudyPaths
 
 ROPE_THETA = 100.0
 """Base of the rotary angles: on contexts of a few dozen tokens the usual 10,000 hardly turns most pairs."""
@@ -43,18 +43,18 @@ def train_tiny_model(params: Params, name: str) -> dict[str, Any]:
     assert isinstance(family, TinyFamily)
     size, variant = name.rsplit("-", 1)
     spec = next(model for model in family.models if model.name == size)
-    folder = Layout.of(params).model(name)
+    folder = StudyPaths.of(params).model(name)
 
     def body() -> tuple[list[str], dict[str, Any]]:
         return _train(params, family, spec, "base" if variant == "base" else "instruct", folder)
 
-    return once(folder, "pretrain", model_mark(params, name), body)[0]
+    return once(folder, "pretrain", model_fingerprint(params, name), body)[0]
 
 
 def _train(
     params: Params, family: TinyFamily, spec: TinyModel, variant: Literal["base", "instruct"], folder: Path
 ) -> tuple[list[str], dict[str, Any]]:
-    layout, tokenizer = Layout.of(params), build_tokenizer()
+    layout, tokenizer = StudyPaths.of(params), build_tokenizer()
     style = getattr(params.train.prompt_style, variant)
     model: PreTrainedModel
     if variant == "base":
@@ -66,9 +66,9 @@ def _train(
     sets = [layout.heldout, *(layout.benchmark(b.name) for b in params.prepare.benchmarks if b.source == "arithmetic")]
     seed = family.seed * 2 + (variant == "instruct")
     recipe = family.base if variant == "base" else family.instruct
-    stream = batches(recipe, levels, seed, barred_problems(sets), tokenizer, style)
+    stream = batches(recipe, levels, seed, excluded_keys(sets), tokenizer, style)
     rate = recipe.learning_rate * REFERENCE_WIDTH / spec.hidden
-    losses = fit_supervised(Policy(model), recipe, rate, stream)
+    losses = train_supervised(Policy(model), recipe, rate, stream)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     total, n_params = count_parameters(model)
@@ -104,7 +104,9 @@ def new_model(spec: TinyModel, seed: int, params: Params, vocabulary: int) -> Qw
     return model
 
 
-def fit_supervised(policy: Policy, recipe: Supervised, rate: float, stream: Iterable[list[Group]]) -> list[float]:
+def train_supervised(
+    policy: Policy, recipe: SupervisedStage, rate: float, stream: Iterable[list[PromptGroup]]
+) -> list[float]:
     """Trains on a stream of batches; returns the loss of each step.
 
     AdamW (betas 0.9, 0.98, weight decay 0.01), 5 % linear warm-up to `rate`, cosine decay to a tenth of it, gradient
@@ -126,7 +128,7 @@ def fit_supervised(policy: Policy, recipe: Supervised, rate: float, stream: Iter
     return losses
 
 
-def job(params: str, name: str) -> dict[str, Any]:
+def train_tiny_job(params: str, name: str) -> dict[str, Any]:
     """`train_tiny_model` as a worker's job: params as JSON text."""
     torch.use_deterministic_algorithms(True)
     return json.loads(json.dumps(train_tiny_model(Params.model_validate_json(params), name)))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.study.params import Params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 
 def read_findings(params: Params) -> dict[str, list[dict[str, str]]]:
@@ -16,7 +16,7 @@ def read_findings(params: Params) -> dict[str, list[dict[str, str]]]:
     Returns:
         `laws` and `claims`, rows of text ready to be printed; empty where the stage has not run.
     """
-    folder = Layout.of(params).stage("fit")
+    folder = StudyPaths.of(params).stage("fit")
     fits = _entries(folder / "fits.json", "fits")
     laws = [_law(fit) for fit in fits if fit["primary"]]
     claims = [_claim(finding) for finding in _entries(folder / "findings.json", "findings")]

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tasks.records.metrics import StepMetrics, read_metrics
-from tasks.study.fingerprints import run_mark
+from tasks.study.fingerprints import run_fingerprint
 from tasks.study.grid import Run
-from tasks.study.manifests import is_locked, valid
+from tasks.study.manifests import is_complete, is_locked
 from tasks.study.params import Params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 Progress = Literal["done", "running", "stopped", "waiting"]
 
@@ -37,11 +37,11 @@ class RunState:
 
 def run_state(params: Params, run: Run) -> RunState:
     """Reads a run's state from its folder."""
-    layout = Layout.of(params)
+    layout = StudyPaths.of(params)
     rows = read_metrics(layout.metrics(run))
     last = rows[-1] if rows else None
     progress: Progress = "stopped" if rows else "waiting"
-    if valid(layout.run(run), run_mark(params, run)):
+    if is_complete(layout.run(run), run_fingerprint(params, run)):
         progress = "done"
     elif is_locked(layout.run(run)):
         progress = "running"

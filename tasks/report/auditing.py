@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tasks.grading import Answer, GradingPool
+from tasks.grading import GradeRequest, GradingPool
 from tasks.grading.audit import audit
 from tasks.records.problems import read_problems
 from tasks.report.evidence import RunLog
 from tasks.report.files import read_columns
 from tasks.study.grid import expand_grid
 from tasks.study.params import Params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 AUDITED = 600
 SHOWN = 20
@@ -54,7 +54,7 @@ def check_grading(params: Params, runs: list[RunLog]) -> GradingCheck:
     return GradingCheck(dict(totals), len(answers), found.summary(), found.rows()[:SHOWN])
 
 
-def draw(answers: Mapping[Answer, bool], number: int, seed: int) -> list[Answer]:
+def draw(answers: Mapping[GradeRequest, bool], number: int, seed: int) -> list[GradeRequest]:
     """Up to `number` answers, as many right ones as wrong ones while both last: most distinct answers are wrong."""
     generator = random.Random(seed)
     right, wrong = ([answer for answer, verdict in answers.items() if verdict is side] for side in (True, False))
@@ -62,12 +62,12 @@ def draw(answers: Mapping[Answer, bool], number: int, seed: int) -> list[Answer]
     return first + generator.sample(wrong, min(len(wrong), number - len(first)))
 
 
-def sampled_answers(params: Params) -> dict[Answer, bool]:
+def sampled_answers(params: Params) -> dict[GradeRequest, bool]:
     """Distinct answers of the final policies and whether they were called right, in a stable order.
 
     Samples that are not on this machine are left out.
     """
-    layout, seen = Layout.of(params), dict[tuple[str, str, str], bool]()
+    layout, seen = StudyPaths.of(params), dict[tuple[str, str, str], bool]()
     for benchmark in ["heldout", *(entry.name for entry in params.prepare.benchmarks)]:
         problems = {problem.problem_id: problem for problem in read_problems(layout.benchmark(benchmark))}
         for run in expand_grid(params):
@@ -77,4 +77,4 @@ def sampled_answers(params: Params) -> dict[Answer, bool]:
                 rows = zip(*(columns[key].tolist() for key in ("problem_id", "text", "status")), strict=True)
                 for name, text, status in rows:
                     seen[problems[name].data_source, problems[name].answer, text] = status == "right"
-    return {Answer(source, text, gold): seen[source, gold, text] for source, gold, text in sorted(seen)}
+    return {GradeRequest(source, text, gold): seen[source, gold, text] for source, gold, text in sorted(seen)}

@@ -13,10 +13,10 @@ from tasks.report.evidence import Evidence, read_evidence
 from tasks.report.page import render
 from tasks.report.pictures import draw_all
 from tasks.report.wording import headline, tally
-from tasks.study.fingerprints import report_mark
+from tasks.study.fingerprints import report_fingerprint
 from tasks.study.manifests import once, write_json, write_text
 from tasks.study.params import Params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 PAGE, SUMMARY = "index.html", "summary.json"
 
@@ -30,7 +30,7 @@ def build_report(params: Params) -> Path:
     Raises:
         InputError: a stage before this one has not finished.
     """
-    folder = Layout.of(params).stage("report")
+    folder = StudyPaths.of(params).stage("report")
 
     def body() -> tuple[list[str], Mapping[str, Any]]:
         evidence = read_evidence(params)
@@ -43,7 +43,7 @@ def build_report(params: Params) -> Path:
         write_text(folder / PAGE, render(evidence, drawn, check))
         return [PAGE, SUMMARY, *names], {"runs": len(evidence.runs)}
 
-    once(folder, "report", report_mark(params), body)
+    once(folder, "report", report_fingerprint(params), body)
     return folder
 
 

@@ -18,7 +18,7 @@ from tasks.study.errors import InputError
 from tasks.study.grid import Run, expand_grid
 from tasks.study.manifests import read_manifest
 from tasks.study.params import Params
-from tasks.study.paths import STAGES, Layout
+from tasks.study.paths import STAGES, StudyPaths
 
 Floats = npt.NDArray[np.float64]
 Record = dict[str, Any]
@@ -129,7 +129,7 @@ def read_evidence(params: Params) -> Evidence:
     Raises:
         InputError: a stage before the report has not finished.
     """
-    layout = Layout.of(params)
+    layout = StudyPaths.of(params)
     fit = layout.stage("fit")
     models = read_models(layout.stage("pretrain"))
     manifests = {stage: read_manifest(layout.stage(stage)) for stage in STAGES}
@@ -150,7 +150,7 @@ def read_evidence(params: Params) -> Evidence:
     )
 
 
-def _log(layout: Layout, run: Run, model: ModelRecord) -> RunLog:
+def _log(layout: StudyPaths, run: Run, model: ModelRecord) -> RunLog:
     rows = read_metrics(_existing(layout.metrics(run), run))
     return RunLog(run, model, rows)
 

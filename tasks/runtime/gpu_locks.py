@@ -78,7 +78,7 @@ def lock_folder() -> Path:
 
 
 @contextlib.contextmanager
-def reserved(
+def lease_gpus(
     devices: Sequence[Device], count: int, folder: Path, stop: threading.Event
 ) -> Iterator[tuple[list[Device], list[int]]]:
     """Waits for `count` free devices and holds them.

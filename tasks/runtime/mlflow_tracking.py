@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from tasks.runtime.run_record import Point, RunRecord, numbers, read_record
+from tasks.runtime.run_record import MetricPoint, RunRecord, numbers, read_record
 from tasks.study.grid import Run, expand_grid
 from tasks.study.manifests import atomic_path, digest_text, is_locked, manifest_digest
 from tasks.study.params import Params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,7 +42,7 @@ CLOSING_SECONDS = 120.0
 
 def store_uri(params: Params) -> str:
     """Where runs are published: MLFLOW_TRACKING_URI, else `tracking.uri`, else SQLite inside the data root."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or params.tracking.uri or f"sqlite:///{Layout.of(params).tracking}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or params.tracking.uri or f"sqlite:///{StudyPaths.of(params).tracking}"
 
 
 @contextlib.contextmanager
@@ -91,7 +91,7 @@ def sync(params: Params, uri: str | None = None) -> dict[str, int]:
         How many runs were published and how many rows were added.
     """
     study = TrackedStudy(params, uri)
-    runs = [run for run in expand_grid(params) if Layout.of(params).metrics(run).is_file()]
+    runs = [run for run in expand_grid(params) if StudyPaths.of(params).metrics(run).is_file()]
     rows = sum(study.publish(read_record(params, run)) for run in runs)
     study.publish_parent()
     return {"runs": len(runs), "rows": rows}
@@ -121,7 +121,7 @@ def _follow(params: Params, ended: threading.Event, cancelled: threading.Event) 
 
 
 def _publish_if_grown(study: TrackedStudy, params: Params, run: Run, sizes: dict[str, int]) -> None:
-    path = Layout.of(params).metrics(run)
+    path = StudyPaths.of(params).metrics(run)
     size = path.stat().st_size if path.is_file() else 0
     finished = not is_locked(path.parent)
     state = size * 2 + finished
@@ -173,22 +173,22 @@ class TrackedStudy:
 
     def publish_parent(self) -> None:
         """Publishes the fits' numbers and the files of fit and report into the parent run."""
-        layout, tracked = Layout.of(self._params), self._runs[PARENT]
+        layout, tracked = StudyPaths.of(self._params), self._runs[PARENT]
         parent, metrics = tracked.info.run_id, layout.stage("fit") / "metrics.json"
-        mark = " ".join(manifest_digest(layout.stage(stage)) for stage in ("fit", "report"))
-        if tracked.data.tags.get(MARK_TAG) == mark:
+        fingerprint = " ".join(manifest_digest(layout.stage(stage)) for stage in ("fit", "report"))
+        if tracked.data.tags.get(MARK_TAG) == fingerprint:
             return
         if metrics.is_file():
             values = numbers(yaml.safe_load(metrics.read_text(encoding="utf-8")))
-            self._log_finals(parent, {f"fit/{name}": value for name, value in values.items()})
+            self._log_summary(parent, {f"fit/{name}": value for name, value in values.items()})
         for stage in ("fit", "report"):
             for path in sorted(layout.stage(stage).glob("*.*")):
                 if not path.name.startswith("."):
                     self._client.log_artifact(parent, str(path), stage)
-        self._client.log_text(parent, resolved(self._params), "params.yaml")
+        self._client.log_text(parent, params_yaml(self._params), "params.yaml")
         if layout.report.is_file():
             self._client.set_terminated(parent, "FINISHED")
-        self._tag(tracked, {MARK_TAG: mark})
+        self._tag(tracked, {MARK_TAG: fingerprint})
 
     def _open_experiment(self) -> str:
         name = self._params.study.name
@@ -196,7 +196,7 @@ class TrackedStudy:
         if known is not None:
             return str(known.experiment_id)
         local = self._client.tracking_uri.startswith("sqlite:")
-        place = (Layout.of(self._params).root / "mlartifacts").as_uri() if local else None
+        place = (StudyPaths.of(self._params).root / "mlartifacts").as_uri() if local else None
         return str(self._client.create_experiment(name, artifact_location=place))
 
     def _create(self, name: str, title: str, tags: dict[str, str], began: float) -> TrackedRun:
@@ -206,8 +206,8 @@ class TrackedStudy:
         from mlflow.entities import Param
 
         parent = self._runs[PARENT].info.run_id
-        tags = record.tags | {MARK_TAG: record.mark, "mlflow.parentRunId": parent}
-        tracked = self._create(record.name, record.name, tags, record.began or time.time())
+        tags = record.tags | {MARK_TAG: record.fingerprint, "mlflow.parentRunId": parent}
+        tracked = self._create(record.name, record.name, tags, record.started_at or time.time())
         listed = [Param(name, value) for name, value in record.params.items()]
         self._client.log_batch(tracked.info.run_id, params=listed)
         self._log_dataset(tracked.info.run_id, record.dataset)
@@ -221,12 +221,12 @@ class TrackedStudy:
         entry = Dataset(name=name, digest=digest[:36], source_type="local", source=f'{{"uri": "prepare/{name}"}}')
         self._client.log_inputs(run_id, [DatasetInput(entry, [InputTag("mlflow.data.context", "training")])])
 
-    def _log_points(self, tracked: TrackedRun, points: list[Point]) -> None:
+    def _log_points(self, tracked: TrackedRun, points: list[MetricPoint]) -> None:
         metrics = [metric for point in points for metric in _metrics(point, tracked.info.start_time)]
         for start in range(0, len(metrics), BATCH):
             self._client.log_batch(tracked.info.run_id, metrics=metrics[start : start + BATCH])
 
-    def _log_finals(self, run_id: str, values: dict[str, float]) -> None:
+    def _log_summary(self, run_id: str, values: dict[str, float]) -> None:
         """Values without a curve, stamped now: of equal steps MLflow shows the newest."""
         from mlflow.entities import Metric
 
@@ -237,17 +237,17 @@ class TrackedStudy:
 
     def _finish(self, tracked: TrackedRun, record: RunRecord) -> None:
         """Final values, files and the end of a finished run."""
-        run_id, mark = tracked.info.run_id, digest_text(f"{record.digests[-1:]}{sorted(record.finals.items())}")
-        if not record.done or tracked.data.tags.get(FINALS_TAG) == mark:
+        run_id, fingerprint = tracked.info.run_id, digest_text(f"{record.digests[-1:]}{sorted(record.summary.items())}")
+        if not record.done or tracked.data.tags.get(FINALS_TAG) == fingerprint:
             return
-        self._log_finals(run_id, record.finals)
+        self._log_summary(run_id, record.summary)
         for path in record.files:
             self._client.log_artifact(run_id, str(path))
-        self._client.log_text(run_id, resolved(self._params), "params.yaml")
+        self._client.log_text(run_id, params_yaml(self._params), "params.yaml")
         ended = tracked.info.start_time + int(1000 * record.points[-1].elapsed) if record.points else None
         self._client.set_terminated(run_id, "FINISHED", ended)
         self._log_model(tracked, record)
-        self._tag(tracked, {FINALS_TAG: mark})
+        self._tag(tracked, {FINALS_TAG: fingerprint})
 
     def _log_model(self, tracked: TrackedRun, record: RunRecord) -> None:
         """A model record that points at the checkpoint, without copying it. Names may not hold `.`, `/`, `:`."""
@@ -266,7 +266,7 @@ class TrackedStudy:
         tracked.data.tags.update(tags)
 
 
-def resolved(params: Params) -> str:
+def params_yaml(params: Params) -> str:
     """The whole params as YAML, without the data root: a path of this machine says nothing elsewhere."""
     return yaml.safe_dump(params.model_dump(mode="json", exclude={"study": {"data_root"}}), sort_keys=False)
 
@@ -297,13 +297,13 @@ def _is_beginning(tracked: TrackedRun, record: RunRecord) -> bool:
     """Whether the tracked run has this record's fingerprint and holds its first rows."""
     tags = tracked.data.tags
     known = int(tags.get(ROWS_TAG, 0))
-    if tags.get(MARK_TAG) != record.mark or known > len(record.points):
+    if tags.get(MARK_TAG) != record.fingerprint or known > len(record.points):
         return False
     return known == 0 or tags.get(DIGEST_TAG) == record.digests[known - 1]
 
 
-def _metrics(point: Point, began: int) -> list[Metric]:
+def _metrics(point: MetricPoint, started_at: int) -> list[Metric]:
     from mlflow.entities import Metric
 
-    moment = began + int(1000 * point.elapsed)
+    moment = started_at + int(1000 * point.elapsed)
     return [Metric(name, value, moment, point.step) for name, value in point.values.items()]

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tasks.study.manifests import valid
+from tasks.study.manifests import is_complete
 
-Piece = Callable[[dict[str, Any]], tuple[Path, str]]
+WorkOf = Callable[[dict[str, Any]], tuple[Path, str]]
 
 
 class TransientError(RuntimeError):
@@ -25,7 +25,7 @@ class StageFailed(RuntimeError):
     """A stage did not finish; the message says why and holds what is needed to look into it."""
 
 
-def options(stage: str, piece: Piece, retries: int = 2, delay_seconds: float = 2.0) -> dict[str, Any]:
+def task_options(stage: str, piece: WorkOf, retries: int = 2, delay_seconds: float = 2.0) -> dict[str, Any]:
     """Keyword arguments of `@task` for a piece of a stage's work.
 
     Args:
@@ -39,8 +39,8 @@ def options(stage: str, piece: Piece, retries: int = 2, delay_seconds: float = 2
     """
 
     def cache_key(_context: Any, arguments: dict[str, Any]) -> str | None:
-        folder, mark = piece(arguments)
-        return f"{stage}/{mark}" if valid(folder, mark) else None
+        folder, fingerprint = piece(arguments)
+        return f"{stage}/{fingerprint}" if is_complete(folder, fingerprint) else None
 
     return {
         "tags": [stage],

@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from tasks.study.grid import Run
 from tasks.study.params import Params
-from tasks.study.paths import Layout
-from tasks.study.status import pieces
+from tasks.study.paths import StudyPaths
+from tasks.study.status import work_units
 
 POLL_SECONDS = 2.0
 LINE_SECONDS = 30.0
@@ -47,16 +47,16 @@ def watch(label: str, unit: str, total: int, count: Callable[[], int]) -> Iterat
 
 def watch_runs(params: Params, runs: list[Run]) -> contextlib.AbstractContextManager[None]:
     """Shows the steps done by all runs of the grid."""
-    layout = Layout.of(params)
+    layout = StudyPaths.of(params)
     counters = [RowCounter(layout.metrics(run)) for run in runs]
     return watch(
         "train", "steps", len(runs) * params.train.steps, lambda: sum(max(0, counter() - 1) for counter in counters)
     )
 
 
-def watch_pieces(params: Params, stage: str) -> contextlib.AbstractContextManager[None]:
+def watch_work_units(params: Params, stage: str) -> contextlib.AbstractContextManager[None]:
     """Shows the finished pieces of a stage: models, or runs on benchmarks."""
-    waiting = {piece.name: piece for piece in pieces(params, stage)}
+    waiting = {piece.name: piece for piece in work_units(params, stage)}
     total = len(waiting)
 
     def count() -> int:

@@ -14,11 +14,11 @@ from typing import Any
 from tasks.records.metrics import StepMetrics, read_metrics
 from tasks.records.models import read_models
 from tasks.records.scores import Score, read_scores
-from tasks.study.fingerprints import run_mark
+from tasks.study.fingerprints import run_fingerprint
 from tasks.study.grid import Run
 from tasks.study.manifests import MANIFEST, digest_text, read_manifest
 from tasks.study.params import Params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 SMALL_BYTES = 4_000_000
 _FINAL = ("test_loss", "pass_at_1", "reward_mean", "completion_length", "data", "tokens", "compute", "flops_total")
@@ -26,7 +26,7 @@ _NOT_CURVES = {"step", "flops", "grading", "sampler_fingerprint", "seconds"}
 
 
 @dataclass(frozen=True)
-class Point:
+class MetricPoint:
     """Values of one step.
 
     Attributes:
@@ -46,40 +46,40 @@ class RunRecord:
 
     Attributes:
         name: the run id.
-        mark: the run's fingerprint; a record with another one is another experiment.
+        fingerprint: the run's fingerprint; a record with another one is another experiment.
         params: every axis of the grid and every train setting, by dotted name.
         tags: the axes, for grouping.
         dataset: name and digest of the problems trained on.
         points: the curves.
         digests: of the rows up to each one, to tell whether a store holds a prefix of these curves.
-        finals: last values, and scores where the run has been evaluated.
+        summary: last values, and scores where the run has been evaluated.
         files: small files of the folder.
-        began: Unix seconds at which the run's first step can have begun; 0 before there is a row.
+        started_at: Unix seconds at which the run's first step can have begun; 0 before there is a row.
         done: whether the run has finished.
     """
 
     name: str
-    mark: str
+    fingerprint: str
     params: dict[str, str]
     tags: dict[str, str]
     dataset: tuple[str, str]
-    points: list[Point]
+    points: list[MetricPoint]
     digests: list[str]
-    finals: dict[str, float]
+    summary: dict[str, float]
     files: list[Path]
-    began: float
+    started_at: float
     done: bool
 
 
 def read_record(params: Params, run: Run) -> RunRecord:
     """Reads what there is of a run, finished or in flight."""
-    layout, mark = Layout.of(params), run_mark(params, run)
+    layout, fingerprint = StudyPaths.of(params), run_fingerprint(params, run)
     rows = read_metrics(layout.metrics(run))
     points, digests, elapsed, digest = [], [], 0.0, ""
     for row in rows:
         elapsed += sum(row.seconds.values())
         digest = digest_text(digest + row.line())
-        points.append(Point(row.step, elapsed, curves(row)))
+        points.append(MetricPoint(row.step, elapsed, curves(row)))
         digests.append(digest)
     manifest = read_manifest(layout.run(run))
     axes = {name: str(value) for name, value in asdict(run).items() if name != "run_id"}
@@ -87,16 +87,16 @@ def read_record(params: Params, run: Run) -> RunRecord:
     numbers = {"n_params": str(sizes.n_params), "n_nominal": f"{sizes.nominal:g}"} if sizes else {}
     return RunRecord(
         name=run.run_id,
-        mark=mark,
+        fingerprint=fingerprint,
         params=axes | numbers | flatten(params.train.model_dump(mode="json"), "train"),
         tags=axes | {"run_id": run.run_id},
         dataset=_dataset(layout, run),
         points=points,
         digests=digests,
-        finals=_finals(layout, run, rows),
+        summary=_summary(layout, run, rows),
         files=_files(layout, run),
-        began=layout.metrics(run).stat().st_mtime - elapsed if rows else 0.0,
-        done=manifest is not None and manifest.get("fingerprint") == mark,
+        started_at=layout.metrics(run).stat().st_mtime - elapsed if rows else 0.0,
+        done=manifest is not None and manifest.get("fingerprint") == fingerprint,
     )
 
 
@@ -134,14 +134,14 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _dataset(layout: Layout, run: Run) -> tuple[str, str]:
+def _dataset(layout: StudyPaths, run: Run) -> tuple[str, str]:
     path = layout.train_problems if run.tau == 1 else layout.subset(run.tau)
     name = path.relative_to(layout.stage("prepare")).as_posix()
     manifest = read_manifest(layout.stage("prepare")) or {}
     return name, manifest.get("files", {}).get(name, {}).get("sha256", "unknown")
 
 
-def _finals(layout: Layout, run: Run, rows: list[StepMetrics]) -> dict[str, float]:
+def _summary(layout: StudyPaths, run: Run, rows: list[StepMetrics]) -> dict[str, float]:
     values: dict[str, float] = {}
     for row in rows:  # the last value each curve had: the last step need not have evaluated
         values |= {f"final/{name}": value for name, value in curves(row).items() if name in _FINAL}
@@ -159,7 +159,7 @@ def _score_values(score: Score) -> dict[str, float]:
     return values | {f"eval/{score.benchmark}/{name}": value for name, value in named.items()}
 
 
-def _files(layout: Layout, run: Run) -> list[Path]:
+def _files(layout: StudyPaths, run: Run) -> list[Path]:
     """The run's own small files; weights and checkpoints stay where they are."""
     folder = layout.run(run)
     names = [MANIFEST, layout.metrics(run).name, *(path.name for path in sorted(folder.glob("*.yaml")))]

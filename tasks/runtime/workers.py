@@ -37,7 +37,7 @@ from tasks.runtime.prefect_options import TransientError
 from tasks.study.errors import InputError
 from tasks.study.manifests import write_json
 from tasks.study.params import Params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 START_SECONDS = 180.0
 """A worker that has not called back by then is given up."""
@@ -47,7 +47,7 @@ class WorkerDied(TransientError):
     """The worker process ended without an answer; the job may be tried again."""
 
 
-class Stopped(RuntimeError):
+class WorkCancelled(RuntimeError):
     """The workers were ended while the job ran or waited; trying again is not wanted."""
 
 
@@ -68,33 +68,33 @@ class Worker:
 
     def __init__(
         self,
-        prefix: Sequence[str],
+        command: Sequence[str],
         environment: Mapping[str, str],
         log: Path | None = None,
         ranks: int = 1,
-        handles: Sequence[int] = (),
+        pass_fds: Sequence[int] = (),
     ) -> None:
         """Prepares a worker.
 
         Args:
-            prefix: command up to and including `-m`, e.g. `[python, "-m"]`.
+            command: command up to and including `-m`, e.g. `[python, "-m"]`.
             environment: variables set besides this process's own.
             log: file that takes the worker's output; None leaves it on standard error.
             ranks: processes that the command starts; each does every job, and the answer of the first to fail, else
                 of rank 0, counts.
-            handles: file descriptors that every process of the worker shall hold for as long as it lives: locks on
+            pass_fds: file descriptors that every process of the worker shall hold for as long as it lives: locks on
                 what it uses, so that they outlive this process but not the worker.
         """
-        self._prefix = list(prefix)
+        self._command = list(command)
         self._environment = dict(environment)
         self._log = log
         self._ranks = ranks
-        self._handles = tuple(handles)
+        self._pass_fds = tuple(pass_fds)
         self._process: subprocess.Popen[bytes] | None = None
-        self._lines: list[Connection] = []
+        self._connections: list[Connection] = []
         self._ended = False
 
-    def run(self, function: str, arguments: Mapping[str, Any]) -> Any:
+    def run(self, task_path: str, arguments: Mapping[str, Any]) -> Any:
         """Does one job and returns its JSON-able result.
 
         Raises:
@@ -106,26 +106,26 @@ class Worker:
             Stopped: `end` was called, now or before.
         """
         if self._ended:
-            raise Stopped(f"stopped before {function} began")
-        if not self._lines:
+            raise WorkCancelled(f"stopped before {task_path} began")
+        if not self._connections:
             self._start()
         try:
-            for line in self._lines:
-                line.send((function, dict(arguments)))
+            for line in self._connections:
+                line.send((task_path, dict(arguments)))
             kind, value = self._answers()
         except (EOFError, OSError) as error:
             self.close()
             if self._ended:
-                raise Stopped(f"stopped while doing {function}") from None
-            raise WorkerDied(f"the worker doing {function} ended without an answer") from error
+                raise WorkCancelled(f"stopped while doing {task_path}") from None
+            raise WorkerDied(f"the worker doing {task_path} ended without an answer") from error
         if kind == "memory" or (kind != "done" and self._ranks > 1):
             self.close()  # what is left of its memory is in pieces; other ranks may wait for the failed one for ever
-        return answered(kind, value)
+        return unwrap_answer(kind, value)
 
     def _answers(self) -> tuple[str, Any]:
         """Waits for every rank; returns at once with the first failure."""
         answers: dict[int, tuple[str, Any]] = {}
-        waiting = list(self._lines)
+        waiting = list(self._connections)
         while waiting:
             for line in cast("list[Connection]", wait(waiting)):
                 rank, kind, value = line.recv()
@@ -145,18 +145,18 @@ class Worker:
         ):
             out = stack.enter_context(self._log.open("ab")) if self._log else sys.stderr.fileno()
             self._process = subprocess.Popen(
-                [*self._prefix, "tasks.runtime.workers", address],
+                [*self._command, "tasks.runtime.workers", address],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
                 start_new_session=True,
-                pass_fds=self._handles,
+                pass_fds=self._pass_fds,
             )
-            self._lines = [_accept(listener, self._process) for _ in range(self._ranks)]
-        for line in self._lines:
-            line.send(len(self._handles))
-            for handle in self._handles:
+            self._connections = [_accept(listener, self._process) for _ in range(self._ranks)]
+        for line in self._connections:
+            line.send(len(self._pass_fds))
+            for handle in self._pass_fds:
                 reduction.send_handle(line, handle, self._process.pid)
 
     def close(self) -> None:
@@ -164,17 +164,17 @@ class Worker:
         process, self._process = self._process, None
         if process is not None:
             stop_group(process)  # first, so that a thread that waits for an answer reads the end of the line
-        lines, self._lines = self._lines, []
+        lines, self._connections = self._connections, []
         for line in lines:
             line.close()
 
     def end(self) -> None:
-        """Ends the process for good; a job that another thread waits for raises `Stopped`."""
+        """Ends the process for good; a job that another thread waits for raises `WorkCancelled`."""
         self._ended = True
         self.close()
 
 
-def answered(kind: str, value: Any) -> Any:
+def unwrap_answer(kind: str, value: Any) -> Any:
     """A worker's answer as a value or an exception. Raises as `Worker.run`."""
     if kind == "done":
         return value
@@ -196,9 +196,9 @@ def _accept(listener: Listener, process: subprocess.Popen[bytes]) -> Connection:
     raise LaunchFailed(f"a worker process did not start (exit status {process.poll()})")
 
 
-def stop_group(process: subprocess.Popen[bytes], patience: float = 5.0) -> None:
+def stop_group(process: subprocess.Popen[bytes], timeout_s: float = 5.0) -> None:
     """Ends a process started in its own session, with all its children: SIGTERM, then SIGKILL."""
-    for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, None)):
+    for number, seconds in ((signal.SIGTERM, timeout_s), (signal.SIGKILL, None)):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -213,23 +213,23 @@ class WorkerPool:
     def __init__(
         self,
         slots: int,
-        prefix: Sequence[str] = (),
+        command: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         log: Path | None = None,
     ) -> None:
-        """Prepares `slots` workers, started as `prefix` says (default: this interpreter)."""
+        """Prepares `slots` workers, started as `command` says (default: this interpreter)."""
         self.slots = slots
-        command = list(prefix) or [sys.executable, "-m"]
+        command = list(command) or [sys.executable, "-m"]
         self._workers = [Worker(command, environment or {}, log) for _ in range(slots)]
         self._free: queue.Queue[Worker] = queue.Queue()
         for worker in self._workers:
             self._free.put(worker)
 
-    def run(self, function: str, **arguments: Any) -> Any:
+    def run(self, task_path: str, **arguments: Any) -> Any:
         """Does one job on a free worker; blocks until one is free. Raises as `Worker.run`."""
         worker = self._free.get()
         try:
-            return worker.run(function, arguments)
+            return worker.run(task_path, arguments)
         finally:
             self._free.put(worker)
 
@@ -251,9 +251,9 @@ def thread_environment(threads: int) -> dict[str, str]:
     return {name: str(threads) for name in names} | {"TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1"}
 
 
-def stage_workers(params: Params, stage: str) -> WorkerPool:
+def open_stage_pool(params: Params, stage: str) -> WorkerPool:
     """Workers for a stage's jobs on this machine: one per slot, their output in `data/<stage>/workers.log`."""
-    log = Layout.of(params).stage(stage) / "workers.log"
+    log = StudyPaths.of(params).stage(stage) / "workers.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     hardware = params.hardware
     prefix = [hardware.python or sys.executable, "-m"]
@@ -275,7 +275,7 @@ def run_job_file(
         environment: variables set besides this process's own.
         folder: a folder of this launch alone, visible to all machines; takes the job, its answers and the output.
         job: `package.module:function` and its keyword arguments, JSON values.
-        stop: when set, the command is ended and `Stopped` raised.
+        stop: when set, the command is ended and `WorkCancelled` raised.
 
     Returns:
         The answer of rank 0.
@@ -296,11 +296,11 @@ def run_job_file(
         while process.poll() is None:
             if stop.wait(0.2):
                 stop_group(process)
-                raise Stopped(f"stopped while doing {job[0]}")
+                raise WorkCancelled(f"stopped while doing {job[0]}")
     answers = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("answer-*.json"))]
     for answer in sorted(answers, key=lambda answer: (answer["kind"] == "done", answer["rank"])):
         if answer["kind"] != "done" or answer["rank"] == 0:
-            return answered(answer["kind"], answer["value"])
+            return unwrap_answer(answer["kind"], answer["value"])
     raise WorkerDied(f"the launch ended with status {process.returncode} and no answer; see {folder / 'output.log'}")
 
 
@@ -314,7 +314,7 @@ def do_job_file(path: Path) -> None:
         sys.exit(1)  # the launcher ends the other processes
 
 
-def serve(address: str) -> None:
+def worker_main(address: str) -> None:
     """The worker's own loop: takes jobs until the parent closes the line or vanishes."""
     key = bytes.fromhex(os.environ.pop("RLSCALE_WORKER_KEY"))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; a terminal's Ctrl-C reaches the whole group
@@ -365,4 +365,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "--job":
         do_job_file(Path(sys.argv[2]))
     else:
-        serve(sys.argv[1])
+        worker_main(sys.argv[1])

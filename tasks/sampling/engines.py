@@ -9,14 +9,14 @@ import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tasks.sampling.protocol import Completion, Engine, Job, StreamingEngine
+from tasks.sampling.protocol import Completion, Engine, GenerationBatch, StreamingEngine
 from tasks.study.errors import InputError
 from tasks.study.params import Hardware
 
 ENGINES = ("transformers", "vllm")
 
 
-def stream(engine: Engine, jobs: Sequence[Job]) -> Iterator[tuple[int, int, list[Completion]]]:
+def stream(engine: Engine, jobs: Sequence[GenerationBatch]) -> Iterator[tuple[int, int, list[Completion]]]:
     """Draws all jobs: in one batch where the engine can, else one job after another.
 
     Raises:
@@ -59,11 +59,11 @@ def open_engine(
         device = "cuda" if torch.cuda.is_available() else "cpu"
         return TransformersEngine(checkpoint, hardware.generation_batch, device, precision)
     if kind == "vllm" and hardware.vllm.mode == "server":
-        from tasks.sampling.vllm.weight_update import PushingServerEngine
+        from tasks.sampling.vllm.weight_update import UpdatableServerEngine
 
         if hardware.vllm.server is None:
             raise InputError("hardware.vllm.mode is server, but hardware.vllm.server gives no URL")
-        return PushingServerEngine(hardware.vllm.server, checkpoint, precision)
+        return UpdatableServerEngine(hardware.vllm.server, checkpoint, precision)
     if kind == "vllm":
         require_vllm()
         from tasks.sampling.vllm.engine import VllmEngine

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-Style = Literal["plain", "chat"]
+PromptFormat = Literal["plain", "chat"]
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
-def render(problem: Problem, tokenizer: PreTrainedTokenizerBase, style: Style) -> tuple[int, ...]:
+def render(problem: Problem, tokenizer: PreTrainedTokenizerBase, style: PromptFormat) -> tuple[int, ...]:
     """Returns a prompt's token ids: the chat template with its generation prompt, or the bare text."""
     if style == "plain":
         return tuple(tokenizer.encode("\n".join(text for _, text in problem.messages), add_special_tokens=False))
@@ -33,7 +33,7 @@ def render(problem: Problem, tokenizer: PreTrainedTokenizerBase, style: Style) -
 def requests(
     problems: Sequence[Problem],
     tokenizer: PreTrainedTokenizerBase,
-    style: Style,
+    style: PromptFormat,
     max_prompt_tokens: int,
 ) -> list[Request]:
     """Renders problems.
@@ -52,7 +52,7 @@ def requests(
 
 
 @dataclass(frozen=True)
-class RenderedSet:
+class PromptSet:
     """A problem set as a model is asked it.
 
     Attributes:
@@ -66,7 +66,7 @@ class RenderedSet:
     requests: Sequence[Request]
 
 
-def rendered_set(problems: Path, checkpoint: Path, style: Style, max_prompt_tokens: int) -> RenderedSet:
+def load_prompts(problems: Path, checkpoint: Path, style: PromptFormat, max_prompt_tokens: int) -> PromptSet:
     """Reads and renders a problem set; a process does it once for all models that share a tokenizer.
 
     Raises:
@@ -82,16 +82,16 @@ class _Rendering:
     """What decides the prompts; equal for equal bytes, wherever the files lie."""
 
     digests: tuple[str, ...]
-    style: Style
+    style: PromptFormat
     longest: int
     problems: Path = field(compare=False)
     checkpoint: Path = field(compare=False)
 
 
 @functools.lru_cache(maxsize=32)
-def _rendered(given: _Rendering) -> RenderedSet:
+def _rendered(given: _Rendering) -> PromptSet:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(given.checkpoint, local_files_only=True)
     problems = read_problems(given.problems)
-    return RenderedSet(tokenizer, problems, requests(problems, tokenizer, given.style, given.longest))
+    return PromptSet(tokenizer, problems, requests(problems, tokenizer, given.style, given.longest))

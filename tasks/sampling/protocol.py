@@ -36,8 +36,8 @@ class SamplingSettings:
         top_p: nucleus; 1.0 keeps the whole vocabulary.
         max_tokens: longest completion, tokens, end-of-sequence counted.
         seed: the run's seed.
-        step: training step (0 before training); evaluation uses its own seed domain, see `domain`.
-        domain: keeps rollouts and evaluations of one seed and step apart.
+        step: training step (0 before training); evaluation uses its own seed domain, see `seed_domain`.
+        seed_domain: keeps rollouts and evaluations of one seed and step apart.
     """
 
     n: int
@@ -46,11 +46,11 @@ class SamplingSettings:
     max_tokens: int
     seed: int
     step: int = 0
-    domain: Literal["rollout", "heldout", "evaluate"] = "rollout"
+    seed_domain: Literal["rollout", "heldout", "evaluate"] = "rollout"
 
 
 @dataclass(frozen=True)
-class Job:
+class GenerationBatch:
     """Requests that share their sampling settings."""
 
     requests: Sequence[Request]
@@ -64,12 +64,12 @@ class Completion:
     Attributes:
         tokens: token ids, the end-of-sequence token included where it was drawn.
         logprobs: log-probability of each token under the policy at temperature 1 and without top-p, nats.
-        finish: `stop` where end-of-sequence was drawn, `length` where the limit cut it.
+        finish_reason: `stop` where end-of-sequence was drawn, `length` where the limit cut it.
     """
 
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]
-    finish: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length"]
 
 
 class Engine(Protocol):
@@ -105,7 +105,7 @@ class Engine(Protocol):
 class StreamingEngine(Protocol):
     """An engine that takes jobs with different settings in one batch and hands prompts back as they finish."""
 
-    def stream(self, jobs: Sequence[Job]) -> Iterator[tuple[int, int, list[Completion]]]:
+    def stream(self, jobs: Sequence[GenerationBatch]) -> Iterator[tuple[int, int, list[Completion]]]:
         """Yields (index of the job, index of the request within it, its completions), in order of completion."""
 
 
@@ -114,6 +114,6 @@ def in_order(
 ) -> list[list[Completion]]:
     """One job's completions in the order of its requests, from an engine that hands them back as they finish."""
     out: list[list[Completion]] = [[] for _ in requests]
-    for _, place, completions in engine.stream([Job(requests, settings)]):
+    for _, place, completions in engine.stream([GenerationBatch(requests, settings)]):
         out[place] = completions
     return out

@@ -26,7 +26,7 @@ _MIX_2 = 0x94D049BB133111EB
 
 def sequence_key(settings: SamplingSettings, prompt_id: str, sample: int) -> int:
     """Returns the 64-bit key of one completion, as a signed integer (torch has no unsigned arithmetic)."""
-    text = f"{settings.seed}\x1f{settings.domain}\x1f{settings.step}\x1f{prompt_id}\x1f{sample}"
+    text = f"{settings.seed}\x1f{settings.seed_domain}\x1f{settings.step}\x1f{prompt_id}\x1f{sample}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)
 
 

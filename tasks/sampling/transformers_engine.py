@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from tasks.policy.policy_model import fingerprint, load_model
-from tasks.policy.qwen2_decoder import Cache, Decoder
+from tasks.policy.policy_model import load_model, weights_digest
+from tasks.policy.qwen2_decoder import KVCache, Qwen2Decoder
 from tasks.sampling.protocol import Completion, Request, SamplingSettings
 from tasks.sampling.seeds import sequence_key, uniforms
 from tasks.study.errors import InputError
@@ -23,7 +23,7 @@ COMPACT_BELOW = 0.75
 """Finished sequences leave once fewer than this share of the batch is still being decoded."""
 
 
-LOOK_EVERY = 16
+SYNC_EVERY = 16
 """On an accelerator the host looks only every so many tokens whether sequences have finished: looking waits."""
 
 
@@ -47,7 +47,7 @@ class TransformersEngine:
         self.batch = batch
         self.device = torch.device(device)
         self.precision = precision
-        self.look_every = 1 if self.device.type == "cpu" else LOOK_EVERY
+        self.look_every = 1 if self.device.type == "cpu" else SYNC_EVERY
         self.load(checkpoint)
 
     def load(self, checkpoint: Path) -> str:
@@ -65,8 +65,8 @@ class TransformersEngine:
         The decoder keeps references where it need not fuse: the caller updates again after each optimiser step.
         """
         held = dict(weights)
-        self.decoder = Decoder(self.config, held)
-        self._fingerprint = fingerprint(held)
+        self.decoder = Qwen2Decoder(self.config, held)
+        self._fingerprint = weights_digest(held)
         return self._fingerprint
 
     def fingerprint(self) -> str:
@@ -99,7 +99,7 @@ class TransformersEngine:
         state = _Batch(total, settings.max_tokens, torch.tensor(keys, device=self.device), self.stops)
         for position in range(settings.max_tokens):
             tokens = state.draw(logits, settings, position)
-            keep = state.retire(tokens, look=(position + 1) % self.look_every == 0)
+            keep = state.drop_finished(tokens, look=(position + 1) % self.look_every == 0)
             if position + 1 == settings.max_tokens or state.active.numel() == 0:
                 break
             if keep is not None:
@@ -111,7 +111,7 @@ class TransformersEngine:
 
     def _encode(
         self, requests: Sequence[Request], settings: SamplingSettings
-    ) -> tuple[torch.Tensor, Cache, torch.Tensor, int]:
+    ) -> tuple[torch.Tensor, KVCache, torch.Tensor, int]:
         """Encodes each prompt once and repeats it for its n completions."""
         width = max(len(request.tokens) for request in requests)
         rows = [[0] * (width - len(request.tokens)) + list(request.tokens) for request in requests]
@@ -151,7 +151,7 @@ class _Batch:
         self.lengths[self.active] += live
         return tokens
 
-    def retire(self, tokens: torch.Tensor, look: bool) -> torch.Tensor | None:
+    def drop_finished(self, tokens: torch.Tensor, look: bool) -> torch.Tensor | None:
         """Marks rows that drew a stop token; returns the rows to keep when enough have finished, else None.
 
         Args:

@@ -11,10 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tasks.study.grid import Run, scientific_values
-from tasks.study.manifests import digest_file, fingerprint, manifest_digest
+from tasks.study.grid import Run, shared_scientific_settings
+from tasks.study.manifests import digest_file, make_fingerprint, manifest_digest
 from tasks.study.params import Params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 VERSIONS = {"prepare": "1", "pretrain": "2", "train": "2", "evaluate": "1", "fit": "1", "report": "1"}
 
@@ -25,7 +25,7 @@ SAMPLING_FIELDS = {"samples", "temperature", "top_p", "max_completion_tokens"}
 """Of a benchmark: they decide how it is evaluated, not what is in it."""
 
 
-def prepare_mark(params: Params) -> str:
+def prepare_fingerprint(params: Params) -> str:
     """Problems: the prepare block without how benchmarks are sampled, prompts per run, reuse factors, local files."""
     factors = params.grid.reuse.factors if params.grid.reuse else ()
     shape = {
@@ -34,23 +34,25 @@ def prepare_mark(params: Params) -> str:
         "factors": sorted(factors),
     }
     shape |= {"longest": params.train.sampling.max_prompt_tokens, "grader": GRADER_VERSION}
-    block = _by_content(params.prepare.model_dump(mode="json", exclude={"benchmarks": {"__all__": SAMPLING_FIELDS}}))
-    return fingerprint("prepare", VERSIONS["prepare"], {"prepare": block, **shape})
+    block = _paths_to_digests(
+        params.prepare.model_dump(mode="json", exclude={"benchmarks": {"__all__": SAMPLING_FIELDS}})
+    )
+    return make_fingerprint("prepare", VERSIONS["prepare"], {"prepare": block, **shape})
 
 
-def _by_content(value: Any, key: str = "") -> Any:
+def _paths_to_digests(value: Any, key: str = "") -> Any:
     """The prepare block with the names of local files replaced by digests of their bytes: a moved file is no other."""
     if isinstance(value, dict):
-        return {name: _by_content(entry, name) for name, entry in value.items()}
+        return {name: _paths_to_digests(entry, name) for name, entry in value.items()}
     if isinstance(value, list):
-        return [_by_content(entry) for entry in value]
+        return [_paths_to_digests(entry) for entry in value]
     if key in ("path", "heldout_path", "pass_rates", "tokenizer") and isinstance(value, str):
         file = Path(value, "tokenizer.json") if key == "tokenizer" else Path(value)
         return digest_file(file) if file.is_file() else value
     return value
 
 
-def model_mark(params: Params, name: str) -> str:
+def model_fingerprint(params: Params, name: str) -> str:
     """An initial checkpoint `<size>-<variant>`: its spec and recipe; one trained here also depends on the problems."""
     size, variant = name.rsplit("-", 1)
     family = params.pretrain.family
@@ -60,24 +62,24 @@ def model_mark(params: Params, name: str) -> str:
     if family.kind == "tiny":
         values |= family.model_dump(mode="json", exclude={"models"})
         values["lengths"] = params.train.sampling.model_dump(mode="json")
-        inputs["prepare"] = manifest_digest(Layout.of(params).stage("prepare"))
-    return fingerprint("pretrain", VERSIONS["pretrain"], values, inputs)
+        inputs["prepare"] = manifest_digest(StudyPaths.of(params).stage("prepare"))
+    return make_fingerprint("pretrain", VERSIONS["pretrain"], values, inputs)
 
 
-def run_mark(params: Params, run: Run) -> str:
+def run_fingerprint(params: Params, run: Run) -> str:
     """A training run: all scientific values, its initial checkpoint, its problems, the grader."""
-    layout = Layout.of(params)
+    layout = StudyPaths.of(params)
     inputs = {
         "prepare": manifest_digest(layout.stage("prepare")),
         "model": manifest_digest(layout.model(run.model)),
         "grader": GRADER_VERSION,
     }
-    return fingerprint("train", VERSIONS["train"], scientific_values(params) | asdict(run), inputs)
+    return make_fingerprint("train", VERSIONS["train"], shared_scientific_settings(params) | asdict(run), inputs)
 
 
-def evaluate_mark(params: Params, run: Run | str, benchmark: str) -> str:
+def evaluate_fingerprint(params: Params, run: Run | str, benchmark: str) -> str:
     """A run's final policy, or the initial checkpoint named `<size>-<variant>`, on a benchmark (or `heldout`)."""
-    layout = Layout.of(params)
+    layout = StudyPaths.of(params)
     initial = isinstance(run, str)
     variant = run.rsplit("-", 1)[1] if isinstance(run, str) else run.variant
     spec = next((b.model_dump(mode="json") for b in params.prepare.benchmarks if b.name == benchmark), None)
@@ -92,18 +94,18 @@ def evaluate_mark(params: Params, run: Run | str, benchmark: str) -> str:
         "model" if initial else "run": manifest_digest(layout.model(run) if isinstance(run, str) else layout.run(run)),
         "grader": GRADER_VERSION,
     }
-    return fingerprint("evaluate", VERSIONS["evaluate"], values, inputs)
+    return make_fingerprint("evaluate", VERSIONS["evaluate"], values, inputs)
 
 
-def fit_mark(params: Params, runs: list[Run]) -> str:
+def fit_fingerprint(params: Params, runs: list[Run]) -> str:
     """The laws: the fit block and the metrics of every run of the grid."""
-    layout = Layout.of(params)
+    layout = StudyPaths.of(params)
     inputs = {run.run_id: manifest_digest(layout.run(run)) for run in runs}
-    return fingerprint("fit", VERSIONS["fit"], params.fit.model_dump(mode="json"), inputs)
+    return make_fingerprint("fit", VERSIONS["fit"], params.fit.model_dump(mode="json"), inputs)
 
 
-def report_mark(params: Params) -> str:
+def report_fingerprint(params: Params) -> str:
     """The page: the report block, the fits and the scores."""
-    layout = Layout.of(params)
+    layout = StudyPaths.of(params)
     inputs = {stage: manifest_digest(layout.stage(stage)) for stage in ("prepare", "pretrain", "fit", "evaluate")}
-    return fingerprint("report", VERSIONS["report"], params.report.model_dump(mode="json"), inputs)
+    return make_fingerprint("report", VERSIONS["report"], params.report.model_dump(mode="json"), inputs)

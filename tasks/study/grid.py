@@ -72,7 +72,7 @@ def longest_first(params: Params, runs: list[Run]) -> list[Run]:
     return sorted(runs, key=lambda run: -place[run.size])
 
 
-def select_run(params: Params, run_id: str) -> Run:
+def find_run(params: Params, run_id: str) -> Run:
     """Returns the run with this id, or the only one whose id starts so.
 
     Raises:
@@ -87,11 +87,11 @@ def select_run(params: Params, run_id: str) -> Run:
 
 def _run(params: Params, size: str, variant: Variant, seed: int, tau: int, group_size: int) -> Run:
     axes = {"size": size, "variant": variant, "seed": seed, "tau": tau, "group_size": group_size}
-    science = scientific_values(params) | axes
+    science = shared_scientific_settings(params) | axes
     run_id = f"{variant}-{size}-tau{tau}-g{group_size}-s{seed}-{digest_text(canonical_json(science))[:8]}"
     return Run(run_id, size, variant, seed, tau, group_size)
 
 
-def scientific_values(params: Params) -> dict[str, object]:
+def shared_scientific_settings(params: Params) -> dict[str, object]:
     """The settings that all runs of a study share and that decide their results."""
     return {"train": params.train.model_dump(mode="json", exclude={"group_size"})}

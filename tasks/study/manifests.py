@@ -29,7 +29,7 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def fingerprint(stage: str, version: str, params: Any, inputs: Mapping[str, str] | None = None) -> str:
+def make_fingerprint(stage: str, version: str, params: Any, inputs: Mapping[str, str] | None = None) -> str:
     """Names a piece of work: 16 hex digits of SHA-256 over {stage, version, params, input digests}."""
     value = {"stage": stage, "version": version, "params": params, "inputs": dict(inputs or {})}
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
@@ -91,7 +91,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest if isinstance(manifest, dict) else None
 
 
-def valid(folder: Path, expected: str) -> bool:
+def is_complete(folder: Path, expected: str) -> bool:
     """Tells whether the folder holds finished work of this fingerprint with all its files.
 
     Sizes are compared, not contents: a check must stay cheap. `verify` reads every byte.
@@ -117,12 +117,14 @@ def verify(folder: Path) -> list[str]:
     ]
 
 
-def write_manifest(folder: Path, stage: str, mark: str, files: list[str], facts: Mapping[str, Any]) -> dict[str, Any]:
+def write_manifest(
+    folder: Path, stage: str, fingerprint: str, files: list[str], facts: Mapping[str, Any]
+) -> dict[str, Any]:
     """Writes the completion marker: fingerprint, size and digest of each file, and the facts downstream needs."""
     entries = {
         name: {"bytes": (folder / name).stat().st_size, "sha256": digest_file(folder / name)} for name in sorted(files)
     }
-    manifest = {"stage": stage, "fingerprint": mark, "files": entries, **facts}
+    manifest = {"stage": stage, "fingerprint": fingerprint, "files": entries, **facts}
     write_json(folder / MANIFEST, manifest)
     return manifest
 
@@ -140,7 +142,7 @@ def manifest_digest(folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path) -> Iterator[None]:
     """Holds the folder's lock; the kernel frees it when the process dies, however it dies."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("w") as handle:
@@ -149,27 +151,27 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def once(
-    folder: Path, stage: str, mark: str, body: Callable[[], tuple[list[str], Mapping[str, Any]]]
+    folder: Path, stage: str, fingerprint: str, body: Callable[[], tuple[list[str], Mapping[str, Any]]]
 ) -> tuple[dict[str, Any], bool]:
     """Does a piece of work unless its folder proves it done.
 
     Args:
         folder: the folder the work owns; `body` writes below it only.
         stage: the stage's name, recorded in the manifest.
-        mark: the fingerprint of the work.
+        fingerprint: the fingerprint of the work.
         body: does the work and returns (names of its files relative to `folder`, facts for the manifest).
 
     Returns:
         The manifest, and whether the body ran.
     """
-    with locked(folder):
-        if valid(folder, mark):
+    with folder_lock(folder):
+        if is_complete(folder, fingerprint):
             manifest = read_manifest(folder)
             assert manifest is not None
             return manifest, False
         (folder / MANIFEST).unlink(missing_ok=True)
         files, facts = body()
-        return write_manifest(folder, stage, mark, files, facts), True
+        return write_manifest(folder, stage, fingerprint, files, facts), True
 
 
 def is_locked(folder: Path) -> bool:

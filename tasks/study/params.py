@@ -18,24 +18,24 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 from tasks.study.errors import InputError
 
 Variant = Literal["base", "instruct"]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*$", max_length=40)]
 
 
-class Block(BaseModel):
+class ConfigBlock(BaseModel):
     """A block of a params file: immutable, and closed to unknown keys and loose types."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Study(Block):
+class Study(ConfigBlock):
     """What the study is called and where its artefacts lie."""
 
     name: Name = Field(description="Names the MLflow experiment and the Prefect flow run.")
     data_root: str = Field(description="Folder of all artefacts, relative to the params file.", min_length=1)
 
 
-class ReuseAxis(Block):
+class ReuseAxis(ConfigBlock):
     """The data-reuse axis: one size, one seed, several reuse factors tau > 1 (tau = 1 is on the scale axis)."""
 
     size: Name
@@ -43,7 +43,7 @@ class ReuseAxis(Block):
     factors: tuple[PositiveInt, ...] = ()
 
 
-class GroupAxis(Block):
+class GroupAxis(ConfigBlock):
     """The optional group-size axis: one size, one seed, several group sizes G besides `train.group_size`."""
 
     size: Name
@@ -51,7 +51,7 @@ class GroupAxis(Block):
     values: tuple[PositiveInt, ...] = ()
 
 
-class Grid(Block):
+class Grid(ConfigBlock):
     """Which experiments are run: sizes x variants x seeds, the reuse axis and the optional group-size axis."""
 
     sizes: tuple[Name, ...] = Field(min_length=1)
@@ -61,7 +61,7 @@ class Grid(Block):
     group_size: GroupAxis | None = None
 
 
-class ArithmeticSource(Block):
+class ArithmeticSource(ConfigBlock):
     """Generated problems in graded levels: level l draws +, - and * with operands growing in digits."""
 
     kind: Literal["arithmetic"]
@@ -72,7 +72,7 @@ class ArithmeticSource(Block):
     )
 
 
-class FileSource(Block):
+class FileSource(ConfigBlock):
     """A local parquet or JSONL file, in the published row layout or as plain problem, answer[, pass_rate]."""
 
     kind: Literal["file"]
@@ -85,7 +85,7 @@ class FileSource(Block):
     )
 
 
-class HubSource(Block):
+class HubSource(ConfigBlock):
     """A hub data set at a pinned revision."""
 
     kind: Literal["hub"]
@@ -100,7 +100,7 @@ class HubSource(Block):
     )
 
 
-class Benchmark(Block):
+class Benchmark(ConfigBlock):
     """An evaluation set besides the held-out one, and how it is sampled (`samples` completions per problem)."""
 
     name: Name
@@ -123,7 +123,7 @@ class Benchmark(Block):
     max_completion_tokens: PositiveInt | None = Field(default=None, description="null: as `train.sampling`.")
 
 
-class Cleaning(Block):
+class Cleaning(ConfigBlock):
     """Which cleaning rules run on a real problem set; the generator's problems pass through them too."""
 
     repair_backslashes: bool = True
@@ -146,7 +146,7 @@ class Cleaning(Block):
         return self.decontaminate_similarity or self.near_duplicate_similarity
 
 
-class Prepare(Block):
+class Prepare(ConfigBlock):
     """Problems: source, cleaning, difficulty, splits."""
 
     seed: int
@@ -156,7 +156,7 @@ class Prepare(Block):
     )
     suffix: str = Field(description="Put after each problem unless it already asks for a box; may be empty.")
     heldout: PositiveInt = Field(description="Held-out problems, half easy and half hard.")
-    easy_threshold: Share = Field(description="Easy means pass rate >= this.")
+    easy_threshold: Fraction = Field(description="Easy means pass rate >= this.")
     cleaning: Cleaning = Cleaning()
     tokenizer: str | None = Field(
         default=None,
@@ -171,17 +171,19 @@ class Prepare(Block):
     benchmarks: tuple[Benchmark, ...] = ()
 
 
-class Supervised(Block):
+class SupervisedStage(ConfigBlock):
     """A supervised stage of the miniature family: AdamW with linear warm-up and cosine decay to a tenth."""
 
     steps: PositiveInt
     batch: PositiveInt = Field(description="Sequences per step.")
     learning_rate: PositiveFloat = Field(description="Peak, for hidden = 64; scaled by 64 / hidden for the others.")
-    wrong_answers: Share = Field(description="Share of training answers replaced by a wrong one, after the clean part.")
-    clean_share: Share = Field(description="Share of the steps, at the start, whose answers are all right.")
+    wrong_answers: Fraction = Field(
+        description="Share of training answers replaced by a wrong one, after the clean part."
+    )
+    clean_share: Fraction = Field(description="Share of the steps, at the start, whose answers are all right.")
 
 
-class TinyModel(Block):
+class TinyModel(ConfigBlock):
     """A size of the miniature family: the shape of a Qwen2ForCausalLM."""
 
     name: Name
@@ -200,17 +202,17 @@ class TinyModel(Block):
         return self
 
 
-class TinyFamily(Block):
+class TinyFamily(ConfigBlock):
     """Models trained here, from nothing, on arithmetic text."""
 
     kind: Literal["tiny"]
     seed: int
     models: tuple[TinyModel, ...] = Field(min_length=1)
-    base: Supervised
-    instruct: Supervised
+    base: SupervisedStage
+    instruct: SupervisedStage
 
 
-class HubModel(Block):
+class HubModel(ConfigBlock):
     """A pinned pair of hub checkpoints. A local folder may stand in for a repository, with revision null."""
 
     name: Name
@@ -221,20 +223,20 @@ class HubModel(Block):
     instruct_revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None
 
 
-class HubFamily(Block):
+class HubFamily(ConfigBlock):
     """Published checkpoints, resolved at pinned revisions."""
 
     kind: Literal["hub"]
     models: tuple[HubModel, ...] = Field(min_length=1)
 
 
-class Pretrain(Block):
+class Pretrain(ConfigBlock):
     """The model family."""
 
     family: Annotated[TinyFamily | HubFamily, Field(discriminator="kind")]
 
 
-class Objective(Block):
+class Objective(ConfigBlock):
     """The GRPO objective: clipped surrogate minus KL, DESIGN.md section 4 of the study's set-up."""
 
     clip_low: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(description="Ratio is clipped below at 1 - clip_low.")
@@ -253,18 +255,18 @@ class Objective(Block):
     )
 
 
-class Optimizer(Block):
+class Optimizer(ConfigBlock):
     """AdamW with a constant learning rate."""
 
     learning_rate: PositiveFloat
     weight_decay: Annotated[float, Field(ge=0.0)]
-    beta1: Share
-    beta2: Share
+    beta1: Fraction
+    beta2: Fraction
     eps: PositiveFloat
     grad_clip: PositiveFloat = Field(description="Global gradient norm is clipped to this.")
 
 
-class Sampling(Block):
+class Sampling(ConfigBlock):
     """Rollouts. Lengths in tokens."""
 
     temperature: PositiveFloat
@@ -273,7 +275,7 @@ class Sampling(Block):
     max_completion_tokens: PositiveInt
 
 
-class HeldoutEvaluation(Block):
+class HeldoutEvaluation(ConfigBlock):
     """Held-out evaluation inside training: before the first step and after every `every`-th."""
 
     temperature: PositiveFloat
@@ -282,14 +284,14 @@ class HeldoutEvaluation(Block):
     every: PositiveInt
 
 
-class PromptStyle(Block):
+class PromptStyle(ConfigBlock):
     """How each variant is prompted: `chat` applies the tokenizer's chat template, `plain` the bare problem text."""
 
     base: Literal["plain", "chat"]
     instruct: Literal["plain", "chat"]
 
 
-class Checkpoints(Block):
+class Checkpoints(ConfigBlock):
     """Which training checkpoints are kept. Steps, counted from 1; the final weights are always kept."""
 
     every: PositiveInt
@@ -297,7 +299,7 @@ class Checkpoints(Block):
     keep_every: PositiveInt | None = None
 
 
-class Lora(Block):
+class Lora(ConfigBlock):
     """Low-rank adapters instead of full fine-tuning."""
 
     rank: PositiveInt
@@ -305,7 +307,7 @@ class Lora(Block):
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
-class Train(Block):
+class Train(ConfigBlock):
     """GRPO. `batch` and `minibatch` count prompts; each prompt gets `group_size` completions."""
 
     engine: Literal["transformers", "vllm"]
@@ -330,7 +332,7 @@ class Train(Block):
         return self
 
 
-class Evaluate(Block):
+class Evaluate(ConfigBlock):
     """Final evaluation of every run on the held-out set and the benchmarks."""
 
     engine: Literal["transformers", "vllm"]
@@ -343,7 +345,7 @@ class Evaluate(Block):
     )
 
 
-class Fit(Block):
+class Fit(ConfigBlock):
     """The scaling law. `law` is the one reported first; the others are compared with it."""
 
     law: Literal["saturating", "loglinear", "pivot", "power_k"]
@@ -354,13 +356,13 @@ class Fit(Block):
     equal_weight_per_size: bool
 
 
-class Report(Block):
+class Report(ConfigBlock):
     """The report."""
 
     title: str
 
 
-class Tracking(Block):
+class Tracking(ConfigBlock):
     """MLflow. null: a SQLite store inside the data root; the environment variable MLFLOW_TRACKING_URI overrides."""
 
     enabled: bool = True
@@ -368,16 +370,16 @@ class Tracking(Block):
     live_seconds: PositiveFloat = Field(default=30.0, description="How often a run in flight is published.")
 
 
-class VllmHardware(Block):
+class VllmHardware(ConfigBlock):
     """vLLM's engine. Null: chosen from the machine."""
 
     tensor_parallel: PositiveInt | None = None
-    memory_share: Share | None = None
+    memory_share: Fraction | None = None
     mode: Literal["colocate", "server"] = "colocate"
     server: str | None = Field(default=None, description="URL of a running server (mode: server).")
 
 
-class Hardware(Block):
+class Hardware(ConfigBlock):
     """What the work runs on. Nothing here enters a run id or a fingerprint."""
 
     workers: PositiveInt | None = Field(
@@ -409,7 +411,7 @@ class Hardware(Block):
     vllm: VllmHardware = VllmHardware()
 
 
-class Params(Block):
+class Params(ConfigBlock):
     """One study, whole."""
 
     study: Study

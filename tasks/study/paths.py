@@ -12,13 +12,13 @@ STAGES = ("prepare", "pretrain", "train", "evaluate", "fit", "report")
 
 
 @dataclass(frozen=True)
-class Layout:
+class StudyPaths:
     """The folders and files below one data root."""
 
     root: Path
 
     @classmethod
-    def of(cls, params: Params) -> Layout:
+    def of(cls, params: Params) -> StudyPaths:
         """The layout of a study."""
         return cls(params.root)
 

@@ -10,34 +10,42 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.study.fingerprints import VERSIONS, evaluate_mark, fit_mark, model_mark, prepare_mark, report_mark, run_mark
+from tasks.study.fingerprints import (
+    VERSIONS,
+    evaluate_fingerprint,
+    fit_fingerprint,
+    model_fingerprint,
+    prepare_fingerprint,
+    report_fingerprint,
+    run_fingerprint,
+)
 from tasks.study.grid import Run, expand_grid, longest_first
-from tasks.study.manifests import fingerprint, valid
+from tasks.study.manifests import is_complete, make_fingerprint
 from tasks.study.params import Params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 
 @dataclass(frozen=True)
-class Piece:
+class WorkUnit:
     """A unit of work: its name within the stage, the folder it owns and the fingerprint that proves it done."""
 
     name: str
     folder: Path
-    mark: str
+    fingerprint: str
 
     @property
     def done(self) -> bool:
         """Whether the folder holds this work, whole."""
-        return valid(self.folder, self.mark)
+        return is_complete(self.folder, self.fingerprint)
 
 
-def pieces(params: Params, stage: str) -> list[Piece]:
+def work_units(params: Params, stage: str) -> list[WorkUnit]:
     """The units of work of a stage that owns more folders than its own: models, runs, runs on benchmarks."""
-    layout, runs = Layout.of(params), expand_grid(params)
+    layout, runs = StudyPaths.of(params), expand_grid(params)
     if stage == "pretrain":
-        return [Piece(name, layout.model(name), model_mark(params, name)) for name in model_names(params)]
+        return [WorkUnit(name, layout.model(name), model_fingerprint(params, name)) for name in model_names(params)]
     if stage == "train":
-        return [Piece(run.run_id, layout.run(run), run_mark(params, run)) for run in runs]
+        return [WorkUnit(run.run_id, layout.run(run), run_fingerprint(params, run)) for run in runs]
     if stage == "evaluate":
         benchmarks = ["heldout", *(benchmark.name for benchmark in params.prepare.benchmarks)]
         subjects: list[tuple[str, Run | str]] = [
@@ -45,7 +53,11 @@ def pieces(params: Params, stage: str) -> list[Piece]:
         ]
         subjects += [(run.run_id, run) for run in runs]
         return [
-            Piece(f"{name}/{benchmark}", layout.samples(name, benchmark).parent, evaluate_mark(params, work, benchmark))
+            WorkUnit(
+                f"{name}/{benchmark}",
+                layout.samples(name, benchmark).parent,
+                evaluate_fingerprint(params, work, benchmark),
+            )
             for name, work in subjects
             for benchmark in benchmarks
         ]
@@ -59,19 +71,19 @@ def model_names(params: Params) -> list[str]:
     return list(dict.fromkeys([*bases, *(run.model for run in runs if run.variant == "instruct")]))
 
 
-def stage_mark(params: Params, stage: str) -> str:
+def stage_fingerprint(params: Params, stage: str) -> str:
     """Fingerprint of a stage's own manifest; where the stage collects pieces, it is made of their fingerprints."""
     if stage == "prepare":
-        return prepare_mark(params)
+        return prepare_fingerprint(params)
     if stage == "fit":
-        return fit_mark(params, expand_grid(params))
+        return fit_fingerprint(params, expand_grid(params))
     if stage == "report":
-        return report_mark(params)
-    marks = {piece.name: piece.mark for piece in pieces(params, stage)}
-    return fingerprint(stage, VERSIONS[stage], "collected", marks)
+        return report_fingerprint(params)
+    marks = {piece.name: piece.fingerprint for piece in work_units(params, stage)}
+    return make_fingerprint(stage, VERSIONS[stage], "collected", marks)
 
 
 def stage_done(params: Params, stage: str) -> bool:
     """Whether the stage's manifest and every piece of it prove the work done."""
-    whole = valid(Layout.of(params).stage(stage), stage_mark(params, stage))
-    return whole and all(piece.done for piece in pieces(params, stage))
+    whole = is_complete(StudyPaths.of(params).stage(stage), stage_fingerprint(params, stage))
+    return whole and all(piece.done for piece in work_units(params, stage))

@@ -8,9 +8,9 @@ from typing import Literal
 
 import torch
 
-from tasks.policy.packing import Group, Packed, pack
+from tasks.policy.packing import PackedBatch, PromptGroup, pack
 from tasks.sampling.protocol import Completion
-from tasks.train.objective import token_weights
+from tasks.train.objective import sequence_loss_weights
 
 Aggregation = Literal["token_mean", "sequence_mean"]
 
@@ -34,7 +34,7 @@ class RolloutGroup:
     advantages: tuple[float, ...]
 
     @property
-    def rows(self) -> int:
+    def num_tokens(self) -> int:
         """Rows the group takes in a packed batch."""
         return len(self.prompt) + sum(len(completion.tokens) - 1 for completion in self.completions)
 
@@ -45,42 +45,44 @@ class MicroBatch:
 
     Attributes:
         packed: the tokens.
-        sampled: log-probabilities the sampler reported.
+        sampler_logprobs: log-probabilities the sampler reported.
         advantages: advantage of each token's completion.
-        weights: weight of each token in the minibatch's loss (see `tasks.train.objective`).
-        live: False where it only keeps a process in step with the others.
+        loss_weights: weight of each token in the minibatch's loss (see `tasks.train.objective`).
+        is_padding: whether it is there only so that every rank makes the same number of collective calls.
     """
 
-    packed: Packed
-    sampled: torch.Tensor
+    packed: PackedBatch
+    sampler_logprobs: torch.Tensor
     advantages: torch.Tensor
-    weights: torch.Tensor
-    live: bool = True
+    loss_weights: torch.Tensor
+    is_padding: bool = False
 
-    def silent(self) -> MicroBatch:
+    def as_padding(self) -> MicroBatch:
         """The same tokens with no weight: keeps processes in step when one has fewer micro-batches."""
-        return replace(self, weights=torch.zeros_like(self.weights), live=False)
+        return replace(self, loss_weights=torch.zeros_like(self.loss_weights), is_padding=True)
 
 
-def rank_share(count: int, minibatch: int, rank: int, world: int) -> list[list[int]]:
+def rank_prompt_indices(count: int, minibatch: int, rank: int, world_size: int) -> list[list[int]]:
     """Returns, per minibatch, the indices of the prompts one process owns: every world-th of each minibatch."""
-    return [list(range(start + rank, start + minibatch, world)) for start in range(0, count, minibatch)]
+    return [list(range(start + rank, start + minibatch, world_size)) for start in range(0, count, minibatch)]
 
 
-def split_by_tokens(groups: Sequence[RolloutGroup], budget: int) -> list[list[RolloutGroup]]:
-    """Cuts groups, in order, into pieces of at most `budget` rows; a larger group is cut between its completions."""
+def split_by_tokens(groups: Sequence[RolloutGroup], token_budget: int) -> list[list[RolloutGroup]]:
+    """Cuts groups, in order, into pieces of at most `token_budget` rows; a larger group is cut between its
+    completions.
+    """
     pieces: list[list[RolloutGroup]] = [[]]
     used = 0
-    for part in (part for group in groups for part in _cut(group, budget)):
-        if pieces[-1] and used + part.rows > budget:
+    for part in (part for group in groups for part in _split_group(group, token_budget)):
+        if pieces[-1] and used + part.num_tokens > token_budget:
             pieces.append([])
             used = 0
         pieces[-1].append(part)
-        used += part.rows
+        used += part.num_tokens
     return [piece for piece in pieces if piece]
 
 
-def _cut(group: RolloutGroup, budget: int) -> list[RolloutGroup]:
+def _split_group(group: RolloutGroup, budget: int) -> list[RolloutGroup]:
     parts: list[list[int]] = [[]]
     used = len(group.prompt)
     for index, completion in enumerate(group.completions):
@@ -106,23 +108,23 @@ def _cut(group: RolloutGroup, budget: int) -> list[RolloutGroup]:
 
 def micro_batches(
     groups: Sequence[RolloutGroup],
-    budget: int,
+    token_budget: int,
     totals: tuple[int, int],
     aggregation: Aggregation,
     device: torch.device,
-    ragged: bool = False,
+    varlen: bool = False,
 ) -> list[MicroBatch]:
     """Packs one process's share of a minibatch.
 
     Args:
         groups: the process's groups.
-        budget: rows per micro-batch.
+        token_budget: rows per micro-batch.
         totals: (completion tokens, completions) of the whole minibatch over all processes.
         aggregation: token_mean or sequence_mean.
         device: where the tensors go.
-        ragged: for a variable-length attention kernel, see `tasks.policy.packing.pack`.
+        varlen: for a variable-length attention kernel, see `tasks.policy.packing.pack`.
     """
-    return [_micro_batch(piece, totals, aggregation, device, ragged) for piece in split_by_tokens(groups, budget)]
+    return [_micro_batch(piece, totals, aggregation, device, varlen) for piece in split_by_tokens(groups, token_budget)]
 
 
 def _micro_batch(
@@ -130,17 +132,17 @@ def _micro_batch(
     totals: tuple[int, int],
     aggregation: Aggregation,
     device: torch.device,
-    ragged: bool,
+    varlen: bool,
 ) -> MicroBatch:
     completions = [completion for group in groups for completion in group.completions]
-    laid_out = [Group(group.prompt, tuple(c.tokens for c in group.completions)) for group in groups]
-    packed = pack(laid_out, ragged=ragged)
+    laid_out = [PromptGroup(group.prompt, tuple(c.tokens for c in group.completions)) for group in groups]
+    packed = pack(laid_out, varlen=varlen)
     per_sequence = torch.tensor([advantage for group in groups for advantage in group.advantages])
     lengths = torch.tensor([len(completion.tokens) for completion in completions])
-    weights = token_weights(lengths, totals, aggregation)[packed.owner]
+    weights = sequence_loss_weights(lengths, totals, aggregation)[packed.completion_index]
     return MicroBatch(
         packed=packed.to(device),
-        sampled=torch.tensor([lp for c in completions for lp in c.logprobs]).to(device),
-        advantages=per_sequence[packed.owner].to(device),
-        weights=weights.to(device),
+        sampler_logprobs=torch.tensor([lp for c in completions for lp in c.logprobs]).to(device),
+        advantages=per_sequence[packed.completion_index].to(device),
+        loss_weights=weights.to(device),
     )

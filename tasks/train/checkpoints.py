@@ -22,9 +22,9 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from tasks.study.manifests import MANIFEST, atomic_path, digest_file, read_manifest, valid, write_json
+from tasks.study.manifests import MANIFEST, atomic_path, digest_file, is_complete, read_manifest, write_json
 from tasks.study.params import Checkpoints
-from tasks.train.sharded_files import TensorFiles
+from tasks.train.sharded_files import ShardedSafetensors
 
 log = logging.getLogger(__name__)
 
@@ -49,64 +49,64 @@ class TrainerState:
 
 
 @dataclass(frozen=True)
-class Crew:
+class RankGroup:
     """The processes that write or read a checkpoint together.
 
     Attributes:
         rank: this process.
-        world: how many there are.
-        writers: how many of them, from 0 on, hold a part of their own.
-        exchange: returns every process's value, by rank; also a barrier.
+        world_size: how many there are.
+        num_shards: how many of them, from 0 on, hold a part of their own.
+        all_gather_object: returns every process's value, by rank; also a barrier.
     """
 
     rank: int
-    world: int
-    writers: int
-    exchange: Callable[[Any], list[Any]]
+    world_size: int
+    num_shards: int
+    all_gather_object: Callable[[Any], list[Any]]
 
 
-ALONE = Crew(0, 1, 1, lambda value: [value])
+SINGLE_PROCESS = RankGroup(0, 1, 1, lambda value: [value])
 
 
 def save_checkpoint(
     folder: Path,
-    mark: str,
+    fingerprint: str,
     state: TrainerState,
     parts: Mapping[str, Mapping[str, torch.Tensor]],
-    crew: Crew = ALONE,
+    ranks: RankGroup = SINGLE_PROCESS,
 ) -> Path:
     """Writes `step-NNNNNN/` below `folder`, manifest last; every process calls it.
 
     Args:
         folder: the run's checkpoint folder.
-        mark: the run's fingerprint; a checkpoint of another run is never resumed.
+        fingerprint: the run's fingerprint; a checkpoint of another run is never resumed.
         state: counters.
         parts: this process's tensors: `weights` and `optimizer`.
-        crew: the processes.
+        ranks: the processes.
     """
     target = folder / f"step-{state.step:06d}"
-    if crew.rank == 0:
+    if ranks.rank == 0:
         _remove(target)
         target.mkdir(parents=True)
-    crew.exchange(None)
+    ranks.all_gather_object(None)
     entries: dict[str, Any] = {}
-    if crew.rank < crew.writers:
+    if ranks.rank < ranks.num_shards:
         for kind, tensors in parts.items():
-            path = target / part_name(kind, crew.rank, crew.writers)
+            path = target / shard_file_name(kind, ranks.rank, ranks.num_shards)
             save_tensors(path, tensors)
             entries[path.name] = _entry(path)
-    written = crew.exchange(entries)
-    if crew.rank == 0:
+    written = ranks.all_gather_object(entries)
+    if ranks.rank == 0:
         write_json(target / STATE, vars(state))
         files = {name: entry for part in written for name, entry in part.items()} | {STATE: _entry(target / STATE)}
-        write_json(target / MANIFEST, {"stage": "checkpoint", "fingerprint": mark, "files": files})
-    crew.exchange(None)
+        write_json(target / MANIFEST, {"stage": "checkpoint", "fingerprint": fingerprint, "files": files})
+    ranks.all_gather_object(None)
     return target
 
 
-def part_name(kind: str, rank: int, writers: int) -> str:
+def shard_file_name(kind: str, rank: int, num_shards: int) -> str:
     """File name of a process's part: numbered only where there are several."""
-    return f"{kind}.safetensors" if writers == 1 else f"{kind}-{rank + 1:05d}-of-{writers:05d}.safetensors"
+    return f"{kind}.safetensors" if num_shards == 1 else f"{kind}-{rank + 1:05d}-of-{num_shards:05d}.safetensors"
 
 
 def _entry(path: Path) -> dict[str, Any]:
@@ -119,29 +119,29 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
         save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, temporary)
 
 
-def latest_checkpoint(folder: Path, mark: str, crew: Crew = ALONE) -> Path | None:
+def find_verified_checkpoint(folder: Path, fingerprint: str, ranks: RankGroup = SINGLE_PROCESS) -> Path | None:
     """Returns the newest undamaged checkpoint of this fingerprint; damaged ones are named in a warning.
 
     Every byte is read once: each process digests its share of the files, and all agree on the answer.
     """
-    names = crew.exchange(sorted((path.name for path in folder.glob("step-*")), reverse=True))[0]
+    names = ranks.all_gather_object(sorted((path.name for path in folder.glob("step-*")), reverse=True))[0]
     for candidate in (folder / name for name in names):
         manifest = read_manifest(candidate)
-        if manifest is not None and manifest["fingerprint"] != mark:
+        if manifest is not None and manifest["fingerprint"] != fingerprint:
             continue
-        broken = [name for part in crew.exchange(_broken(candidate, manifest, crew)) for name in part]
+        broken = [name for part in ranks.all_gather_object(_corrupt_files(candidate, manifest, ranks)) for name in part]
         if not broken:
             return candidate
-        if crew.rank == 0:
+        if ranks.rank == 0:
             log.warning("%s is damaged (%s); using the checkpoint before it", candidate, ", ".join(sorted(set(broken))))
     return None
 
 
-def _broken(candidate: Path, manifest: dict[str, Any] | None, crew: Crew) -> list[str]:
+def _corrupt_files(candidate: Path, manifest: dict[str, Any] | None, ranks: RankGroup) -> list[str]:
     """Files among this process's share that are missing or differ from the manifest."""
     if manifest is None:
         return [MANIFEST]
-    share = sorted(manifest["files"])[crew.rank :: crew.world]
+    share = sorted(manifest["files"])[ranks.rank :: ranks.world_size]
     paths = {name: candidate / name for name in share}
     return [
         name
@@ -150,10 +150,10 @@ def _broken(candidate: Path, manifest: dict[str, Any] | None, crew: Crew) -> lis
     ]
 
 
-def newest_checkpoint(folder: Path, mark: str) -> Path | None:
+def find_complete_checkpoint(folder: Path, fingerprint: str) -> Path | None:
     """Returns the newest checkpoint of this fingerprint whose files have the right sizes; reads none of them."""
     found = sorted(folder.glob("step-*"), reverse=True)
-    return next((candidate for candidate in found if valid(candidate, mark)), None)
+    return next((candidate for candidate in found if is_complete(candidate, fingerprint)), None)
 
 
 def read_state(checkpoint: Path) -> TrainerState:
@@ -161,11 +161,11 @@ def read_state(checkpoint: Path) -> TrainerState:
     return TrainerState(**json.loads((checkpoint / STATE).read_text(encoding="utf-8")))
 
 
-def read_parts(checkpoint: Path, kind: str) -> TensorFiles:
+def read_parts(checkpoint: Path, kind: str) -> ShardedSafetensors:
     """Opens the tensors of one kind, `weights` or `optimizer`, whoever wrote them."""
     manifest = read_manifest(checkpoint) or {"files": {}}
     names = [name for name in manifest["files"] if name.startswith((f"{kind}.", f"{kind}-"))]
-    return TensorFiles([checkpoint / name for name in sorted(names)])
+    return ShardedSafetensors([checkpoint / name for name in sorted(names)])
 
 
 def prune_checkpoints(folder: Path, keep: Checkpoints) -> None:
@@ -182,7 +182,7 @@ def prune_checkpoints(folder: Path, keep: Checkpoints) -> None:
             _remove(path)
 
 
-def discard_after(folder: Path, step: int) -> None:
+def delete_checkpoints_after(folder: Path, step: int) -> None:
     """Removes checkpoints beyond a step: a resumed run passed them over, so they must not count as its last ones."""
     for path in folder.glob("step-*"):
         if int(path.name.removeprefix("step-")) > step:

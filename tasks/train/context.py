@@ -13,23 +13,23 @@ from transformers import AutoTokenizer
 from tasks.costs.flops import Architecture
 from tasks.costs.gpu_table import peak_of_device
 from tasks.grading import GradingPool
-from tasks.policy.packing import Packed
+from tasks.policy.packing import PackedBatch
 from tasks.policy.policy_model import Policy
 from tasks.records.models import ModelRecord, read_models
 from tasks.records.problems import Problem
-from tasks.sampling.prompts import rendered_set
+from tasks.sampling.prompts import load_prompts
 from tasks.sampling.protocol import Request
 from tasks.study.grid import Run
 from tasks.study.params import Params
-from tasks.study.paths import Layout
-from tasks.train.checkpoints import Crew
-from tasks.train.engine_cache import SHELF
+from tasks.study.paths import StudyPaths
+from tasks.train.checkpoints import RankGroup
+from tasks.train.engine_cache import ENGINE_CACHE
 from tasks.train.ledger import architecture_of
 from tasks.train.lora import adapters_off
-from tasks.train.parallel import Spread, build_policy, full_weights, open_spread
-from tasks.train.rollouts import Sampler
+from tasks.train.parallel import ParallelContext, build_policy, init_parallel, iter_full_state_dict
+from tasks.train.rollouts import RolloutSampler
 from tasks.train.shared_engine import open_sampler
-from tasks.train.update import Updater
+from tasks.train.update import PolicyUpdater
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ class ProblemSet:
 
 
 @dataclass(frozen=True)
-class Session:
+class TrainingContext:
     """Everything a run needs; see the attributes' types.
 
     Attributes:
         params: the study.
         run: the experiment.
-        mark: the run's fingerprint.
+        fingerprint: the run's fingerprint.
         model: record of the initial checkpoint.
         architecture: its shape, for the ledger.
         policy: the policy itself, outside of what DDP wraps around it.
@@ -59,44 +59,46 @@ class Session:
         sampler: engine, tokenizer, grader.
         train: unique training problems in curriculum order; looped tau times.
         heldout: the held-out problems.
-        peak: FLOP/s of one of the run's devices at best, None where it is not known.
+        peak_flops: FLOP/s of one of the run's devices at best, None where it is not known.
     """
 
     params: Params
     run: Run
-    mark: str
+    fingerprint: str
     model: ModelRecord
     architecture: Architecture
     policy: Policy
-    updater: Updater
-    sampler: Sampler
+    updater: PolicyUpdater
+    sampler: RolloutSampler
     train: ProblemSet
     heldout: ProblemSet
-    peak: float | None = None
+    peak_flops: float | None = None
 
     @property
     def folder(self) -> Path:
         """The run's folder."""
-        return Layout.of(self.params).run(self.run)
+        return StudyPaths.of(self.params).run(self.run)
 
     @property
-    def spread(self) -> Spread:
+    def parallel(self) -> ParallelContext:
         """The run's processes."""
-        return self.updater.spread
+        return self.updater.parallel
 
     @property
     def accelerator(self) -> Accelerator:
         """Device and reductions."""
-        return self.updater.spread.accelerator
+        return self.updater.parallel.accelerator
 
     @property
-    def crew(self) -> Crew:
+    def ranks(self) -> RankGroup:
         """The processes as writers and readers of checkpoints."""
-        return Crew(self.spread.rank, self.spread.world, self.spread.writers, self.spread.exchange)
+        return RankGroup(
+            self.parallel.rank, self.parallel.world_size, self.parallel.num_shards, self.parallel.all_gather_object
+        )
 
     def policy_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """The policy's whole weights, one after another, at the run's precision; all processes must go through them."""
-        return full_weights(self.policy, self.params.train.precision)
+        return iter_full_state_dict(self.policy, self.params.train.precision)
 
     def refresh_sampler(self) -> str:
         """Hands the sampler the policy's current weights and checks that it holds them; returns the fingerprint."""
@@ -110,51 +112,51 @@ class Session:
 
     def close(self, sound: bool = True) -> None:
         """Gives the sampler back, or ends it where the run was not sound, and ends the grader's processes."""
-        SHELF.give_back(self.sampler.engine, sound)
+        ENGINE_CACHE.release(self.sampler.engine, sound)
         self.sampler.grader.close()
         if self.accelerator.device.type != "cpu":
             self.accelerator.free_memory()  # a third of a second of collecting garbage that on a CPU frees nothing
 
 
-def open_session(params: Params, run: Run, mark: str) -> Session:
+def open_context(params: Params, run: Run, fingerprint: str) -> TrainingContext:
     """Builds a run's session from the files of the stages before.
 
     Raises:
         InputError: an upstream stage is missing, a prompt is too long, the engine cannot be had.
     """
-    layout, train = Layout.of(params), params.train
+    layout, train = StudyPaths.of(params), params.train
     record = read_models(layout.stage("pretrain"))[run.model]
     checkpoint = layout.stage("pretrain") / record.path
-    spread = open_spread(train.precision)
+    spread = init_parallel(train.precision)
     tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
     policy = build_policy(spread, checkpoint, train.lora, run.seed)
     updater = _updater(params, spread, policy, checkpoint)
 
     def problem_set(path: Path) -> ProblemSet:
         style = getattr(train.prompt_style, run.variant)
-        rendered = rendered_set(path, checkpoint, style, train.sampling.max_prompt_tokens)
+        rendered = load_prompts(path, checkpoint, style, train.sampling.max_prompt_tokens)
         return ProblemSet(rendered.problems, rendered.requests)
 
     problems = problem_set(layout.train_problems if run.tau == 1 else layout.subset(run.tau))
     heldout = problem_set(layout.heldout)
     limits, device = params.hardware, spread.accelerator.device
     grader = GradingPool(limits.grading_workers, limits.grading_seconds, limits.grading_memory_mb)
-    return Session(
+    return TrainingContext(
         params=params,
         run=run,
-        mark=mark,
+        fingerprint=fingerprint,
         model=record,
         architecture=architecture_of(policy.model.config),
         policy=policy,
         updater=updater,
-        sampler=Sampler(open_sampler(params, spread, checkpoint), tokenizer, grader),
+        sampler=RolloutSampler(open_sampler(params, spread, checkpoint), tokenizer, grader),
         train=problems,
         heldout=heldout,
-        peak=peak_of_device(torch.cuda.get_device_name(device)) if device.type == "cuda" else None,
+        peak_flops=peak_of_device(torch.cuda.get_device_name(device)) if device.type == "cuda" else None,
     )
 
 
-def _updater(params: Params, spread: Spread, policy: Policy, checkpoint: Path) -> Updater:
+def _updater(params: Params, parallel: ParallelContext, policy: Policy, checkpoint: Path) -> PolicyUpdater:
     """Wraps the policy and builds what updates it."""
     train, settings = params.train, params.train.optimizer
     if params.hardware.gradient_checkpointing:
@@ -169,30 +171,30 @@ def _updater(params: Params, spread: Spread, policy: Policy, checkpoint: Path) -
         fused=True,
     )
     prepared: torch.nn.Module = policy
-    if spread.mode != "sharded":
-        prepared, optimizer = spread.accelerator.prepare(policy, optimizer)
-    return Updater(
-        spread=spread,
+    if parallel.mode != "sharded":
+        prepared, optimizer = parallel.accelerator.prepare(policy, optimizer)
+    return PolicyUpdater(
+        parallel=parallel,
         policy=prepared,
-        reference=_reference(params, spread, policy, prepared, checkpoint),
+        reference=_reference(params, parallel, policy, prepared, checkpoint),
         optimizer=optimizer,
         objective=train.objective,
         temperature=train.sampling.temperature,
-        exact_sampler=_sampler_is_exact(params),
+        sampler_is_exact=_sampler_is_exact(params),
         grad_clip=settings.grad_clip,
     )
 
 
 def _reference(
-    params: Params, spread: Spread, policy: Policy, prepared: torch.nn.Module, checkpoint: Path
-) -> Callable[[Packed, float], torch.Tensor] | None:
+    params: Params, parallel: ParallelContext, policy: Policy, prepared: torch.nn.Module, checkpoint: Path
+) -> Callable[[PackedBatch, float], torch.Tensor] | None:
     """The frozen initial policy: a second model, or with adapters the same one with the adapters switched off."""
     if params.train.objective.kl_coefficient == 0:
         return None
     if params.train.lora is None:
-        return build_policy(spread, checkpoint, frozen=True).to(spread.accelerator.device).eval()
+        return build_policy(parallel, checkpoint, frozen=True).to(parallel.accelerator.device).eval()
 
-    def reference(packed: Packed, temperature: float) -> torch.Tensor:
+    def reference(packed: PackedBatch, temperature: float) -> torch.Tensor:
         with adapters_off(policy):
             return prepared(packed, temperature)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from tasks.sampling.protocol import Engine
 
 
-class Shelf:
+class EngineCache:
     """Holds at most one engine that nobody uses."""
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Shelf:
         self._idle: tuple[str, Engine] | None = None
         self._lent: dict[int, str] = {}
 
-    def take(self, key: str, checkpoint: Path, opened: Callable[[], Engine]) -> Engine:
+    def acquire(self, key: str, checkpoint: Path, opened: Callable[[], Engine]) -> Engine:
         """An engine that holds a checkpoint's weights: the kept one if it is of this kind, else a new one.
 
         Args:
@@ -45,7 +45,7 @@ class Shelf:
         self._lent[id(engine)] = key
         return engine
 
-    def give_back(self, engine: Engine, sound: bool) -> None:
+    def release(self, engine: Engine, sound: bool) -> None:
         """Keeps an engine that came from here and did its run without a restart; ends any other."""
         key = self._lent.pop(id(engine), None)
         if key is None or not sound or getattr(engine, "restarted", False):
@@ -61,5 +61,5 @@ class Shelf:
             idle[1].close()
 
 
-SHELF = Shelf()
-atexit.register(SHELF.clear)
+ENGINE_CACHE = EngineCache()
+atexit.register(ENGINE_CACHE.clear)

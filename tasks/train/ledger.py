@@ -15,13 +15,13 @@ PHASES = ("rollout", "reference", "old", "update", "evaluation")
 def architecture_of(config: Any) -> Architecture:
     """Reads a transformers config."""
     return Architecture(
-        hidden=config.hidden_size,
-        layers=config.num_hidden_layers,
-        heads=config.num_attention_heads,
-        kv_heads=config.num_key_value_heads,
-        head_size=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
-        ffn=config.intermediate_size,
-        vocabulary=config.vocab_size,
+        hidden_size=config.hidden_size,
+        num_hidden_layers=config.num_hidden_layers,
+        num_attention_heads=config.num_attention_heads,
+        num_key_value_heads=config.num_key_value_heads,
+        head_dim=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
+        intermediate_size=config.intermediate_size,
+        vocab_size=config.vocab_size,
     )
 
 
@@ -50,7 +50,7 @@ def update_flops(
     return {"update": update} | {name: forward if on else 0.0 for name, on in passes.items()}
 
 
-def useful_flops(
+def model_flops(
     architecture: Architecture, minibatches: Sequence[Sequence[MicroBatch]], passes: dict[str, bool]
 ) -> float:
     """FLOPs that the update phase cannot do without: forward, backward and its other passes, nothing recomputed.
@@ -63,5 +63,5 @@ def useful_flops(
 
 def _sizes(minibatches: Sequence[Sequence[MicroBatch]]) -> list[tuple[int, int, int]]:
     """(rows, attended pairs, predicted tokens) of every micro-batch that counts."""
-    micros = [micro.packed for minibatch in minibatches for micro in minibatch if micro.live]
-    return [(packed.tokens.numel(), packed.attended, packed.targets.numel()) for packed in micros]
+    micros = [micro.packed for minibatch in minibatches for micro in minibatch if not micro.is_padding]
+    return [(packed.input_ids.numel(), packed.attended_pairs, packed.targets.numel()) for packed in micros]

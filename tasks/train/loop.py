@@ -16,31 +16,31 @@ from typing import Any
 import torch
 
 from tasks.costs.flops import published_compute
-from tasks.policy.attention import has_ragged_kernel
+from tasks.policy.attention import supports_varlen
 from tasks.records.metrics import StepMetrics
 from tasks.sampling.protocol import SamplingSettings
 from tasks.study.grid import Run
 from tasks.study.manifests import write_json
 from tasks.study.params import Params
-from tasks.study.paths import Layout
-from tasks.train.batching import MicroBatch, RolloutGroup, micro_batches, rank_share
-from tasks.train.checkpoints import TrainerState, newest_checkpoint
-from tasks.train.context import ProblemSet, Session, open_session
-from tasks.train.ledger import PHASES, sampling_flops, update_flops, useful_flops
+from tasks.study.paths import StudyPaths
+from tasks.train.batching import MicroBatch, RolloutGroup, micro_batches, rank_prompt_indices
+from tasks.train.checkpoints import TrainerState, find_complete_checkpoint
+from tasks.train.context import ProblemSet, TrainingContext, open_context
+from tasks.train.ledger import PHASES, model_flops, sampling_flops, update_flops
 from tasks.train.rollouts import rollout_groups
-from tasks.train.run_io import alone, checkpoint, finish, record, resume
+from tasks.train.run_io import append_metrics, resume, save_final_policy, save_run_checkpoint, training_lock
 from tasks.train.update import TrainingDiverged, UpdateTotals
 
 Sums = dict[str, float]
 
 
-def job(params: str, run: dict[str, Any], mark: str) -> dict[str, Any]:
+def train_job(params: str, run: dict[str, Any], fingerprint: str) -> dict[str, Any]:
     """A worker's job: trains one run; params as JSON text, the run as its fields."""
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
     study = Params.model_validate_json(params)
     torch.set_num_threads(study.hardware.threads_per_worker)
-    with alone(Layout.of(study).run(run["run_id"])):
-        session = open_session(study, Run(**run), mark)
+    with training_lock(StudyPaths.of(study).run(run["run_id"])):
+        session = open_context(study, Run(**run), fingerprint)
         try:
             facts = train(session)
         except BaseException:
@@ -50,7 +50,7 @@ def job(params: str, run: dict[str, Any], mark: str) -> dict[str, Any]:
         return facts
 
 
-def train(session: Session) -> dict[str, Any]:
+def train(session: TrainingContext) -> dict[str, Any]:
     """Trains a run to its last step, from its last checkpoint if it has one.
 
     Returns:
@@ -64,21 +64,21 @@ def train(session: Session) -> dict[str, Any]:
         write_json(session.folder / "params.json", session.params.model_dump(mode="json"))
     fingerprint = session.refresh_sampler()
     if state.step == 0:
-        fields = _evaluate(session, 0, Clock())[0]
-        record(session, StepMetrics(step=0, sampler_fingerprint=fingerprint, **fields))
-    clock = Clock()
+        fields = _evaluate(session, 0, PhaseTimer())[0]
+        append_metrics(session, StepMetrics(step=0, sampler_fingerprint=fingerprint, **fields))
+    clock = PhaseTimer()
     for step in range(state.step + 1, session.params.train.steps + 1):
         state, row = train_step(session, step, state, clock)
-        record(session, row)
-        clock = Clock()
+        append_metrics(session, row)
+        clock = PhaseTimer()
         if step % session.params.checkpoints.every == 0 and step < session.params.train.steps:
             # The row is on disk before the checkpoint that follows it, so its seconds stand in the next row.
             with clock.phase("checkpoint"):
-                checkpoint(session, state)
-    return finish(session)
+                save_run_checkpoint(session, state)
+    return save_final_policy(session)
 
 
-class Clock:
+class PhaseTimer:
     """Wall seconds by phase."""
 
     def __init__(self) -> None:
@@ -94,10 +94,12 @@ class Clock:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 6)
 
 
-def train_step(session: Session, step: int, state: TrainerState, clock: Clock) -> tuple[TrainerState, StepMetrics]:
+def train_step(
+    session: TrainingContext, step: int, state: TrainerState, clock: PhaseTimer
+) -> tuple[TrainerState, StepMetrics]:
     """One step: a rollout batch, its updates, the evaluation; returns the counters and the row."""
     params = session.params
-    owned = _owned(session, step)
+    owned = _rank_problem_indices(session, step)
     with clock.phase("rollout"):
         batch = session.train.pick([index for share in owned for index in share])
         drawn = session.sampler.sample(batch.requests, _rollout_settings(session, step))
@@ -111,10 +113,10 @@ def train_step(session: Session, step: int, state: TrainerState, clock: Clock) -
         try:
             totals = session.updater.step(minibatches, where)
         except TrainingDiverged as error:
-            good = newest_checkpoint(Layout.of(params).checkpoints(session.run), session.mark)
+            good = find_complete_checkpoint(StudyPaths.of(params).checkpoints(session.run), session.fingerprint)
             raise TrainingDiverged(f"{error}; last good checkpoint: {good or 'none, start again'}") from error
     rolled = sampling_flops(session.architecture, batch.requests, drawn)
-    passes = {"reference": session.updater.reference is not None, "old": not session.updater.exact_sampler}
+    passes = {"reference": session.updater.reference is not None, "old": not session.updater.sampler_is_exact}
     flops = {"rollout": rolled} | update_flops(
         session.architecture, minibatches, passes, params.hardware.gradient_checkpointing
     )
@@ -123,25 +125,25 @@ def train_step(session: Session, step: int, state: TrainerState, clock: Clock) -
     values, evaluated = _evaluate(session, step, clock) if _is_evaluated(session, step) else ({}, {})
     counts = {k: v for k, v in asdict(graded.stats).items() if isinstance(v, int)}
     named = {f"flops.{k}": v for k, v in (flops | evaluated).items()} | {f"grading.{k}": v for k, v in counts.items()}
-    useful = {"useful": useful_flops(session.architecture, minibatches, passes)}
-    sums = _reduced(session, _rollout_sums(groups) | named | useful)
+    useful = {"useful": model_flops(session.architecture, minibatches, passes)}
+    sums = _all_reduce(session, _rollout_sums(groups) | named | useful)
     state = _advance(session, step, state, sums)
     grading = {k: int(sums[f"grading.{k}"]) for k in counts}
     fields = _row(session, state, sums, totals) | values
-    if session.peak is not None:
-        fields["mfu"] = sums["useful"] / (clock.seconds["update"] * session.peak * session.spread.world)
+    if session.peak_flops is not None:
+        fields["mfu"] = sums["useful"] / (clock.seconds["update"] * session.peak_flops * session.parallel.world_size)
     return state, StepMetrics(**fields, grading=grading, sampler_fingerprint=fingerprint, seconds=clock.seconds)
 
 
-def _owned(session: Session, step: int) -> list[list[int]]:
+def _rank_problem_indices(session: TrainingContext, step: int) -> list[list[int]]:
     """Indices of the problems of this step that this process owns, minibatch by minibatch; the data loops."""
     train, accelerator = session.params.train, session.accelerator
-    shares = rank_share(train.batch, train.minibatch, accelerator.process_index, accelerator.num_processes)
+    shares = rank_prompt_indices(train.batch, train.minibatch, accelerator.process_index, accelerator.num_processes)
     start, unique = (step - 1) * train.batch, len(session.train.problems)
     return [[(start + index) % unique for index in share] for share in shares]
 
 
-def _rollout_settings(session: Session, step: int) -> SamplingSettings:
+def _rollout_settings(session: TrainingContext, step: int) -> SamplingSettings:
     sampling, run = session.params.train.sampling, session.run
     return SamplingSettings(
         n=run.group_size,
@@ -153,7 +155,7 @@ def _rollout_settings(session: Session, step: int) -> SamplingSettings:
     )
 
 
-def _minibatches(session: Session, groups: list[RolloutGroup], sizes: list[int]) -> list[list[MicroBatch]]:
+def _minibatches(session: TrainingContext, groups: list[RolloutGroup], sizes: list[int]) -> list[list[MicroBatch]]:
     """Packs this process's groups minibatch by minibatch, with equally many micro-batches on every process."""
     accelerator, train = session.accelerator, session.params.train
     budget = session.params.hardware.token_budget
@@ -168,22 +170,22 @@ def _minibatches(session: Session, groups: list[RolloutGroup], sizes: list[int])
         ]
     )
     totals = accelerator.reduce(counts.to(accelerator.device), "sum").tolist()
-    ragged = has_ragged_kernel(accelerator.device, train.precision, session.architecture.head_size)
+    ragged = supports_varlen(accelerator.device, train.precision, session.architecture.head_dim)
     out = [
         micro_batches(part, budget, (tokens, sequences), train.objective.aggregation, accelerator.device, ragged)
         for part, (tokens, sequences) in zip(own, totals, strict=True)
     ]
     cut = accelerator.gather(torch.tensor([[len(micros) for micros in out]], device=accelerator.device))
     for micros, longest in zip(out, cut.max(0).values.tolist(), strict=True):
-        micros.extend(micros[0].silent() for _ in range(longest - len(micros)))
+        micros.extend(micros[0].as_padding() for _ in range(longest - len(micros)))
     return out
 
 
-def _is_evaluated(session: Session, step: int) -> bool:
+def _is_evaluated(session: TrainingContext, step: int) -> bool:
     return step % session.params.train.heldout.every == 0 or step == session.params.train.steps
 
 
-def _evaluate(session: Session, step: int, clock: Clock) -> tuple[dict[str, Any], Sums]:
+def _evaluate(session: TrainingContext, step: int, clock: PhaseTimer) -> tuple[dict[str, Any], Sums]:
     """Held-out evaluation; returns the metrics' fields and the FLOPs of this process's share."""
     heldout, accelerator = session.params.train.heldout, session.accelerator
     settings = SamplingSettings(
@@ -193,14 +195,14 @@ def _evaluate(session: Session, step: int, clock: Clock) -> tuple[dict[str, Any]
         max_tokens=session.params.train.sampling.max_completion_tokens,
         seed=session.run.seed,
         step=step,
-        domain="heldout",
+        seed_domain="heldout",
     )
     indices = range(accelerator.process_index, len(session.heldout.problems), accelerator.num_processes)
     share: ProblemSet = session.heldout.pick(list(indices))
     with clock.phase("evaluation"):
         drawn = session.sampler.sample(share.requests, settings)
         graded = session.sampler.grade(share.problems, drawn)
-    sums = _reduced(session, {"right": float(graded.right), "trials": float(len(share.problems) * heldout.samples)})
+    sums = _all_reduce(session, {"right": float(graded.right), "trials": float(len(share.problems) * heldout.samples)})
     trials, right = int(sums["trials"]), int(sums["right"])
     loss = 1.0 - right / trials
     fields = {"test_loss": loss, "test_loss_se": math.sqrt(loss * (1.0 - loss) / trials)}
@@ -217,14 +219,14 @@ def _rollout_sums(groups: list[RolloutGroup]) -> Sums:
         "completions": float(len(completions)),
         "prompt_tokens": float(sum(len(group.prompt) * len(group.completions) for group in groups)),
         "completion_tokens": float(sum(len(completion.tokens) for completion in completions)),
-        "truncated": float(sum(completion.finish == "length" for completion in completions)),
+        "truncated": float(sum(completion.finish_reason == "length" for completion in completions)),
         "reward": sum(sum(group.rewards) for group in groups),
         "spread": sum(spreads),
         "degenerate": float(sum(spread == 0.0 for spread in spreads)),
     }
 
 
-def _reduced(session: Session, sums: Sums) -> Sums:
+def _all_reduce(session: TrainingContext, sums: Sums) -> Sums:
     """Sums over processes."""
     if session.accelerator.num_processes == 1:
         return sums
@@ -233,7 +235,7 @@ def _reduced(session: Session, sums: Sums) -> Sums:
     return dict(zip(names, session.accelerator.reduce(values, "sum").tolist(), strict=True))
 
 
-def _advance(session: Session, step: int, state: TrainerState, sums: Sums) -> TrainerState:
+def _advance(session: TrainingContext, step: int, state: TrainerState, sums: Sums) -> TrainerState:
     """Counters after the step."""
     return TrainerState(
         step=step,
@@ -243,7 +245,7 @@ def _advance(session: Session, step: int, state: TrainerState, sums: Sums) -> Tr
     )
 
 
-def _row(session: Session, state: TrainerState, sums: Sums, totals: UpdateTotals) -> dict[str, Any]:
+def _row(session: TrainingContext, state: TrainerState, sums: Sums, totals: UpdateTotals) -> dict[str, Any]:
     """The metrics that training itself gives."""
     completions, groups, tokens = sums["completions"], sums["groups"], max(totals.tokens, 1.0)
     return {
@@ -259,11 +261,11 @@ def _row(session: Session, state: TrainerState, sums: Sums, totals: UpdateTotals
         "degenerate_groups": sums["degenerate"] / groups,
         "loss": totals.loss / len(totals.grad_norms),
         "kl": totals.kl / tokens if session.updater.reference is not None else None,
-        "entropy": totals.surprise / tokens,
+        "entropy": totals.neg_logprob_sum / tokens,
         "clip_fraction": totals.clipped / tokens,
         "grad_norm": sum(totals.grad_norms) / len(totals.grad_norms),
-        "mismatch_kl": totals.mismatch / max(totals.compared, 1.0),
-        "mismatch_share": totals.outside / max(totals.compared, 1.0),
+        "mismatch_kl": totals.mismatch_kl_sum / max(totals.num_compared, 1.0),
+        "mismatch_share": totals.ratio_out_of_band / max(totals.num_compared, 1.0),
         "prompt_tokens": int(sums["prompt_tokens"]),
         "completion_tokens": int(sums["completion_tokens"]),
         "completion_length": sums["completion_tokens"] / completions,

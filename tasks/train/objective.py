@@ -35,18 +35,18 @@ def group_advantages(rewards: torch.Tensor, eps: float) -> torch.Tensor:
     return centred / (rewards.std(1, keepdim=True, unbiased=True) + eps)
 
 
-def kl_penalty(logp: torch.Tensor, reference: torch.Tensor, kind: Literal["k1", "k2", "k3"]) -> torch.Tensor:
+def kl_penalty(logprobs: torch.Tensor, reference: torch.Tensor, kind: Literal["k1", "k2", "k3"]) -> torch.Tensor:
     """Estimates KL(policy || reference) per token from tokens sampled by the policy.
 
     With d = log reference - log policy: k1 = -d, k2 = d^2 / 2, k3 = exp(d) - d - 1.
     """
-    d = reference - logp
+    d = reference - logprobs
     if kind == "k1":
         return -d
     return d.square() / 2 if kind == "k2" else torch.expm1(d) - d
 
 
-def token_weights(
+def sequence_loss_weights(
     lengths: torch.Tensor, totals: tuple[int, int], aggregation: Literal["token_mean", "sequence_mean"]
 ) -> torch.Tensor:
     """Returns the weight of each sequence's tokens, such that the weighted sum over a whole minibatch is the loss.
@@ -86,8 +86,8 @@ class TokenLoss:
 
 
 def token_losses(
-    logp: torch.Tensor,
-    old: torch.Tensor,
+    logprobs: torch.Tensor,
+    old_logprobs: torch.Tensor,
     reference: torch.Tensor | None,
     advantages: torch.Tensor,
     objective: Objective,
@@ -96,14 +96,14 @@ def token_losses(
     """Computes the loss of each token.
 
     Args:
-        logp: [R] log-probabilities under the policy, with gradient.
-        old: [R] under the policy that sampled.
+        logprobs: [R] log-probabilities under the policy, with gradient.
+        old_logprobs: [R] under the policy that sampled.
         reference: [R] under the initial policy; None when the KL coefficient is 0.
         advantages: [R], the advantage of each token's completion.
         objective: clip range, KL coefficient and estimator.
         importance: [R] weights of truncated importance sampling; None = off.
     """
-    ratio = (logp - old).exp()
+    ratio = (logprobs - old_logprobs).exp()
     free = ratio * advantages
     bounded = ratio.clamp(1.0 - objective.clip_low, 1.0 + objective.clip_high) * advantages
     gain = torch.minimum(free, bounded)
@@ -112,6 +112,6 @@ def token_losses(
     loss = -gain
     kl = torch.zeros_like(loss)
     if reference is not None:
-        loss = loss + objective.kl_coefficient * kl_penalty(logp, reference, objective.kl_estimator)
-        kl = kl_penalty(logp.detach(), reference, "k3")
+        loss = loss + objective.kl_coefficient * kl_penalty(logprobs, reference, objective.kl_estimator)
+        kl = kl_penalty(logprobs.detach(), reference, "k3")
     return TokenLoss(loss, kl, (bounded < free).detach())

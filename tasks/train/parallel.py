@@ -38,14 +38,14 @@ from tasks.policy.policy_model import Policy, load_model
 from tasks.study.errors import InputError
 from tasks.study.params import Lora
 from tasks.train.lora import ADAPTER, adapted_layers, add_adapters, base_name, initial_adapter, is_adapter
-from tasks.train.sharded_files import TensorFiles
+from tasks.train.sharded_files import ShardedSafetensors
 
 Mode = Literal["single", "replicated", "sharded"]
 Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
-class Spread:
+class ParallelContext:
     """The processes of a run and how the policy lies on them.
 
     Attributes:
@@ -64,21 +64,21 @@ class Spread:
         return int(self.accelerator.process_index)
 
     @property
-    def world(self) -> int:
+    def world_size(self) -> int:
         """How many processes there are."""
         return int(self.accelerator.num_processes)
 
     @property
-    def writers(self) -> int:
+    def num_shards(self) -> int:
         """How many processes hold a part of their own, to be written to a checkpoint."""
-        return self.world if self.mode == "sharded" else 1
+        return self.world_size if self.mode == "sharded" else 1
 
-    def exchange(self, value: Any) -> list[Any]:
+    def all_gather_object(self, value: Any) -> list[Any]:
         """Every process's value, by rank; also a barrier."""
-        return list(gather_object([value])) if self.world > 1 else [value]
+        return list(gather_object([value])) if self.world_size > 1 else [value]
 
     @contextlib.contextmanager
-    def accumulate(self, policy: torch.nn.Module, last: bool) -> Iterator[None]:
+    def grad_sync(self, policy: torch.nn.Module, last: bool) -> Iterator[None]:
         """Around a micro-batch's forward and backward: with DDP, only a minibatch's last one reduces gradients."""
         if last or self.mode != "replicated":
             yield
@@ -86,7 +86,7 @@ class Spread:
             with self.accelerator.no_sync(policy):
                 yield
 
-    def clip(self, policy: torch.nn.Module, limit: float) -> float:
+    def clip_grad_norm(self, policy: torch.nn.Module, limit: float) -> float:
         """Clips the global gradient norm; returns it as it was before, equal on all processes."""
         if self.mode != "sharded":
             return float(self.accelerator.clip_grad_norm_(policy.parameters(), limit))
@@ -94,7 +94,7 @@ class Spread:
         return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
 
-def open_spread(precision: Precision) -> Spread:
+def init_parallel(precision: Precision) -> ParallelContext:
     """Joins the processes that the launcher started; the mode is read from the accelerate config's environment.
 
     Raises:
@@ -110,16 +110,16 @@ def open_spread(precision: Precision) -> Spread:
         if not dist.is_initialized():
             backend = "gloo" if accelerator.device.type == "cpu" else "nccl"
             dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
-    return Spread(accelerator, mode, precision)
+    return ParallelContext(accelerator, mode, precision)
 
 
 def build_policy(
-    spread: Spread, checkpoint: Path, lora: Lora | None = None, seed: int = 0, frozen: bool = False
+    parallel: ParallelContext, checkpoint: Path, lora: Lora | None = None, seed: int = 0, frozen: bool = False
 ) -> Policy:
     """Loads a checkpoint as a policy with float32 master weights, sharded where the mode says so.
 
     Args:
-        spread: the processes.
+        parallel: the processes.
         checkpoint: folder of a transformers checkpoint.
         lora: adapters to add.
         seed: of the adapters' initial values.
@@ -128,22 +128,22 @@ def build_policy(
     Raises:
         InputError: there is no loadable checkpoint.
     """
-    sharded = spread.mode == "sharded"
+    sharded = parallel.mode == "sharded"
     # What is never trained needs no master weights: the forward pass would round them to its precision anyway.
-    held = getattr(torch, spread.precision if frozen else "float32")
-    policy = Policy(_on_meta(checkpoint, held) if sharded else load_model(checkpoint, "float32"))
+    held = getattr(torch, parallel.precision if frozen else "float32")
+    policy = Policy(build_on_meta(checkpoint, held) if sharded else load_model(checkpoint, "float32"))
     if lora is not None:
         add_adapters(policy.model, lora, on_meta=sharded)
     if frozen:
         policy.requires_grad_(False)
     if sharded:
-        _shard(policy, spread, frozen)
-        _fill(policy, TensorFiles.of_checkpoint(checkpoint))
-    _fill_adapters(policy, seed)
+        _shard(policy, parallel, frozen)
+        _load_shards(policy, ShardedSafetensors.of_checkpoint(checkpoint))
+    _init_adapters(policy, seed)
     return policy
 
 
-def _on_meta(checkpoint: Path, dtype: torch.dtype) -> Any:
+def build_on_meta(checkpoint: Path, dtype: torch.dtype) -> Any:
     """The checkpoint's architecture with parameters that take no memory; buffers are real."""
     if not (checkpoint / "config.json").is_file():
         raise InputError(f"{checkpoint}: no checkpoint (config.json is missing); run `rlscale pretrain` first")
@@ -156,10 +156,10 @@ def _on_meta(checkpoint: Path, dtype: torch.dtype) -> Any:
     return model.eval()
 
 
-def _shard(policy: Policy, spread: Spread, frozen: bool) -> None:
+def _shard(policy: Policy, parallel: ParallelContext, frozen: bool) -> None:
     """Cuts every parameter along its first dimension and gives this process's rows storage, not yet values."""
-    mesh = init_device_mesh(spread.accelerator.device.type, (spread.world,))
-    low = spread.precision == "bfloat16"
+    mesh = init_device_mesh(parallel.accelerator.device.type, (parallel.world_size,))
+    low = parallel.precision == "bfloat16"
     mixed = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if low else MixedPrecisionPolicy()
     body: Any = policy.model.model
     for layer in body.layers:
@@ -168,33 +168,33 @@ def _shard(policy: Policy, spread: Spread, frozen: bool) -> None:
         fully_shard(body.embed_tokens, mesh=mesh, mp_policy=mixed, reshard_after_forward=True)
     fully_shard(policy, mesh=mesh, mp_policy=mixed, reshard_after_forward=frozen)
     buffers = {name: buffer.clone() for name, buffer in policy.named_buffers()}
-    policy.to_empty(device=spread.accelerator.device)
+    policy.to_empty(device=parallel.accelerator.device)
     for name, buffer in policy.named_buffers():
         buffer.copy_(buffers[name])
 
 
 @torch.no_grad()
-def _fill(policy: Policy, files: TensorFiles) -> None:
+def _load_shards(policy: Policy, files: ShardedSafetensors) -> None:
     """Reads this process's rows of each weight."""
     for name, parameter in policy.model.named_parameters():
         if not is_adapter(name):
-            local_part(parameter).copy_(files.rows(base_name(name), *extent(parameter)))
+            to_local(parameter).copy_(files.rows(base_name(name), *shard_range(parameter)))
 
 
 @torch.no_grad()
-def _fill_adapters(policy: Policy, seed: int) -> None:
+def _init_adapters(policy: Policy, seed: int) -> None:
     adapters = [(name, parameter) for name, parameter in policy.model.named_parameters() if is_adapter(name)]
     for number, (name, parameter) in enumerate(adapters):
-        start, stop = extent(parameter)
-        local_part(parameter).copy_(initial_adapter(name, parameter.shape, seed, number)[start:stop])
+        start, stop = shard_range(parameter)
+        to_local(parameter).copy_(initial_adapter(name, parameter.shape, seed, number)[start:stop])
 
 
-def local_part(tensor: torch.Tensor) -> torch.Tensor:
+def to_local(tensor: torch.Tensor) -> torch.Tensor:
     """The part of a tensor that this process holds, sharing its storage."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor.detach()
 
 
-def extent(tensor: torch.Tensor) -> tuple[int, int | None]:
+def shard_range(tensor: torch.Tensor) -> tuple[int, int | None]:
     """The rows of a tensor that this process holds: start, and stop (None: all)."""
     if not isinstance(tensor, DTensor):
         return 0, None
@@ -206,13 +206,13 @@ def extent(tensor: torch.Tensor) -> tuple[int, int | None]:
     return start, stop
 
 
-def whole(tensor: torch.Tensor) -> torch.Tensor:
+def full_tensor(tensor: torch.Tensor) -> torch.Tensor:
     """The whole tensor; every process must ask at once."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 @torch.no_grad()
-def full_weights(policy: Policy, precision: Precision) -> Iterator[tuple[str, torch.Tensor]]:
+def iter_full_state_dict(policy: Policy, precision: Precision) -> Iterator[tuple[str, torch.Tensor]]:
     """Yields the policy's whole weights one after another, adapters merged, under transformers' names.
 
     Every process must go through all of them. No more than one tensor is gathered at a time.
@@ -228,46 +228,46 @@ def full_weights(policy: Policy, precision: Precision) -> Iterator[tuple[str, to
         if is_adapter(held):
             continue
         name = base_name(held)
-        tensor = whole(value)
+        tensor = full_tensor(value)
         if name in layers:
             layer: Any = layers[name]
-            low, high = (whole(part[ADAPTER].weight) for part in (layer.lora_A, layer.lora_B))
+            low, high = (full_tensor(part[ADAPTER].weight) for part in (layer.lora_A, layer.lora_B))
             tensor = tensor + layer.scaling[ADAPTER] * (high @ low)
         yield name, tensor.to(getattr(torch, precision))
 
 
-def trained_parts(policy: Policy) -> dict[str, torch.Tensor]:
+def local_state_dict(policy: Policy) -> dict[str, torch.Tensor]:
     """This process's part of every trained parameter, by name; tied ones once."""
     if isinstance(policy, FSDPModule):
         policy.reshard()
-    return {name: local_part(p) for name, p in policy.model.named_parameters() if p.requires_grad}
+    return {name: to_local(p) for name, p in policy.model.named_parameters() if p.requires_grad}
 
 
 @torch.no_grad()
-def load_trained(policy: Policy, files: TensorFiles) -> None:
+def load_local_state_dict(policy: Policy, files: ShardedSafetensors) -> None:
     """Reads this process's part of every trained parameter from a training checkpoint."""
     for name, parameter in policy.model.named_parameters():
         if parameter.requires_grad:
-            local_part(parameter).copy_(files.rows(name, *extent(parameter)))
+            to_local(parameter).copy_(files.rows(name, *shard_range(parameter)))
 
 
-def optimizer_parts(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+def local_optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     """This process's part of the optimiser's state, `<number of the parameter>.<name of the value>`."""
     return {
-        f"{index}.{key}": local_part(value) if isinstance(value, torch.Tensor) else torch.tensor(value)
+        f"{index}.{key}": to_local(value) if isinstance(value, torch.Tensor) else torch.tensor(value)
         for index, entry in optimizer.state_dict()["state"].items()
         for key, value in entry.items()
     }
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, files: TensorFiles) -> None:
+def load_local_optimizer_state(optimizer: torch.optim.Optimizer, files: ShardedSafetensors) -> None:
     """Reads this process's part of the optimiser's state from a training checkpoint."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name in files.names():
         index, key = name.split(".", 1)
         parameter = parameters[int(index)]
-        rows = files.rows(name, *extent(parameter))
+        rows = files.rows(name, *shard_range(parameter))
         if isinstance(parameter, DTensor) and rows.dim():
             rows = DTensor.from_local(
                 rows.to(parameter.device),

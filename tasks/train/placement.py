@@ -24,7 +24,7 @@ from tasks.runtime.gpu_locks import Device
 from tasks.study.errors import InputError
 from tasks.study.grid import Run
 from tasks.study.params import Params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 CONFIGS = Path(__file__).parents[2] / "infra" / "accelerate"
 
@@ -34,21 +34,21 @@ class Placement:
     """How a run is launched.
 
     Attributes:
-        processes: one per device.
-        nodes: machines they are spread over, equally.
+        num_processes: one per device.
+        num_nodes: machines they are spread over, equally.
         config: accelerate config.
         sharded: whether the policy is spread over them (FSDP2) or whole on each.
         gpu: whether the devices are GPUs.
     """
 
-    processes: int
-    nodes: int
+    num_processes: int
+    num_nodes: int
     config: Path
     sharded: bool
     gpu: bool
 
 
-def place(params: Params, run: Run, devices: tuple[Device, ...]) -> Placement:
+def choose_placement(params: Params, run: Run, devices: tuple[Device, ...]) -> Placement:
     """Chooses and checks where a run goes.
 
     Args:
@@ -117,12 +117,12 @@ def _is_sharded(config: Path, processes: int) -> bool:
 
 
 def _check_memory(params: Params, run: Run, placement: Placement, devices: tuple[Device, ...]) -> None:
-    """Refuses a run that cannot fit. Raises as `place`."""
+    """Refuses a run that cannot fit. Raises as `choose_placement`."""
     capacity = _capacity(params, placement, devices)
-    folder = Layout.of(params).stage("pretrain")
+    folder = StudyPaths.of(params).stage("pretrain")
     shape = read_shape(folder / read_models(folder)[run.model].path)
-    needed = estimate(params, shape, placement.processes, placement.sharded, capacity)
-    require_fit(run.run_id, needed, capacity, placement.processes, run.size)
+    needed = estimate(params, shape, placement.num_processes, placement.sharded, capacity)
+    require_fit(run.run_id, needed, capacity, placement.num_processes, run.size)
 
 
 def _capacity(params: Params, placement: Placement, devices: tuple[Device, ...]) -> float:
@@ -134,4 +134,4 @@ def _capacity(params: Params, placement: Placement, devices: tuple[Device, ...])
         return float(min(device.memory for device in devices))
     if placement.gpu:
         raise InputError("hardware.gpu_memory_gb must be given where hardware.launch_command is set")
-    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) / placement.processes
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) / placement.num_processes

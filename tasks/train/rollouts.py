@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from tasks.grading import Answer, GradeStats, GradingPool
+from tasks.grading import GradeRequest, GradeStats, GradingPool
 from tasks.records.problems import Problem
 from tasks.sampling.protocol import Completion, Engine, Request, SamplingSettings
 from tasks.train.batching import RolloutGroup
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Graded:
+class GradedCompletions:
     """Completions of some problems with their scores.
 
     Attributes:
@@ -36,7 +36,7 @@ class Graded:
 
 
 @dataclass(frozen=True)
-class Sampler:
+class RolloutSampler:
     """An engine with what it takes to turn its tokens into verdicts."""
 
     engine: Engine
@@ -47,21 +47,24 @@ class Sampler:
         """Draws completions; none for no requests."""
         return self.engine.generate(requests, settings) if requests else []
 
-    def grade(self, problems: Sequence[Problem], completions: list[list[Completion]]) -> Graded:
+    def grade(self, problems: Sequence[Problem], completions: list[list[Completion]]) -> GradedCompletions:
         """Grades completions of problems."""
         texts = self.tokenizer.batch_decode(
             [list(completion.tokens) for row in completions for completion in row], skip_special_tokens=True
         )
         owners = [problem for problem, row in zip(problems, completions, strict=True) for _ in row]
         verdicts = self.grader.grade(
-            [Answer(problem.data_source, text, problem.answer) for problem, text in zip(owners, texts, strict=True)]
+            [
+                GradeRequest(problem.data_source, text, problem.answer)
+                for problem, text in zip(owners, texts, strict=True)
+            ]
         )
         scores = iter([verdict.score for verdict in verdicts])
         rows = [[next(scores) for _ in row] for row in completions]
-        return Graded(completions, rows, sum(verdict.correct for verdict in verdicts), self.grader.last)
+        return GradedCompletions(completions, rows, sum(verdict.correct for verdict in verdicts), self.grader.last)
 
 
-def rollout_groups(requests: Sequence[Request], graded: Graded, eps: float) -> list[RolloutGroup]:
+def rollout_groups(requests: Sequence[Request], graded: GradedCompletions, eps: float) -> list[RolloutGroup]:
     """Joins prompts, completions, rewards and advantages."""
     if not requests:
         return []

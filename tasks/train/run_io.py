@@ -13,22 +13,27 @@ from typing import Any
 
 from tasks.records.metrics import StepMetrics, read_metrics
 from tasks.study.manifests import canonical_json, digest_text, write_text
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 from tasks.train.checkpoints import (
     TrainerState,
-    discard_after,
-    latest_checkpoint,
+    delete_checkpoints_after,
+    find_verified_checkpoint,
     prune_checkpoints,
     read_parts,
     read_state,
     save_checkpoint,
 )
-from tasks.train.context import Session
-from tasks.train.parallel import load_optimizer, load_trained, optimizer_parts, trained_parts
+from tasks.train.context import TrainingContext
+from tasks.train.parallel import (
+    load_local_optimizer_state,
+    load_local_state_dict,
+    local_optimizer_state,
+    local_state_dict,
+)
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def training_lock(folder: Path) -> Iterator[None]:
     """Inside, no other process trains into this folder; waits for one that still does.
 
     A killed launcher may be started again before the processes it left, perhaps on a cluster, have ended. The lock
@@ -43,37 +48,37 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def record(session: Session, row: StepMetrics) -> None:
+def append_metrics(session: TrainingContext, row: StepMetrics) -> None:
     """Appends a row; only the main process writes."""
     if session.accelerator.is_main_process:
         with (session.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(row.line())
 
 
-def resume(session: Session) -> TrainerState:
+def resume(session: TrainingContext) -> TrainerState:
     """Loads the last good checkpoint, if any, and cuts the metrics after it."""
-    layout, run = Layout.of(session.params), session.run
+    layout, run = StudyPaths.of(session.params), session.run
     folder = layout.checkpoints(run)
-    found = latest_checkpoint(folder, session.mark, session.crew)
+    found = find_verified_checkpoint(folder, session.fingerprint, session.ranks)
     state = read_state(found) if found else TrainerState()
     if session.accelerator.is_main_process:
         kept = [row for row in read_metrics(layout.metrics(run)) if found and row.step <= state.step]
         write_text(layout.metrics(run), "".join(row.line() for row in kept))
-        discard_after(folder, state.step)
+        delete_checkpoints_after(folder, state.step)
     if found:
-        load_trained(session.policy, read_parts(found, "weights"))
-        load_optimizer(session.updater.optimizer, read_parts(found, "optimizer"))
+        load_local_state_dict(session.policy, read_parts(found, "weights"))
+        load_local_optimizer_state(session.updater.optimizer, read_parts(found, "optimizer"))
     session.accelerator.wait_for_everyone()
     return state
 
 
-def checkpoint(session: Session, state: TrainerState) -> None:
+def save_run_checkpoint(session: TrainingContext, state: TrainerState) -> None:
     """Writes a checkpoint and prunes older ones."""
-    folder = Layout.of(session.params).checkpoints(session.run)
+    folder = StudyPaths.of(session.params).checkpoints(session.run)
     if session.accelerator.is_main_process:
         _sync(session.folder / "metrics.jsonl")  # no checkpoint may outlive the rows before it
-    parts = {"weights": trained_parts(session.policy), "optimizer": optimizer_parts(session.updater.optimizer)}
-    save_checkpoint(folder, session.mark, state, parts, session.crew)
+    parts = {"weights": local_state_dict(session.policy), "optimizer": local_optimizer_state(session.updater.optimizer)}
+    save_checkpoint(folder, session.fingerprint, state, parts, session.ranks)
     if session.accelerator.is_main_process:
         prune_checkpoints(folder, session.params.checkpoints)
     session.accelerator.wait_for_everyone()
@@ -84,9 +89,9 @@ def _sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def finish(session: Session) -> dict[str, Any]:
+def save_final_policy(session: TrainingContext) -> dict[str, Any]:
     """Writes the final policy; returns the facts of the run."""
-    final = Layout.of(session.params).final(session.run)
+    final = StudyPaths.of(session.params).final(session.run)
     main = session.accelerator.is_main_process
     # Every process goes through the weights, the main one keeps them, in its host's memory.
     weights = {name: tensor.cpu() for name, tensor in session.policy_weights() if main}

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from tasks.study.errors import InputError
 
 
-class TensorFiles:
+class ShardedSafetensors:
     """Safetensors files read as one set of tensors; each open file is a memory map."""
 
     def __init__(self, files: Sequence[Path]) -> None:
@@ -29,7 +29,7 @@ class TensorFiles:
                 self._pieces.setdefault(name, []).append(index)
 
     @classmethod
-    def of_checkpoint(cls, folder: Path) -> TensorFiles:
+    def of_checkpoint(cls, folder: Path) -> ShardedSafetensors:
         """The weights of a transformers checkpoint, in one file or in several with an index.
 
         Raises:
@@ -49,7 +49,7 @@ class TensorFiles:
         """Names of all tensors."""
         return list(self._pieces)
 
-    def whole(self, name: str) -> torch.Tensor:
+    def full(self, name: str) -> torch.Tensor:
         """A whole tensor. Raises as `rows`."""
         return self.rows(name, 0, None)
 

@@ -19,19 +19,19 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from tasks.costs.memory import group_size, read_shape
+from tasks.costs.memory import devices_per_engine, read_shape
 from tasks.sampling.engines import open_engine
 from tasks.sampling.protocol import Completion, Engine, Request, SamplingSettings
 from tasks.study.manifests import canonical_json, digest_file
 from tasks.study.params import Params
-from tasks.train.engine_cache import SHELF
-from tasks.train.parallel import Spread
+from tasks.train.engine_cache import ENGINE_CACHE
+from tasks.train.parallel import ParallelContext
 
 
-class GroupEngine:
+class SharedEngine:
     """An engine shared by a group of processes; see `tasks.sampling.protocol.Engine`. All of them make every call."""
 
-    def __init__(self, spread: Spread, size: int, opened: Callable[[int], Engine]) -> None:
+    def __init__(self, spread: ParallelContext, size: int, opened: Callable[[int], Engine]) -> None:
         """Forms the groups and opens the engine on each leader.
 
         Args:
@@ -39,14 +39,14 @@ class GroupEngine:
             size: processes of a group; divides those of a machine.
             opened: opens the engine; is given the leader's number on its machine.
         """
-        for start in range(0, spread.world, size):
+        for start in range(0, spread.world_size, size):
             ranks = list(range(start, start + size))
             group = dist.new_group(ranks, backend="gloo")
             if spread.rank in ranks:
                 self._group, self._ranks = group, ranks
         self._leads = spread.rank == self._ranks[0]
         self._engine = opened(int(os.environ.get("LOCAL_RANK", "0"))) if self._leads else None
-        self.name = self._from_leader(self._engine.name if self._engine else None)
+        self.name = self._broadcast(self._engine.name if self._engine else None)
 
     def generate(self, requests: Sequence[Request], settings: SamplingSettings) -> list[list[Completion]]:
         """Completes this process's requests; the group's are drawn in one batch."""
@@ -62,19 +62,19 @@ class GroupEngine:
 
     def load(self, checkpoint: Path) -> str:
         """Replaces the weights by a checkpoint's."""
-        return self._from_leader(self._engine.load(checkpoint) if self._engine else None)
+        return self._broadcast(self._engine.load(checkpoint) if self._engine else None)
 
     def update(self, weights: Iterable[tuple[str, torch.Tensor]]) -> str:
         """Replaces the weights; every process goes through all of them, one tensor at a time on its device."""
         if self._engine is not None:
-            return self._from_leader(self._engine.update((name, tensor.cpu()) for name, tensor in weights))
+            return self._broadcast(self._engine.update((name, tensor.cpu()) for name, tensor in weights))
         for _ in weights:
             pass
-        return self._from_leader(None)
+        return self._broadcast(None)
 
     def fingerprint(self) -> str:
         """Digest of the weights the engine samples with."""
-        return self._from_leader(self._engine.fingerprint() if self._engine else None)
+        return self._broadcast(self._engine.fingerprint() if self._engine else None)
 
     def release(self) -> None:
         """Gives the device's memory back until the next update, where the engine can."""
@@ -88,13 +88,13 @@ class GroupEngine:
         if self._engine is not None:
             self._engine.close()
 
-    def _from_leader(self, value: str | None) -> str:
+    def _broadcast(self, value: str | None) -> str:
         held = [value]
         dist.broadcast_object_list(held, src=self._ranks[0], group=self._group)
         return str(held[0])
 
 
-def open_sampler(params: Params, spread: Spread, checkpoint: Path) -> Engine:
+def open_sampler(params: Params, parallel: ParallelContext, checkpoint: Path) -> Engine:
     """Opens the engine of a training run: one in each process, or one for each group of them.
 
     Raises:
@@ -102,7 +102,7 @@ def open_sampler(params: Params, spread: Spread, checkpoint: Path) -> Engine:
     """
     train, hardware = params.train, params.hardware
     context = train.sampling.max_prompt_tokens + train.sampling.max_completion_tokens
-    if train.engine == "transformers" or spread.world == 1:
+    if train.engine == "transformers" or parallel.world_size == 1:
 
         def alone() -> Engine:
             return open_engine(train.engine, checkpoint, hardware, train.precision, context, colocated=True)
@@ -110,15 +110,15 @@ def open_sampler(params: Params, spread: Spread, checkpoint: Path) -> Engine:
         if train.engine == "transformers" or hardware.vllm.mode == "server" or torch.cuda.is_available():
             return alone()
         kind = {"shape": digest_file(checkpoint / "config.json"), "precision": train.precision, "context": context}
-        return SHELF.take(canonical_json(kind | hardware.model_dump(mode="json")), checkpoint, alone)
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", str(spread.world)))
+        return ENGINE_CACHE.acquire(canonical_json(kind | hardware.model_dump(mode="json")), checkpoint, alone)
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", str(parallel.world_size)))
     size = local
-    if hardware.vllm.mode == "colocate" and spread.accelerator.device.type == "cuda":
-        capacity = torch.cuda.get_device_properties(spread.accelerator.device).total_memory
-        size = group_size(params, read_shape(checkpoint), local, float(capacity))
+    if hardware.vllm.mode == "colocate" and parallel.accelerator.device.type == "cuda":
+        capacity = torch.cuda.get_device_properties(parallel.accelerator.device).total_memory
+        size = devices_per_engine(params, read_shape(checkpoint), local, float(capacity))
 
     def opened(first: int) -> Engine:
-        if spread.accelerator.device.type == "cuda":
+        if parallel.accelerator.device.type == "cuda":
             # CUDA is up in this process and reads the variable no more; the engine's processes do.
             visible = os.environ.get("CUDA_VISIBLE_DEVICES")
             names = visible.split(",") if visible else [str(index) for index in range(local)]
@@ -127,4 +127,4 @@ def open_sampler(params: Params, spread: Spread, checkpoint: Path) -> Engine:
         own = hardware.model_copy(update={"vllm": vllm})
         return open_engine(train.engine, checkpoint, own, train.precision, context, colocated=True)
 
-    return GroupEngine(spread, size, opened)
+    return SharedEngine(parallel, size, opened)

@@ -7,35 +7,39 @@ from typing import Any
 
 from prefect import task
 
-from tasks.runtime.prefect_options import options
+from tasks.runtime.prefect_options import task_options
 from tasks.study.errors import InputError
-from tasks.study.fingerprints import run_mark
+from tasks.study.fingerprints import run_fingerprint
 from tasks.study.grid import Run, expand_grid
 from tasks.study.manifests import digest_text, once, read_manifest
 from tasks.study.params import Params
-from tasks.study.paths import Layout
-from tasks.study.status import stage_mark
+from tasks.study.paths import StudyPaths
+from tasks.study.status import stage_fingerprint
 from tasks.train.launch import Launcher, train_once
 
 
 @task(
     name="train_run",
     task_run_name="train {run.run_id}",
-    **options(
-        "train", lambda given: (Layout.of(given["params"]).run(given["run"]), run_mark(given["params"], given["run"]))
+    **task_options(
+        "train",
+        lambda given: (
+            StudyPaths.of(given["params"]).run(given["run"]),
+            run_fingerprint(given["params"], given["run"]),
+        ),
     ),
 )
 def train_run(params: Params, run: Run, launcher: Launcher) -> Path:
     """Trains one cell of the grid, once; returns its folder."""
     train_once(params, run, launcher)
-    return Layout.of(params).run(run)
+    return StudyPaths.of(params).run(run)
 
 
 @task(name="collect_runs", tags=["train"])
 def collect_runs(params: Params) -> Path:
     """Writes the stage's manifest from the runs' own; returns the stage's folder."""
     collect(params)
-    return Layout.of(params).stage("train")
+    return StudyPaths.of(params).stage("train")
 
 
 KEPT = (
@@ -59,7 +63,7 @@ def collect(params: Params) -> dict[str, Any]:
     Raises:
         InputError: a run of the grid has not finished.
     """
-    layout = Layout.of(params)
+    layout = StudyPaths.of(params)
 
     def body() -> tuple[list[str], dict[str, Any]]:
         manifests = []
@@ -71,4 +75,4 @@ def collect(params: Params) -> dict[str, Any]:
         content = digest_text("\n".join(str(manifest["content"]) for manifest in manifests))
         return [], {"runs": [{key: manifest[key] for key in KEPT} for manifest in manifests], "content": content}
 
-    return once(layout.stage("train"), "train", stage_mark(params, "train"), body)[0]
+    return once(layout.stage("train"), "train", stage_fingerprint(params, "train"), body)[0]

@@ -9,11 +9,11 @@ from dataclasses import dataclass, fields
 import torch
 from accelerate import Accelerator
 
-from tasks.policy.packing import Packed
+from tasks.policy.packing import PackedBatch
 from tasks.study.params import Objective
 from tasks.train.batching import MicroBatch
 from tasks.train.objective import importance_weights, token_losses
-from tasks.train.parallel import Spread
+from tasks.train.parallel import ParallelContext
 
 
 class TrainingDiverged(RuntimeError):
@@ -28,22 +28,22 @@ class UpdateTotals:
         tokens: completion tokens.
         loss: weighted loss summed over minibatches.
         kl: sum of the k3 estimate over tokens.
-        surprise: sum of -log pi_old over tokens.
+        neg_logprob_sum: sum of -log pi_old over tokens.
         clipped: tokens on the clipped branch.
-        mismatch: sum of the k3 estimate between sampler and trainer over compared tokens.
-        outside: compared tokens whose sampler/trainer ratio is outside [0.9, 1.1].
-        compared: tokens compared.
+        mismatch_kl_sum: sum of the k3 estimate between sampler and trainer over compared tokens.
+        ratio_out_of_band: compared tokens whose sampler/trainer ratio is outside [0.9, 1.1].
+        num_compared: tokens compared.
         grad_norms: global gradient norm of each update.
     """
 
     tokens: float
     loss: float
     kl: float
-    surprise: float
+    neg_logprob_sum: float
     clipped: float
-    mismatch: float
-    outside: float
-    compared: float
+    mismatch_kl_sum: float
+    ratio_out_of_band: float
+    num_compared: float
     grad_norms: tuple[float, ...]
 
 
@@ -78,27 +78,27 @@ class RunningTotals:
 
 
 @dataclass(frozen=True)
-class Updater:
+class PolicyUpdater:
     """What an update needs besides the data.
 
     Attributes:
-        spread: the processes and how the policy lies on them.
+        parallel: the processes and how the policy lies on them.
         policy: the prepared policy.
         reference: log-probabilities under the frozen initial policy; None when the KL coefficient is 0.
         optimizer: the prepared optimiser.
         objective: clip range, KL, aggregation.
         temperature: of the rollouts; log-probabilities are taken at it.
-        exact_sampler: the sampler's log-probabilities are the trainer's own, so they serve as old ones.
+        sampler_is_exact: the sampler's log-probabilities are the trainer's own, so they serve as old ones.
         grad_clip: global gradient norm is clipped to it.
     """
 
-    spread: Spread
+    parallel: ParallelContext
     policy: torch.nn.Module
-    reference: Callable[[Packed, float], torch.Tensor] | None
+    reference: Callable[[PackedBatch, float], torch.Tensor] | None
     optimizer: torch.optim.Optimizer
     objective: Objective
     temperature: float
-    exact_sampler: bool
+    sampler_is_exact: bool
     grad_clip: float
 
     def step(self, minibatches: Sequence[list[MicroBatch]], where: str) -> UpdateTotals:
@@ -111,31 +111,31 @@ class Updater:
         Raises:
             TrainingDiverged: a loss or gradient is NaN or infinite; the weights are those before that update.
         """
-        totals, norms = RunningTotals(self.spread.accelerator.device), []
-        olds = [[self._old(micro, totals) for micro in minibatch] for minibatch in minibatches]
+        totals, norms = RunningTotals(self.parallel.accelerator.device), []
+        olds = [[self._old_logprobs(micro, totals) for micro in minibatch] for minibatch in minibatches]
         for index, (minibatch, old) in enumerate(zip(minibatches, olds, strict=True)):
             self.optimizer.zero_grad(set_to_none=True)
-            compare = index == 0 and self.exact_sampler
+            compare = index == 0 and self.sampler_is_exact
             for position, (micro, old_logp) in enumerate(zip(minibatch, old, strict=True)):
-                with self.spread.accumulate(self.policy, last=position == len(minibatch) - 1):
+                with self.parallel.grad_sync(self.policy, last=position == len(minibatch) - 1):
                     loss = self._loss(micro, old_logp, totals, compare)
-                    self.spread.accelerator.backward(loss * self.spread.world)
-            norm = self.spread.clip(self.policy, self.grad_clip)
+                    self.parallel.accelerator.backward(loss * self.parallel.world_size)
+            norm = self.parallel.clip_grad_norm(self.policy, self.grad_clip)
             lost = float(totals.sums["loss"])
             if not math.isfinite(norm) or not math.isfinite(lost):
                 raise TrainingDiverged(f"{where}: loss {lost}, gradient norm {norm} in update {index + 1}")
             self.optimizer.step()
             norms.append(norm)
-        return totals.reduce(self.spread.accelerator, norms)
+        return totals.reduce(self.parallel.accelerator, norms)
 
-    def _old(self, micro: MicroBatch, totals: RunningTotals) -> torch.Tensor:
+    def _old_logprobs(self, micro: MicroBatch, totals: RunningTotals) -> torch.Tensor:
         """Old log-probabilities: the sampler's where it is exact, else the policy's own before any update."""
-        if self.exact_sampler:
-            return micro.sampled
+        if self.sampler_is_exact:
+            return micro.sampler_logprobs
         with torch.no_grad():
             old = self.policy(micro.packed, self.temperature)
-        if micro.live:
-            totals.compare(old, micro.sampled)
+        if not micro.is_padding:
+            totals.compare(old, micro.sampler_logprobs)
         return old
 
     def _loss(self, micro: MicroBatch, old: torch.Tensor, totals: RunningTotals, compare: bool) -> torch.Tensor:
@@ -144,11 +144,11 @@ class Updater:
             with torch.no_grad():
                 reference = self.reference(micro.packed, self.temperature)
         cap = self.objective.importance_cap
-        importance = None if cap is None else importance_weights(old, micro.sampled, cap)
+        importance = None if cap is None else importance_weights(old, micro.sampler_logprobs, cap)
         logp = self.policy(micro.packed, self.temperature)
         pieces = token_losses(logp, old, reference, micro.advantages, self.objective, importance)
-        loss = (pieces.loss * micro.weights).sum()
-        live = micro.weights > 0
+        loss = (pieces.loss * micro.loss_weights).sum()
+        live = micro.loss_weights > 0
         totals.add(
             tokens=live.sum(),
             loss=loss,
@@ -156,6 +156,6 @@ class Updater:
             surprise=-(old * live).sum(),
             clipped=(pieces.clipped & live).sum(),
         )
-        if compare and micro.live:
-            totals.compare(logp.detach(), micro.sampled)
+        if compare and not micro.is_padding:
+            totals.compare(logp.detach(), micro.sampler_logprobs)
         return loss

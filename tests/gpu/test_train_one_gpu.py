@@ -18,11 +18,11 @@ from tiny_training import make_study, numbers
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from tasks.costs.memory import GIB, activation_bytes, estimate, read_shape
-from tasks.policy.attention import has_ragged_kernel
-from tasks.policy.packing import Group, pack
+from tasks.policy.attention import supports_varlen
+from tasks.policy.packing import PromptGroup, pack
 from tasks.policy.policy_model import Policy
-from tasks.train.loop import job
-from tasks.train.parallel import build_policy, open_spread
+from tasks.train.loop import train_job
+from tasks.train.parallel import build_policy, init_parallel
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
 
@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 def test_a_run_trains_on_the_gpu(tmp_path: Path, precision: str) -> None:
     train = {"steps": 3, "batch": 8, "group_size": 4, "minibatch": 4, "precision": precision}
     params, run = make_study(tmp_path, train=train)
-    job(params.model_dump_json(), asdict(run), "tiny")
+    train_job(params.model_dump_json(), asdict(run), "tiny")
     rows = numbers(params, run)
     assert [row["step"] for row in rows] == [0, 1, 2, 3]
     assert all(row["grad_norm"] > 0 for row in rows[1:])
@@ -43,17 +43,18 @@ def test_flash_attention_over_ragged_sequences_gives_the_blocks_numbers(tmp_path
         vocab_size=512, hidden_size=256, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2
     )
     Qwen2ForCausalLM(config).to(torch.bfloat16).save_pretrained(tmp_path)
-    spread = open_spread("bfloat16")
+    spread = init_parallel("bfloat16")
     device = spread.accelerator.device
-    assert has_ragged_kernel(device, "bfloat16", 64)
+    assert supports_varlen(device, "bfloat16", 64)
     policy: Policy = build_policy(spread, tmp_path)
     groups = [
-        Group(tuple(range(1, 30 + place)), tuple(tuple(range(2, 90 + 17 * n)) for n in range(5))) for place in range(4)
+        PromptGroup(tuple(range(1, 30 + place)), tuple(tuple(range(2, 90 + 17 * n)) for n in range(5)))
+        for place in range(4)
     ]
     found = []
     for ragged in (False, True):
         policy.zero_grad()
-        logp = policy(pack(groups, ragged=ragged).to(device))
+        logp = policy(pack(groups, varlen=ragged).to(device))
         logp.mean().backward()
         grads = [p.grad.full_tensor().flatten() for p in policy.parameters() if p.grad is not None]
         found.append((logp.detach(), torch.cat(grads)))
@@ -67,13 +68,13 @@ def test_the_estimate_is_near_the_peak_of_an_update(tmp_path: Path) -> None:
         hidden_size=896, num_hidden_layers=12, num_attention_heads=14, num_key_value_heads=2, intermediate_size=4864
     )
     Qwen2ForCausalLM(config).to(torch.bfloat16).save_pretrained(tmp_path)
-    spread = open_spread("bfloat16")
+    spread = init_parallel("bfloat16")
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     policy: Policy = build_policy(spread, tmp_path)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-6, fused=True)
-    groups = [Group(tuple(range(1, 301)), tuple(tuple(range(2, 702)) for _ in range(4))) for _ in range(4)]
+    groups = [PromptGroup(tuple(range(1, 301)), tuple(tuple(range(2, 702)) for _ in range(4))) for _ in range(4)]
     packed = pack(groups).to(spread.accelerator.device)
     for _ in range(2):
         policy(packed).mean().backward()
@@ -81,8 +82,8 @@ def test_the_estimate_is_near_the_peak_of_an_update(tmp_path: Path) -> None:
         optimizer.zero_grad(set_to_none=True)
     peak = torch.cuda.max_memory_allocated() - before
     params, _ = make_study(tmp_path / "study", train={"precision": "bfloat16", "engine": "vllm"})
-    budget = params.hardware.model_copy(update={"token_budget": packed.tokens.numel()})
+    budget = params.hardware.model_copy(update={"token_budget": packed.input_ids.numel()})
     needed = estimate(params.model_copy(update={"hardware": budget}), read_shape(tmp_path), 1, True, 0.0)
     expected = needed.needed - needed.resident["reference"]
-    assert activation_bytes(read_shape(tmp_path), packed.tokens.numel(), 2, False) < expected
+    assert activation_bytes(read_shape(tmp_path), packed.input_ids.numel(), 2, False) < expected
     assert peak / GIB == pytest.approx(expected / GIB, rel=0.35)

@@ -20,7 +20,7 @@ from tasks.study.errors import InputError
 from tasks.study.grid import Run
 from tasks.study.manifests import atomic_path
 from tasks.study.params import Params
-from tasks.study.paths import Layout
+from tasks.study.paths import StudyPaths
 
 COLUMNS = {
     "run_id": "str",
@@ -51,7 +51,7 @@ RESOURCES = ("compute", "data")
 
 
 @dataclass(frozen=True)
-class Protocol:
+class EvaluationProtocol:
     """How a run was trained and evaluated, as far as it decides whether runs may be pooled."""
 
     batch: int
@@ -63,7 +63,7 @@ class Protocol:
     grader_version: str
 
     @classmethod
-    def of(cls, params: Params, grader_version: str) -> Protocol:
+    def of(cls, params: Params, grader_version: str) -> EvaluationProtocol:
         """The protocol of a study."""
         train = params.train
         lengths = train.sampling
@@ -84,9 +84,9 @@ def collect_points(params: Params, runs: Iterable[Run], grader_version: str) -> 
     Raises:
         InputError: a run of the grid has no evaluated step.
     """
-    layout = Layout.of(params)
+    layout = StudyPaths.of(params)
     models = read_models(layout.stage("pretrain"))
-    protocol = Protocol.of(params, grader_version)
+    protocol = EvaluationProtocol.of(params, grader_version)
     rows: list[dict[str, Any]] = []
     for run in runs:
         mine = [point(run, models[run.model], row, protocol) for row in read_metrics(layout.metrics(run))]
@@ -97,7 +97,7 @@ def collect_points(params: Params, runs: Iterable[Run], grader_version: str) -> 
     return rows
 
 
-def point(run: Run, model: ModelRecord, row: StepMetrics, protocol: Protocol) -> dict[str, Any] | None:
+def point(run: Run, model: ModelRecord, row: StepMetrics, protocol: EvaluationProtocol) -> dict[str, Any] | None:
     """One row of the points, or None for a step without an evaluation."""
     if row.test_loss is None or row.test_trials is None or row.test_right is None:
         return None

@@ -30,7 +30,7 @@ PROTOCOL = (
     "eval_samples",
     "grader_version",
 )
-KNOWN = {
+COLUMN_ALIASES = {
     "n": ("n_params", "params", "n", "N", "parameters"),
     "x": ("compute", "compute_flops", "data", "data_samples", "flops", "samples", "x", "X", "C", "D"),
     "loss": ("test_loss", "loss", "L"),
@@ -44,7 +44,7 @@ Kind = Literal["scaling", "reuse", "benchmarks"]
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of columns; None: recognised from `KNOWN`."""
+    """Names of columns; None: recognised from `COLUMN_ALIASES`."""
 
     n: str | None = None
     x: str | None = None
@@ -78,7 +78,11 @@ class Table:
         """What the table holds, by its columns."""
         if "benchmark" in self.values:
             return "benchmarks"
-        return "reuse" if "tau" in self.values and not any(name in self.values for name in KNOWN["n"]) else "scaling"
+        return (
+            "reuse"
+            if "tau" in self.values and not any(name in self.values for name in COLUMN_ALIASES["n"])
+            else "scaling"
+        )
 
     def only(self, keep: Sequence[int]) -> Table:
         """The rows at these positions."""
@@ -161,13 +165,13 @@ def resolve(table: Table, given: Columns) -> list[Columns]:
             found = ", ".join(table.values)
             raise InputError(f"{table.path}: no column {name!r} (--{option}), found {found}")
     named = {
-        option: value or next((name for name in KNOWN[option] if name in table.values), None)
+        option: value or next((name for name in COLUMN_ALIASES[option] if name in table.values), None)
         for option, value in vars(given).items()
     }
     for option in ("n", "x", "loss"):
         if named[option] is None:
             raise InputError(f"{table.path}: no column for --{option}, found {', '.join(table.values)}")
-    resources = [given.x] if given.x else [name for name in KNOWN["x"] if name in table.values]
+    resources = [given.x] if given.x else [name for name in COLUMN_ALIASES["x"] if name in table.values]
     return [Columns(**{**named, "x": name}) for name in resources]
 
 
@@ -282,12 +286,12 @@ def reuse_groups(table: Table, loss: str | None = None) -> dict[str, Measurement
     Raises:
         InputError: a column is missing or a value out of range.
     """
-    loss = loss or next((name for name in KNOWN["loss"] if name in table.values), None)
+    loss = loss or next((name for name in COLUMN_ALIASES["loss"] if name in table.values), None)
     for name in ("tau", "step", loss or "test_loss"):
         if name not in table.values:
             raise InputError(f"{table.path}: no column {name!r}, found {', '.join(table.values)}")
     names = [str(v) for v in table.values["variant"]] if "variant" in table.values else ["all"] * len(table)
-    run = next((name for name in KNOWN["run"] if name in table.values), None)
+    run = next((name for name in COLUMN_ALIASES["run"] if name in table.values), None)
     columns = Columns(n="tau", x="step", loss=loss, run=run)
     out = {}
     for name in dict.fromkeys(names):

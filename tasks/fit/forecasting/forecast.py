@@ -22,30 +22,30 @@ from numpy.typing import ArrayLike
 
 from tasks.fit.data.measurements import Floats, Measurements
 from tasks.fit.laws import Law
-from tasks.fit.solver.estimate import Fitted, Options, fit_law
-from tasks.fit.uncertainty.inference import Interval, Uncertain, interval
+from tasks.fit.solver.estimate import FitResult, Options, fit_law
+from tasks.fit.uncertainty.inference import BootstrappedFit, Interval, interval
 
 _LN10 = float(np.log(10.0))
 
 
 @dataclass(frozen=True)
-class LawError:
+class ExtrapolationSpread:
     """What a law got wrong where it had not looked, in log10 L.
 
     Attributes:
-        beyond: root mean square error on each larger size, from the smaller ones.
-        inside: root mean square error on each inner size, from the others.
-        ahead: error per decade of X beyond the fitted part, by size.
+        larger_sizes: root mean square error on each larger size, from the smaller ones.
+        inner_sizes: root mean square error on each inner size, from the others.
+        later_steps: error per decade of X beyond the fitted part, by size.
     """
 
-    beyond: tuple[float, ...] = ()
-    inside: tuple[float, ...] = ()
-    ahead: tuple[float, ...] = ()
+    larger_sizes: tuple[float, ...] = ()
+    inner_sizes: tuple[float, ...] = ()
+    later_steps: tuple[float, ...] = ()
 
     def scale(self, n: float, sizes: Floats) -> tuple[float, int]:
         """Root mean square error to expect at an unseen size, and its degrees of freedom; (0, 0) where unknown."""
         outside = n > sizes[-1] or n < sizes[0]
-        errors = self.beyond if outside and self.beyond else (self.inside or self.beyond)
+        errors = self.larger_sizes if outside and self.larger_sizes else (self.inner_sizes or self.larger_sizes)
         if not errors:
             return 0.0, 0
         step = float(np.diff(np.log10(sizes)).mean())
@@ -53,12 +53,12 @@ class LawError:
         return float(np.sqrt(np.mean(np.square(errors)))) * max(distance, 1.0), len(errors)
 
 
-Memory = dict[tuple[tuple[float, ...], float], float]
+ErrorCache = dict[tuple[tuple[float, ...], float], float]
 
 
 def size_errors(
-    points: Measurements, law: Law, options: Options, inside: bool = True, memory: Memory | None = None
-) -> LawError:
+    points: Measurements, law: Law, options: Options, inside: bool = True, cache: ErrorCache | None = None
+) -> ExtrapolationSpread:
     """Forecasts each larger size from the smaller ones, and each inner size from the others, by refitting.
 
     Only `points` are used: hand in training points and nothing held out enters.
@@ -68,30 +68,30 @@ def size_errors(
         law: the law.
         options: of the fits.
         inside: whether the inner sizes are wanted too; forecasts beyond the data do not need them.
-        memory: errors by (sizes fitted, size forecast), filled here. Callers share one between subsets of the same
+        cache: errors by (sizes fitted, size forecast), filled here. Callers share one between subsets of the same
             points that are cut along whole sizes, for one law and one set of options.
     """
     sizes, start = points.sizes, max(law.minimum_sizes, 3)
     ahead = errors_ahead(points, law, options)
     if not law.forecasts_unseen:
-        return LawError(ahead=ahead)
-    memory = {} if memory is None else memory
+        return ExtrapolationSpread(later_steps=ahead)
+    cache = {} if cache is None else cache
 
     def missed(train: np.ndarray, size: float) -> float:
         part = points.where(train)
         key = (tuple(part.sizes.tolist()), float(size))
-        if key not in memory:
+        if key not in cache:
             held = points.where(points.n == size)
-            error = fit_law(part, law, options).state.predict(held.n, held.x) - held.y
-            memory[key] = float(np.sqrt(np.mean(error**2)))
-        return memory[key]
+            error = fit_law(part, law, options).parameters.predict(held.n, held.x) - held.y
+            cache[key] = float(np.sqrt(np.mean(error**2)))
+        return cache[key]
 
     beyond = tuple(missed(points.n < sizes[i], sizes[i]) for i in range(start, len(sizes)))
     inner = range(1, len(sizes) - 1) if inside and len(sizes) > start else range(0)
-    return LawError(beyond, tuple(missed(points.n != sizes[i], sizes[i]) for i in inner), ahead)
+    return ExtrapolationSpread(beyond, tuple(missed(points.n != sizes[i], sizes[i]) for i in inner), ahead)
 
 
-def progress(points: Measurements) -> Floats:
+def run_fraction(points: Measurements) -> Floats:
     """How far along its run each point lies, by step: (0, 1] [P]."""
     last = np.zeros(len(points.runs))
     np.maximum.at(last, points.run, points.step)
@@ -100,14 +100,14 @@ def progress(points: Measurements) -> Floats:
 
 def errors_ahead(points: Measurements, law: Law, options: Options) -> tuple[float, ...]:
     """Fits the first half of every trajectory and scores its last quarter: mean error per decade beyond, by size."""
-    share = progress(points)
+    share = run_fraction(points)
     half = share <= 0.5
     counts = np.bincount(points.size[half], minlength=len(points.sizes))
     if counts.min() < 5:
         return ()
     fitted = fit_law(points.where(half), law, replace(options, skip_steps=0))
     late = points.where(share > 0.75)
-    errors = fitted.state.predict(late.n, late.x) - late.y
+    errors = fitted.parameters.predict(late.n, late.x) - late.y
     out = []
     for index, size in enumerate(points.sizes):
         mine = late.n == size
@@ -120,21 +120,21 @@ def errors_ahead(points: Measurements, law: Law, options: Options) -> tuple[floa
 
 @dataclass(frozen=True)
 class Prediction:
-    """Draws of log10 L at Q places, [B, Q]; `centre` is the optimum's value [Q]."""
+    """Draws of log10 L at Q places, [B, Q]; `center` is the optimum's value [Q]."""
 
-    centre: Floats
+    center: Floats
     mean: Floats
     measured: Floats
 
     def loss(self, index: int, kind: str = "measured") -> Interval:
         """Interval of the loss at one place."""
         draws = getattr(self, kind)[:, index]
-        inside = interval(float(self.centre[index]), draws)
+        inside = interval(float(self.center[index]), draws)
         return Interval(*(float(min(10.0**value, 1.0)) for value in vars(inside).values()))
 
 
 def predict(
-    uncertain: Uncertain, n: ArrayLike, x: ArrayLike, law_error: LawError, trials: ArrayLike | None = None
+    uncertain: BootstrappedFit, n: ArrayLike, x: ArrayLike, spread: ExtrapolationSpread, trials: ArrayLike | None = None
 ) -> Prediction:
     """Draws of the loss at sizes n and x = log10 X, both [Q].
 
@@ -142,25 +142,27 @@ def predict(
         uncertain: a fit with draws.
         n: sizes.
         x: log10 of the resource.
-        law_error: what `size_errors` found on the same points.
+        spread: what `size_errors` found on the same points.
         trials: graded answers of the measurement to be predicted [Q] or one number; None: scatter as observed.
     """
     n, x = np.atleast_1d(np.asarray(n, float)), np.atleast_1d(np.asarray(x, float))
     points, options = uncertain.fitted.points, uncertain.fitted.options
     rng = np.random.default_rng([options.seed, 2])
-    centre = uncertain.fitted.state.predict(n, x)
-    mean = uncertain.draws.predict(n, x) + _law_shift(rng, n, points.sizes, law_error, options.draws)
-    mean = mean + _drift(rng, n, x, points, law_error, options.draws)
+    centre = uncertain.fitted.parameters.predict(n, x)
+    mean = uncertain.draws.predict(n, x) + _law_shift(rng, n, points.sizes, spread, options.draws)
+    mean = mean + _drift(rng, n, x, points, spread, options.draws)
     nearest = np.argmin(np.abs(np.log10(n)[:, None] - np.log10(points.sizes)), axis=1)
     lines = uncertain.lines
     level = rng.standard_normal((options.draws, len(points.sizes))) * lines.run_level
     tilt = rng.standard_normal((options.draws, len(points.sizes))) * lines.run_slope
-    run = level[:, nearest] + tilt[:, nearest] * (x - lines.centre[nearest])
+    run = level[:, nearest] + tilt[:, nearest] * (x - lines.center[nearest])
     noise = _scatter(uncertain.fitted, nearest, centre, trials)
     return Prediction(centre, mean, mean + run + rng.standard_normal(mean.shape) * noise)
 
 
-def _law_shift(rng: np.random.Generator, n: Floats, sizes: Floats, law_error: LawError, draws: int) -> Floats:
+def _law_shift(
+    rng: np.random.Generator, n: Floats, sizes: Floats, law_error: ExtrapolationSpread, draws: int
+) -> Floats:
     """One shift per draw and distinct unseen size, 0 for fitted sizes [B, Q]."""
     shift = np.zeros((draws, len(n)))
     for size in np.unique(n):
@@ -173,22 +175,22 @@ def _law_shift(rng: np.random.Generator, n: Floats, sizes: Floats, law_error: La
 
 
 def _drift(
-    rng: np.random.Generator, n: Floats, x: Floats, points: Measurements, law_error: LawError, draws: int
+    rng: np.random.Generator, n: Floats, x: Floats, points: Measurements, law_error: ExtrapolationSpread, draws: int
 ) -> Floats:
     """Error in proportion to the decades beyond the end of the trajectories; one slope per draw and size [B, Q]."""
     drift = np.zeros((draws, len(n)))
-    if not law_error.ahead:
+    if not law_error.later_steps:
         return drift
-    scale = float(np.sqrt(np.mean(np.square(law_error.ahead))))
+    scale = float(np.sqrt(np.mean(np.square(law_error.later_steps))))
     for size in np.unique(n):
         mine = n == size
         ends = points.x[points.n == size] if size in points.sizes else points.x
         beyond = np.maximum(x[mine] - ends.max(), 0.0)
-        drift[:, mine] = scale * rng.standard_t(len(law_error.ahead), size=draws)[:, None] * beyond
+        drift[:, mine] = scale * rng.standard_t(len(law_error.later_steps), size=draws)[:, None] * beyond
     return drift
 
 
-def _scatter(fitted: Fitted, nearest: np.ndarray, centre: Floats, trials: ArrayLike | None) -> Floats:
+def _scatter(fitted: FitResult, nearest: np.ndarray, centre: Floats, trials: ArrayLike | None) -> Floats:
     """Standard deviation of one measured log10 L [Q]: binomial from trials, at least what the fit's residuals show."""
     sizes = len(fitted.points.sizes)
     squares = np.bincount(fitted.points.size, weights=fitted.residual**2, minlength=sizes)
@@ -199,7 +201,9 @@ def _scatter(fitted: Fitted, nearest: np.ndarray, centre: Floats, trials: ArrayL
     return np.sqrt((1.0 - loss) / (loss * np.asarray(trials, float))) / _LN10
 
 
-def warnings_of(points: Measurements, n: float, resource: float, law_error: LawError) -> tuple[list[str], float, float]:
+def warnings_of(
+    points: Measurements, n: float, resource: float, law_error: ExtrapolationSpread
+) -> tuple[list[str], float, float]:
     """Sentences about extrapolation, and by what factor N and X lie outside the data (1 inside).
 
     Args:

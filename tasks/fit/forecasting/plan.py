@@ -14,9 +14,9 @@ import numpy as np
 from tasks.costs.gpu_table import Gpu
 from tasks.costs.step_cost import Budget, Cost, Efficiency, Workload, cost_of
 from tasks.fit.data.measurements import Floats, Measurements
-from tasks.fit.forecasting.forecast import LawError, predict, size_errors, warnings_of
+from tasks.fit.forecasting.forecast import ExtrapolationSpread, predict, size_errors, warnings_of
 from tasks.fit.published import UNITS
-from tasks.fit.uncertainty.inference import Uncertain
+from tasks.fit.uncertainty.inference import BootstrappedFit
 from tasks.study.errors import InputError
 
 _AXIS = tuple(2.0**power for power in range(-4, 5))
@@ -24,7 +24,7 @@ _MOST_STEPS = 1e6
 
 
 @dataclass(frozen=True)
-class Setting:
+class PlanSettings:
     """What a plan is made for.
 
     Attributes:
@@ -43,7 +43,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Option:
+class SizeOption:
     """One size under the budget: `loss` with its 95 % interval (where the law's curve lies, not single runs)."""
 
     n: float
@@ -59,7 +59,7 @@ class Option:
 
 
 @dataclass(frozen=True)
-class AxisPoint:
+class BudgetPoint:
     """The best size at one budget."""
 
     budget: float
@@ -113,14 +113,14 @@ class Plan:
         notes: what to know about the best choice.
     """
 
-    options: list[Option]
-    axis: list[AxisPoint]
+    options: list[SizeOption]
+    axis: list[BudgetPoint]
     targets: list[TargetOption]
     notes: list[str]
 
 
 def make_plan(
-    uncertain: Uncertain, sizes: list[float], budget: Budget, setting: Setting, target: float | None = None
+    uncertain: BootstrappedFit, sizes: list[float], budget: Budget, setting: PlanSettings, target: float | None = None
 ) -> Plan:
     """Answers what a budget buys.
 
@@ -138,7 +138,7 @@ def make_plan(
     best = options[0]
     if best.loss is None:
         raise InputError(f"--budget {budget}: does not buy one step of any of the {len(sizes)} sizes")
-    targets = ways_to(uncertain, sizes, target, setting) if target is not None else []
+    targets = cost_to_target(uncertain, sizes, target, setting) if target is not None else []
     notes = [f"best choice {best.size}: {note}" for note in best.warnings]
     return Plan(options, budget_axis(uncertain, sizes, budget, setting), targets, notes)
 
@@ -164,7 +164,9 @@ def per_step(points: Measurements, n: Floats, work: Workload) -> Floats:
     return 6.0 * n * work.step_tokens if kind == "compute" else np.full(len(n), float(work.prompts))
 
 
-def options_under(uncertain: Uncertain, sizes: list[float], budget: Budget, setting: Setting) -> list[Option]:
+def options_under(
+    uncertain: BootstrappedFit, sizes: list[float], budget: Budget, setting: PlanSettings
+) -> list[SizeOption]:
     """Every size under the budget, cheapest loss first.
 
     Args:
@@ -188,7 +190,7 @@ def options_under(uncertain: Uncertain, sizes: list[float], budget: Budget, sett
         loss, low, high = (inside.value, inside.low95, inside.high95) if able[index] else (None, None, None)
         notes = warnings_of(points, size, float(resource[index]), error)[0] if able[index] else ["not even one step"]
         rows.append(
-            Option(
+            SizeOption(
                 size,
                 points.label(size),
                 int(steps[index]),
@@ -204,7 +206,9 @@ def options_under(uncertain: Uncertain, sizes: list[float], budget: Budget, sett
     return sorted(rows, key=lambda row: (row.loss is None, row.loss or 0.0))
 
 
-def budget_axis(uncertain: Uncertain, sizes: list[float], budget: Budget, setting: Setting) -> list[AxisPoint]:
+def budget_axis(
+    uncertain: BootstrappedFit, sizes: list[float], budget: Budget, setting: PlanSettings
+) -> list[BudgetPoint]:
     """The best size from a sixteenth of the budget to sixteen times it, by the estimate."""
     points, n = uncertain.fitted.points, np.array(sizes)
     rate = per_step(points, n, setting.work)
@@ -212,19 +216,21 @@ def budget_axis(uncertain: Uncertain, sizes: list[float], budget: Budget, settin
     for factor in _AXIS:
         part = budget.scaled(factor)
         steps = np.array([part.steps(setting.cost(size)) for size in sizes])
-        eta = uncertain.fitted.state.predict(n, np.log10(rate * np.maximum(steps, 1)))
+        eta = uncertain.fitted.parameters.predict(n, np.log10(rate * np.maximum(steps, 1)))
         eta = np.where(steps >= 1, eta, np.inf)
         best = int(np.argmin(eta))
         if not np.isfinite(eta[best]):
-            rows.append(AxisPoint(part.amount, part.unit, None, 0, None))
+            rows.append(BudgetPoint(part.amount, part.unit, None, 0, None))
             continue
         rows.append(
-            AxisPoint(part.amount, part.unit, points.label(sizes[best]), int(steps[best]), float(10.0 ** eta[best]))
+            BudgetPoint(part.amount, part.unit, points.label(sizes[best]), int(steps[best]), float(10.0 ** eta[best]))
         )
     return rows
 
 
-def ways_to(uncertain: Uncertain, sizes: list[float], target: float, setting: Setting) -> list[TargetOption]:
+def cost_to_target(
+    uncertain: BootstrappedFit, sizes: list[float], target: float, setting: PlanSettings
+) -> list[TargetOption]:
     """Steps and cost of every size to a target loss, cheapest first.
 
     Raises:
@@ -251,11 +257,13 @@ def ways_to(uncertain: Uncertain, sizes: list[float], target: float, setting: Se
     return sorted(rows, key=lambda row: (row.cost is None, row.cost.usd if row.cost else 0.0))
 
 
-def _steps_to(uncertain: Uncertain, n: float, rate: float, goal: float, error: LawError, sure: bool) -> int | None:
+def _steps_to(
+    uncertain: BootstrappedFit, n: float, rate: float, goal: float, error: ExtrapolationSpread, sure: bool
+) -> int | None:
     """Fewest steps whose predicted log10 loss (its 80 % quantile where `sure`) is at or below the goal, or None."""
     grid = np.unique(np.round(np.geomspace(1, _MOST_STEPS, 241)))
     forecast = predict(uncertain, np.full(len(grid), n), np.log10(grid * rate), error)
-    eta = np.quantile(forecast.mean, 0.8, axis=0) if sure else forecast.centre
+    eta = np.quantile(forecast.mean, 0.8, axis=0) if sure else forecast.center
     reached = np.flatnonzero(eta <= goal)
     if not len(reached):
         return None

@@ -15,18 +15,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tasks.fit.data.measurements import Floats, Measurements
-from tasks.fit.forecasting.forecast import LawError, errors_ahead, predict, size_errors
+from tasks.fit.forecasting.forecast import ExtrapolationSpread, errors_ahead, predict, size_errors
 from tasks.fit.laws import LAWS, Law
 from tasks.fit.solver.estimate import Options, fit_law
-from tasks.fit.solver.line_statistics import lines_of
+from tasks.fit.solver.line_statistics import line_statistics
 from tasks.fit.uncertainty.bootstrap import long_run_ratio
-from tasks.fit.uncertainty.inference import Interval, Uncertain, interval, with_draws
+from tasks.fit.uncertainty.inference import BootstrappedFit, Interval, interval, with_draws
 from tasks.fit.validation.backtest import best_for_unseen
 from tasks.study.errors import InputError
 
 
 @dataclass(frozen=True)
-class Trajectory:
+class RunForecast:
     """Forecast of a run.
 
     Attributes:
@@ -59,7 +59,7 @@ def forecast_run(
     options: Options,
     ahead: Sequence[float] | Floats | None = None,
     target: float | None = None,
-) -> Trajectory:
+) -> RunForecast:
     """Forecasts a run from its own points so far and all other runs.
 
     Args:
@@ -87,16 +87,16 @@ def forecast_run(
     rng = np.random.default_rng([options.seed, 4])
     drawn = rng.multivariate_normal(mean, covariance, size=options.draws, method="eigh")
     lever = np.log10(places) - centre
-    curve = drawn[:, :1] + drawn[:, 1:] * lever + _bend(rng, points, (own, others), np.log10(places), options)
+    curve = drawn[:, :1] + drawn[:, 1:] * lever + _drift(rng, points, (own, others), np.log10(places), options)
     measured = curve + rng.standard_normal(curve.shape) * noise
     expected = mean[0] + mean[1] * lever
     losses = [_as_loss(interval(float(expected[i]), measured[:, i])) for i in range(len(places))]
     chance = None if target is None else [float(np.mean(curve[:, i] <= np.log10(target))) for i in range(len(places))]
     k = interval(float(-mean[1]), -drawn[:, 1])
-    return Trajectory(points.runs[index], n, len(own), k, places.tolist(), losses, target, chance, source)
+    return RunForecast(points.runs[index], n, len(own), k, places.tolist(), losses, target, chance, source)
 
 
-def _bend(
+def _drift(
     rng: np.random.Generator,
     points: Measurements,
     parts: tuple[Measurements, Measurements],
@@ -145,7 +145,7 @@ def _prior(
     if n not in others.sizes and not law.forecasts_unseen:
         return None, f"none: law {law.name} says nothing about N = {n:g}, which no other run has"
     uncertain = with_draws(fit_law(others, law, options))
-    error = size_errors(others, law, options) if n not in others.sizes else LawError()
+    error = size_errors(others, law, options) if n not in others.sizes else ExtrapolationSpread()
     level, slope = _line_draws(uncertain, n, centre, error)
     both = np.stack([level, slope])
     return (
@@ -154,7 +154,9 @@ def _prior(
     ), f"{law.name} on {len(others.runs)} other runs"
 
 
-def _line_draws(uncertain: Uncertain, n: float, centre: float, error: LawError) -> tuple[Floats, Floats]:
+def _line_draws(
+    uncertain: BootstrappedFit, n: float, centre: float, error: ExtrapolationSpread
+) -> tuple[Floats, Floats]:
     """Draws of level and slope of a new run at size n: the law's curve about the centre, plus run-to-run effects."""
     h = 0.25
     forecast = predict(uncertain, [n, n], [centre - h, centre + h], error)
@@ -163,7 +165,7 @@ def _line_draws(uncertain: Uncertain, n: float, centre: float, error: LawError) 
     rng = np.random.default_rng([uncertain.fitted.options.seed, 5])
     count = len(forecast.mean)
     tilt = rng.standard_normal(count) * lines.run_slope[nearest]
-    shift = rng.standard_normal(count) * lines.run_level[nearest] + tilt * (centre - lines.centre[nearest])
+    shift = rng.standard_normal(count) * lines.run_level[nearest] + tilt * (centre - lines.center[nearest])
     return forecast.mean.mean(axis=1) + shift, (forecast.mean[:, 1] - forecast.mean[:, 0]) / (2 * h) + tilt
 
 
@@ -171,7 +173,7 @@ def _posterior(own: Measurements, centre: float, prior: tuple[Floats, Floats] | 
     """Posterior mean and covariance of (level, slope), and the standard deviation of one measured log10 L."""
     lever = own.x - centre
     design = np.stack([np.ones(len(own)), lever], axis=1)
-    line = lines_of(own.x, own.y, np.ones(len(own)), np.zeros(len(own), dtype=np.int64), 1)
+    line = line_statistics(own.x, own.y, np.ones(len(own)), np.zeros(len(own), dtype=np.int64), 1)
     ordinary = np.array([line.my[0], line.slope[0]])
     residual = own.y - design @ ordinary
     noise = float(np.sqrt(max(float(residual @ residual) / max(len(own) - 2, 1), 1e-12)))

@@ -13,8 +13,8 @@ from tasks.fit.data.measurements import Floats, Measurements
 from tasks.fit.laws import pivot
 from tasks.fit.laws.floor import LN10, expit, logit
 from tasks.fit.laws.forms import CurveLaw
-from tasks.fit.solver.line_statistics import lines_of
-from tasks.fit.solver.variable_projection import project, reference_size
+from tasks.fit.solver.line_statistics import line_statistics
+from tasks.fit.solver.variable_projection import reference_size, variable_projection
 
 
 def _parts(p: Floats, log_n: Floats, x: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats]:
@@ -44,8 +44,8 @@ def _starts(points: Measurements) -> Floats:
     for share in (0.002, 0.3, 0.6, 0.9):
         floor = share * float(points.loss.min())
         y = np.log10(points.loss - floor)
-        lines = lines_of(points.x, y, np.ones(len(points)), points.size, len(sizes))
-        fit = project(pivot.LAW, lines, sizes)
+        lines = line_statistics(points.x, y, np.ones(len(points)), points.size, len(sizes))
+        fit = variable_projection(pivot.LAW, lines, sizes)
         named = pivot.LAW.coefficients(fit.theta, fit.beta, reference_size(sizes))
         if named["Kmax"] > 0:
             log_n0 = np.log10(named["N0"])

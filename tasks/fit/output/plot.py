@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.fit.data.measurements import Measurements
-from tasks.fit.forecasting.plan import AxisPoint, Option
-from tasks.fit.forecasting.trajectory import Trajectory
+from tasks.fit.forecasting.plan import BudgetPoint, SizeOption
+from tasks.fit.forecasting.trajectory import RunForecast
 from tasks.fit.results import ForecastRecord, ReuseEffect
-from tasks.fit.uncertainty.inference import Uncertain
+from tasks.fit.uncertainty.inference import BootstrappedFit
 from tasks.fit.validation.benchmark_gain import Gain
 from tasks.study.errors import InputError
 from tasks.study.manifests import atomic_path
@@ -48,7 +48,7 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, format=ending, metadata={"Date": None} if ending == "svg" else None)
 
 
-def draw_fits(fits: list[tuple[str, Uncertain]]) -> Figure:
+def draw_fits(fits: list[tuple[str, BootstrappedFit]]) -> Figure:
     """Points and fitted lines of every group, and k(N) in the last panel."""
     figure, axes = new_figure(len(fits) + 1)
     for axis, (group, uncertain) in zip(axes, fits, strict=False):
@@ -60,32 +60,32 @@ def draw_fits(fits: list[tuple[str, Uncertain]]) -> Figure:
     return figure
 
 
-def draw_curves(axis: Axes, uncertain: Uncertain) -> None:
+def draw_curves(axis: Axes, uncertain: BootstrappedFit) -> None:
     """Loss against the resource in log-log, one colour per size."""
     points = uncertain.fitted.points
     for index, size in enumerate(points.sizes):
-        colour, mine = _colour(index, len(points.sizes)), points.size == index
+        colour, mine = _color(index, len(points.sizes)), points.size == index
         axis.plot(points.resource[mine], points.loss[mine], ".", color=colour, markersize=2, alpha=0.5)
         x = np.linspace(points.x[mine].min(), points.x[mine].max(), 50)
-        fitted = 10.0 ** uncertain.fitted.state.predict(np.full(50, size), x)
+        fitted = 10.0 ** uncertain.fitted.parameters.predict(np.full(50, size), x)
         axis.plot(10.0**x, fitted, "-", color=colour, linewidth=1.5, label=points.label(size))
     axis.set(xscale="log", yscale="log", xlabel=points.unit, ylabel="test loss")
     axis.legend(fontsize=7, ncols=2)
 
 
-def draw_k(axis: Axes, uncertain: Uncertain, group: str) -> None:
+def draw_k(axis: Axes, uncertain: BootstrappedFit, group: str) -> None:
     """k(N) of the law with its 95 % band."""
     points = uncertain.fitted.points
     sizes = points.sizes
     if getattr(uncertain.fitted.law, "k_of_unseen", False):
         sizes = np.geomspace(points.sizes[0], points.sizes[-1], 60)
     low, high = np.quantile(uncertain.draws.k(sizes), [0.025, 0.975], axis=0)
-    (line,) = axis.plot(sizes, uncertain.fitted.state.k(sizes), label=f"{group} {points.unit}")
+    (line,) = axis.plot(sizes, uncertain.fitted.parameters.k(sizes), label=f"{group} {points.unit}")
     axis.fill_between(sizes, low, high, alpha=0.2, color=line.get_color())
     axis.set(xscale="log", xlabel="N", ylabel="learning efficiency k")
 
 
-def _colour(index: int, count: int) -> Any:
+def _color(index: int, count: int) -> Any:
     import matplotlib
 
     return matplotlib.colormaps[_MAP](0.9 * index / max(count - 1, 1))
@@ -117,7 +117,7 @@ def draw_gains(gains: list[Gain]) -> Figure:
     return figure
 
 
-def draw_forecast(uncertain: Uncertain, record: ForecastRecord) -> Figure:
+def draw_forecast(uncertain: BootstrappedFit, record: ForecastRecord) -> Figure:
     """The fitted curves with the forecast and its intervals."""
     figure, (axis,) = new_figure()
     draw_curves(axis, uncertain)
@@ -128,7 +128,7 @@ def draw_forecast(uncertain: Uncertain, record: ForecastRecord) -> Figure:
     return figure
 
 
-def draw_trajectory(points: Measurements, forecast: Trajectory) -> Figure:
+def draw_trajectory(points: Measurements, forecast: RunForecast) -> Figure:
     """A run's points so far and what is to come."""
     figure, (axis,) = new_figure()
     mine = points.run == points.runs.index(forecast.run)
@@ -144,7 +144,7 @@ def draw_trajectory(points: Measurements, forecast: Trajectory) -> Figure:
     return figure
 
 
-def draw_plan(options: list[Option], axis_points: list[AxisPoint]) -> Figure:
+def draw_plan(options: list[SizeOption], axis_points: list[BudgetPoint]) -> Figure:
     """Predicted loss by size under the budget, and the best size along the budget axis."""
     figure, (left, right) = new_figure(2)
     rows = sorted((row for row in options if row.loss is not None), key=lambda row: row.n)

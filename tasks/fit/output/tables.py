@@ -7,13 +7,13 @@ from typing import Any
 
 from tasks.costs.grid_cost import GridCost, by_size
 from tasks.costs.units import short_count
-from tasks.fit.forecasting.plan import AxisPoint, Option, TargetOption
-from tasks.fit.forecasting.trajectory import Trajectory
+from tasks.fit.forecasting.plan import BudgetPoint, SizeOption, TargetOption
+from tasks.fit.forecasting.trajectory import RunForecast
 from tasks.fit.results import BackTest, Estimate, Finding, FitRecord, ForecastRecord, ReuseEffect, WindowFit
 from tasks.fit.summary import Summary
 from tasks.fit.validation.benchmark_gain import Gain, Trend
 
-Text = tuple[str, Sequence[str], Iterable[Sequence[Any]]]
+TextTable = tuple[str, Sequence[str], Iterable[Sequence[Any]]]
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -21,7 +21,7 @@ def number(value: float | None, digits: int = 4) -> str:
     return "" if value is None else f"{value:.{digits}g}"
 
 
-def bounds(value: Estimate, digits: int = 4) -> str:
+def interval_text(value: Estimate, digits: int = 4) -> str:
     """A 95 % interval; open ends are dots."""
     if value.low is None and value.high is None:
         return ""
@@ -29,22 +29,34 @@ def bounds(value: Estimate, digits: int = 4) -> str:
     return f"[{low}, {high}]"
 
 
-def fit_tables(summary: Summary) -> list[Text]:
+def fit_tables(summary: Summary) -> list[TextTable]:
     """The tables of `rlscale fit` for one group."""
     fit = summary.fit
     title = f"{summary.group}, {fit.resource}: {fit.equation}  ({fit.points} points, {fit.runs} runs)"
     coefficients = [
-        (name, number(value.value, 5), bounds(value), bounds(fit.profile[name]) if name in fit.profile else "")
+        (
+            name,
+            number(value.value, 5),
+            interval_text(value),
+            interval_text(fit.profile[name]) if name in fit.profile else "",
+        )
         for name, value in fit.coefficients.items()
     ]
     scores = [("R2 (linear loss)", number(fit.r2_linear, 5), "", ""), ("R2 (log loss)", number(fit.r2_log, 5), "", "")]
-    tables: list[Text] = [
+    tables: list[TextTable] = [
         (title, ("", "estimate", "95 % interval", "95 % profile"), [*coefficients, *scores]),
         (
             "learning efficiency",
             ("size", "k (law)", "95 % interval", "k (alone)", "95 % interval", "runs"),
             [
-                (r.size, number(r.k.value), bounds(r.k), number(r.k_alone.value), bounds(r.k_alone), r.runs)
+                (
+                    r.size,
+                    number(r.k.value),
+                    interval_text(r.k),
+                    number(r.k_alone.value),
+                    interval_text(r.k_alone),
+                    r.runs,
+                )
                 for r in fit.by_size
             ],
         ),
@@ -65,7 +77,7 @@ def fit_tables(summary: Summary) -> list[Text]:
     return tables
 
 
-def _ahead_table(tests: list[BackTest]) -> Text:
+def _ahead_table(tests: list[BackTest]) -> TextTable:
     parts = {"last_50": "last 50 %", "last_75": "last 75 %"}
     rows = []
     for t in tests:
@@ -74,7 +86,7 @@ def _ahead_table(tests: list[BackTest]) -> Text:
     return "end of every trajectory held out", ("", "RMSE log10 L", "bias", "R2", "in 50 %", "in 80 %", "in 95 %"), rows
 
 
-def _windows_table(windows: list[WindowFit]) -> Text:
+def _windows_table(windows: list[WindowFit]) -> TextTable:
     names = list(windows[0].coefficients)
     rows = [
         (w.window, *(number(w.coefficients[name]) for name in names), number(w.k_largest), number(w.rmse_log))
@@ -83,7 +95,7 @@ def _windows_table(windows: list[WindowFit]) -> Text:
     return "fitted to a part of every trajectory", ("steps", *names, "k (largest)", "RMSE log10 L"), rows
 
 
-def _published_table(summary: Summary) -> Text:
+def _published_table(summary: Summary) -> TextTable:
     rows = []
     for row in summary.published:
         rows += [
@@ -94,7 +106,7 @@ def _published_table(summary: Summary) -> Text:
     return "published objective (squared error in L)", ("sizes", "", "fitted here", "published"), rows
 
 
-def held_out_table(tests: list[BackTest], title: str) -> Text:
+def held_out_table(tests: list[BackTest], title: str) -> TextTable:
     """Back-tests with their last point."""
     rows = [
         (
@@ -127,17 +139,17 @@ def notes_of(summary: Summary) -> list[str]:
     return notes
 
 
-def reuse_table(effects: list[ReuseEffect], group: str) -> Text:
+def reuse_table(effects: list[ReuseEffect], group: str) -> TextTable:
     """Effects of data reuse."""
     rows = [
         (
             f"{e.tau:g}",
             number(e.overall.value, 3),
-            bounds(e.overall, 3),
+            interval_text(e.overall, 3),
             number(e.final.value, 3),
-            bounds(e.final, 3),
+            interval_text(e.final, 3),
             number(e.ratio.value, 4),
-            bounds(e.ratio, 4),
+            interval_text(e.ratio, 4),
         )
         for e in effects
     ]
@@ -145,7 +157,7 @@ def reuse_table(effects: list[ReuseEffect], group: str) -> Text:
     return f"{group}: effect of data reuse on log10 L, against tau = 1", names, rows
 
 
-def gain_tables(gains: list[Gain], trends: list[Trend]) -> list[Text]:
+def gain_tables(gains: list[Gain], trends: list[Trend]) -> list[TextTable]:
     """Gains by benchmark and size, one row per benchmark."""
     sizes = list(dict.fromkeys(row.size for row in sorted(gains, key=lambda row: row.n)))
     cells = {(row.benchmark, row.size): f"{row.before:.2f} -> {row.after:.2f}" for row in gains}
@@ -163,24 +175,25 @@ def gain_tables(gains: list[Gain], trends: list[Trend]) -> list[Text]:
     return [("test loss before -> after training (best over steps and runs)", names, rows)]
 
 
-def findings_table(findings: list[Finding]) -> Text:
+def findings_table(findings: list[Finding]) -> TextTable:
     """The published claims."""
     rows = [
-        (f.claim, f.variant, f.statement, number(f.effect.value), bounds(f.effect), f.unit, f.verdict) for f in findings
+        (f.claim, f.variant, f.statement, number(f.effect.value), interval_text(f.effect), f.unit, f.verdict)
+        for f in findings
     ]
     return "published claims", ("claim", "variant", "statement", "effect", "95 % interval", "unit", "verdict"), rows
 
 
-def primary_table(fits: list[FitRecord]) -> Text:
+def primary_table(fits: list[FitRecord]) -> TextTable:
     """The primary fits of a study."""
     rows = []
     for fit in fits:
-        values = [f"{name} {number(v.value)} {bounds(v)}" for name, v in fit.coefficients.items()]
+        values = [f"{name} {number(v.value)} {interval_text(v)}" for name, v in fit.coefficients.items()]
         rows.append((fit.variant, fit.resource, fit.law, ", ".join(values), number(fit.r2_linear), number(fit.r2_log)))
     return "fitted laws", ("variant", "resource", "law", "coefficients", "R2", "R2 log"), rows
 
 
-def forecast_table(row: ForecastRecord) -> Text:
+def forecast_table(row: ForecastRecord) -> TextTable:
     """One forecast."""
     rows = [
         (f"{level} %", f"[{number(low)}, {number(high)}]")
@@ -192,7 +205,7 @@ def forecast_table(row: ForecastRecord) -> Text:
     return title, ("interval", "loss"), rows
 
 
-def trajectory_table(row: Trajectory) -> Text:
+def trajectory_table(row: RunForecast) -> TextTable:
     """The rest of a run."""
     title = f"{row.run}: {row.seen} points so far, k = {row.k.value:.4f} [{row.k.low95:.4f}, {row.k.high95:.4f}]"
     rows = []
@@ -207,7 +220,9 @@ def _span(loss: Any, level: str) -> str:
     return f"[{getattr(loss, f'low{level}'):.4f}, {getattr(loss, f'high{level}'):.4f}]"
 
 
-def plan_tables(options: list[Option], axis: list[AxisPoint], targets: list[TargetOption], title: str) -> list[Text]:
+def plan_tables(
+    options: list[SizeOption], axis: list[BudgetPoint], targets: list[TargetOption], title: str
+) -> list[TextTable]:
     """Options under the budget, the budget axis, ways to the target."""
     rows = [
         (
@@ -219,13 +234,13 @@ def plan_tables(options: list[Option], axis: list[AxisPoint], targets: list[Targ
             o.cost.gpus,
             number(o.cost.hours, 3),
             number(o.loss),
-            bounds(Estimate(o.loss, o.low, o.high)),
+            interval_text(Estimate(o.loss, o.low, o.high)),
             f"{o.chance_best:.2f}",
         )
         for o in options
     ]
     names = ("size", "steps", "FLOPs", "GPU-h", "USD", "GPUs", "hours", "loss", "95 % interval", "P(best)")
-    tables: list[Text] = [(title, names, rows)]
+    tables: list[TextTable] = [(title, names, rows)]
     if axis:
         line = [(number(a.budget), a.size or "none", a.steps, number(a.loss)) for a in axis]
         tables.append((f"best size by budget ({axis[0].unit})", ("budget", "size", "steps", "loss"), line))
@@ -240,7 +255,7 @@ def _way(steps: int | None, cost: Any) -> tuple[str, str, str]:
     return ("out of reach", "", "") if cost is None else (str(steps), number(cost.gpu_hours), f"{cost.usd:,.0f}")
 
 
-def grid_tables(costs: GridCost, title: str) -> list[Text]:
+def grid_tables(costs: GridCost, title: str) -> list[TextTable]:
     """A study's cost by size, and in total."""
     rows = [
         (size, runs, number(flops, 3), number(hours), f"{usd:,.0f}", gpus)

@@ -1,7 +1,7 @@
 """Fits one law to one set of points: `fit_law`.
 
 Line laws: exact projection inside an iteration over working weights (one pass for squared error in log L, which needs
-no iteration). Curve laws: the same start-to-finish for every size or all of them, by `descend`.
+no iteration). Curve laws: the same start-to-finish for every size or all of them, by `levenberg_marquardt`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import numpy as np
 
 from tasks.fit.data.measurements import Floats, Measurements
 from tasks.fit.laws.forms import CurveLaw, LineLaw
-from tasks.fit.solver.levenberg_marquardt import Curve, descend
-from tasks.fit.solver.line_statistics import Lines, lines_of
+from tasks.fit.solver.levenberg_marquardt import Curve, levenberg_marquardt
+from tasks.fit.solver.line_statistics import LineStatistics, line_statistics
 from tasks.fit.solver.objectives import contributions, require_objective, robust_scale, working
-from tasks.fit.solver.parameters import CurveState, LineState, State
-from tasks.fit.solver.variable_projection import project
+from tasks.fit.solver.parameters import CurveParameters, LineParameters, Parameters
+from tasks.fit.solver.variable_projection import variable_projection
 from tasks.study.errors import InputError
 
 
@@ -42,14 +42,14 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FitResult:
     """An optimum with what its uncertainty needs.
 
     Attributes:
         law: the law.
         points: the points that entered.
         options: how it was fitted.
-        state: the numbers.
+        parameters: the numbers.
         value: the objective at the optimum.
         eta: fitted log10 L [P].
         weight: working weights at the optimum [P].
@@ -60,13 +60,13 @@ class Fitted:
     law: LineLaw | CurveLaw
     points: Measurements
     options: Options
-    state: State
+    parameters: Parameters
     value: float
     eta: Floats
     weight: Floats
     response: Floats
     at_bound: bool = False
-    lines: Lines | None = field(default=None, repr=False)
+    lines: LineStatistics | None = field(default=None, repr=False)
 
     @property
     def residual(self) -> Floats:
@@ -79,7 +79,7 @@ class Fitted:
         return self.response - self.eta
 
 
-def fit_law(points: Measurements, law: LineLaw | CurveLaw, options: Options | None = None) -> Fitted:
+def fit_law(points: Measurements, law: LineLaw | CurveLaw, options: Options | None = None) -> FitResult:
     """Fits a law.
 
     Args:
@@ -122,7 +122,7 @@ def point_weights(points: Measurements, equal: bool) -> Floats:
     return (len(points) / (len(counts) * counts))[points.size]
 
 
-def _fit_line(points: Measurements, law: LineLaw, options: Options) -> Fitted:
+def _fit_line(points: Measurements, law: LineLaw, options: Options) -> FitResult:
     base = point_weights(points, options.equal_weight)
     fitted = _projected(points, law, options, base, points.y)
     if options.objective == "log":
@@ -152,9 +152,9 @@ def _fit_line(points: Measurements, law: LineLaw, options: Options) -> Fitted:
     return replace(last, value=value(last.eta), weight=base * weight, response=np.array(response))
 
 
-def _theta(fitted: Fitted) -> float:
-    assert isinstance(fitted.state, LineState)
-    return float(fitted.state.theta)
+def _theta(fitted: FitResult) -> float:
+    assert isinstance(fitted.parameters, LineParameters)
+    return float(fitted.parameters.theta)
 
 
 def _projected(
@@ -164,21 +164,21 @@ def _projected(
     weight: Floats,
     response: Floats,
     near: float | None = None,
-) -> Fitted:
+) -> FitResult:
     sizes = points.sizes
-    lines = lines_of(points.x, response, weight, points.size, len(sizes))
+    lines = line_statistics(points.x, response, weight, points.size, len(sizes))
     if not np.all(lines.cxx > 0):
         size = points.label(sizes[int(np.argmin(lines.cxx))])
         raise InputError(f"size {size} has points at one value of X only; a slope needs at least two")
-    found = project(law, lines, sizes, near)
-    state = LineState.of(law, sizes, lines, found)
+    found = variable_projection(law, lines, sizes, near)
+    state = LineParameters.of(law, sizes, lines, found)
     slope, level = state._line(sizes)
     level = level + state.levels if law.free_levels else level
     eta = slope[points.size] * points.x + level[points.size]
-    return Fitted(law, points, options, state, float(found.rss), eta, weight, response, bool(found.at_bound), lines)
+    return FitResult(law, points, options, state, float(found.rss), eta, weight, response, bool(found.at_bound), lines)
 
 
-def _fit_curve(points: Measurements, law: CurveLaw, options: Options) -> Fitted:
+def _fit_curve(points: Measurements, law: CurveLaw, options: Options) -> FitResult:
     base = point_weights(points, options.equal_weight)
     scale = 1.0
     if options.objective == "huber":
@@ -187,12 +187,12 @@ def _fit_curve(points: Measurements, law: CurveLaw, options: Options) -> Fitted:
     groups = [points.size == index for index in range(len(points.sizes))] if law.per_size else [points.size >= 0]
     found = [_descend_curve(points.where(mask), law, options.objective, base[mask], scale) for mask in groups]
     p = np.stack([entry[0] for entry in found]) if law.per_size else found[0][0]
-    lines = lines_of(points.x, points.y, base, points.size, len(points.sizes))
-    state = CurveState(law, points.sizes, lines.mx, p)
+    lines = line_statistics(points.x, points.y, base, points.size, len(points.sizes))
+    state = CurveParameters(law, points.sizes, lines.mx, p)
     eta = state.predict(points.n, points.x)
     weight, response = working(options.objective, points, eta, scale)
     value = sum(entry[1] for entry in found)
-    return Fitted(law, points, options, state, value, eta, base * weight, np.array(response), lines=lines)
+    return FitResult(law, points, options, state, value, eta, base * weight, np.array(response), lines=lines)
 
 
 def _descend_curve(
@@ -210,4 +210,4 @@ def _descend_curve(
         working=weighted,
         value=lambda eta: (base * contributions(objective, points, eta, scale)).sum(-1),
     )
-    return descend(curve, law.starts(points))
+    return levenberg_marquardt(curve, law.starts(points))

@@ -41,7 +41,7 @@ def normal_equations(curve: Curve, p: Floats, eta: Floats) -> tuple[Floats, Floa
     return np.swapaxes(weighted, -1, -2) @ jacobian, np.einsum("mpj,mp->mj", weighted, response - eta)
 
 
-def descend(curve: Curve, starts: Floats) -> tuple[Floats, float]:
+def levenberg_marquardt(curve: Curve, starts: Floats) -> tuple[Floats, float]:
     """Minimises from every start until gains fall below a millionth, then the best to the last bits.
 
     Args:
@@ -51,13 +51,13 @@ def descend(curve: Curve, starts: Floats) -> tuple[Floats, float]:
     Returns:
         The best parameters [J] and their objective.
     """
-    rough, value = _minimise(curve, np.array(starts, dtype=np.float64), 1e-6, 60)
+    rough, value = _minimize(curve, np.array(starts, dtype=np.float64), 1e-6, 60)
     best = int(np.argmin(value))
-    fine, value = _minimise(curve, rough[best : best + 1], 1e-13, _ITERATIONS)
+    fine, value = _minimize(curve, rough[best : best + 1], 1e-13, _ITERATIONS)
     return fine[0], float(value[0])
 
 
-def _minimise(curve: Curve, p: Floats, tolerance: float, iterations: int) -> tuple[Floats, Floats]:
+def _minimize(curve: Curve, p: Floats, tolerance: float, iterations: int) -> tuple[Floats, Floats]:
     """Levenberg-Marquardt from every row of p; a row stops when a step gains less than `tolerance` of its objective."""
     eta = curve.eta(p)
     value = curve.value(eta)

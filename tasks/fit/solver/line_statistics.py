@@ -14,7 +14,7 @@ from tasks.fit.data.measurements import Floats, Ints
 
 
 @dataclass(frozen=True)
-class Lines:
+class LineStatistics:
     """Statistics by size, each [..., S]."""
 
     n: Floats
@@ -29,17 +29,19 @@ class Lines:
         """Least-squares slope d log L / d log X by size; 0 where X does not vary."""
         return np.divide(self.cxy, self.cxx, out=np.zeros_like(self.cxy), where=self.cxx > 0)
 
-    def moved(self, level: Floats, slope: Floats) -> Lines:
+    def shifted(self, level: Floats, slope: Floats) -> LineStatistics:
         """The same x with each line shifted by `level` at its centre and tilted by `slope` [..., S].
 
         cyy keeps the scatter about the line, so that sums of squares stay those of moved points.
         """
         tilted = self.cxy + slope * self.cxx
         scatter = self.cyy - self.slope * self.cxy
-        return Lines(self.n, self.mx, self.my + level, self.cxx, tilted, scatter + (self.slope + slope) * tilted)
+        return LineStatistics(
+            self.n, self.mx, self.my + level, self.cxx, tilted, scatter + (self.slope + slope) * tilted
+        )
 
 
-def lines_of(x: Floats, y: Floats, weight: Floats, group: Ints, groups: int) -> Lines:
+def line_statistics(x: Floats, y: Floats, weight: Floats, group: Ints, groups: int) -> LineStatistics:
     """Statistics of the groups (sizes or runs) of points.
 
     Args:
@@ -60,4 +62,4 @@ def lines_of(x: Floats, y: Floats, weight: Floats, group: Ints, groups: int) -> 
     safe = np.where(n > 0, n, 1.0)
     mx, my = total(weight * x) / safe, total(weight * y) / safe
     dx, dy = x - mx[group], y - my[group]
-    return Lines(n, mx, my, total(weight * dx * dx), total(weight * dx * dy), total(weight * dy * dy))
+    return LineStatistics(n, mx, my, total(weight * dx * dx), total(weight * dx * dy), total(weight * dy * dy))

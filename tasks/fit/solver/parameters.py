@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from tasks.fit.data.measurements import Floats
 from tasks.fit.laws.forms import CurveLaw, LineLaw
-from tasks.fit.solver.line_statistics import Lines
+from tasks.fit.solver.line_statistics import LineStatistics
 from tasks.fit.solver.variable_projection import Projection, reference_size
 from tasks.study.errors import InputError
 
@@ -27,7 +27,7 @@ def _known(sizes: Floats, n: Floats, law: str) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class LineState:
+class LineParameters:
     """Numbers of a `LineLaw`; leading axes are draws.
 
     Attributes:
@@ -47,7 +47,7 @@ class LineState:
     reference: float
 
     @classmethod
-    def of(cls, law: LineLaw, sizes: Floats, lines: Lines, fit: Projection) -> LineState:
+    def of(cls, law: LineLaw, sizes: Floats, lines: LineStatistics, fit: Projection) -> LineParameters:
         """Adds the levels that follow from the slopes: E_i = my_i - slope_i mx_i."""
         reference = reference_size(sizes)
         if not law.free_levels:
@@ -56,7 +56,7 @@ class LineState:
         slope = np.einsum("...sj,...j->...s", u, fit.beta)
         return cls(law, sizes, fit.theta, fit.beta, lines.my - slope * lines.mx, reference)
 
-    def anchored(self, n: float, x: Floats, y: Floats) -> LineState:
+    def with_refitted_level(self, n: float, x: Floats, y: Floats) -> LineParameters:
         """The same slopes with one more size, its level taken from that size's own points (x, y) [P].
 
         This is how the published study shows a held-out size. It is no forecast: the level has seen the answer.
@@ -96,7 +96,7 @@ class LineState:
 
 
 @dataclass(frozen=True)
-class CurveState:
+class CurveParameters:
     """Numbers of a `CurveLaw`: p [..., J], or [..., S, J] for laws fitted to each size alone.
 
     Attributes:
@@ -136,4 +136,4 @@ class CurveState:
         }
 
 
-State = LineState | CurveState
+Parameters = LineParameters | CurveParameters

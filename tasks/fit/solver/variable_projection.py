@@ -13,7 +13,7 @@ import numpy as np
 
 from tasks.fit.data.measurements import Floats
 from tasks.fit.laws.forms import Basis, LineLaw
-from tasks.fit.solver.line_statistics import Lines
+from tasks.fit.solver.line_statistics import LineStatistics
 
 _CHUNK = 2048
 
@@ -40,7 +40,7 @@ def reference_size(sizes: Floats) -> float:
     return float(sizes[-1])
 
 
-def _normal(law: LineLaw, lines: Lines, left: Basis, right: Basis) -> tuple[Floats, Floats]:
+def _normal(law: LineLaw, lines: LineStatistics, left: Basis, right: Basis) -> tuple[Floats, Floats]:
     """Sum over sizes of left'right [..., J, J], and of left'y [..., J], for bases u x + v."""
     (u, v), (p, q) = left, right
     gram = np.einsum("...sj,...s,...sk->...jk", u, lines.cxx, p, optimize=False)
@@ -53,7 +53,7 @@ def _normal(law: LineLaw, lines: Lines, left: Basis, right: Basis) -> tuple[Floa
     return gram, moment
 
 
-def _total(law: LineLaw, lines: Lines) -> Floats:
+def _total(law: LineLaw, lines: LineStatistics) -> Floats:
     total = lines.cyy.sum(-1)
     return total if law.free_levels else total + (lines.n * lines.my**2).sum(-1)
 
@@ -73,7 +73,7 @@ def solve_linear(gram: Floats, moment: Floats) -> Floats:
     return solved / scale
 
 
-def profile(law: LineLaw, lines: Lines, sizes: Floats, theta: Floats) -> tuple[Floats, Floats]:
+def profile(law: LineLaw, lines: LineStatistics, sizes: Floats, theta: Floats) -> tuple[Floats, Floats]:
     """S(theta) and beta(theta); the leading axes of `theta` and `lines` broadcast.
 
     Returns:
@@ -86,7 +86,7 @@ def profile(law: LineLaw, lines: Lines, sizes: Floats, theta: Floats) -> tuple[F
     return np.maximum(_total(law, lines) - fitted, 0.0), beta
 
 
-def _derivative(law: LineLaw, lines: Lines, sizes: Floats, theta: Floats) -> Floats:
+def _derivative(law: LineLaw, lines: LineStatistics, sizes: Floats, theta: Floats) -> Floats:
     """dS/dtheta up to a factor of 2 [...]."""
     assert law.gradient is not None
     reference = reference_size(sizes)
@@ -102,17 +102,17 @@ def _derivative(law: LineLaw, lines: Lines, sizes: Floats, theta: Floats) -> Flo
     return np.einsum("...j,...jk,...k->...", beta, gram, beta, optimize=False) - (beta * moment).sum(-1)
 
 
-def _scan(law: LineLaw, lines: Lines, sizes: Floats, grid: Floats) -> Floats:
+def _scan(law: LineLaw, lines: LineStatistics, sizes: Floats, grid: Floats) -> Floats:
     """S on the grid [..., G]."""
     if not law.free_levels or law.basis(grid[:1], sizes, 1.0)[0].shape[-1] > 1:
-        wide = Lines(*(value[..., None, :] for value in vars(lines).values()))
+        wide = LineStatistics(*(value[..., None, :] for value in vars(lines).values()))
         return profile(law, wide, sizes, grid)[0]
     u = law.basis(grid, sizes, reference_size(sizes))[0][..., 0].T
     moment, gram = lines.cxy @ u, lines.cxx @ (u * u)
     return _total(law, lines)[..., None] - moment**2 / np.where(gram > 0, gram, 1.0)
 
 
-def project(law: LineLaw, lines: Lines, sizes: Floats, near: float | None = None) -> Projection:
+def variable_projection(law: LineLaw, lines: LineStatistics, sizes: Floats, near: float | None = None) -> Projection:
     """Finds the optimum of a law on lines [S], or of every draw of lines [B, S].
 
     Args:
@@ -134,11 +134,11 @@ def project(law: LineLaw, lines: Lines, sizes: Floats, near: float | None = None
         if close is not None:
             return close
     if not shape:
-        flat = project(law, Lines(*(value[None] for value in vars(lines).values())), sizes)
+        flat = variable_projection(law, LineStatistics(*(value[None] for value in vars(lines).values())), sizes)
         return Projection(flat.theta[0], flat.beta[0], flat.rss[0], flat.at_bound[0])
-    full = Lines(*(np.broadcast_to(value, lines.cxy.shape) for value in vars(lines).values()))
+    full = LineStatistics(*(np.broadcast_to(value, lines.cxy.shape) for value in vars(lines).values()))
     parts = [
-        _project_chunk(law, Lines(*(value[start : start + _CHUNK] for value in vars(full).values())), sizes)
+        _project_chunk(law, LineStatistics(*(value[start : start + _CHUNK] for value in vars(full).values())), sizes)
         for start in range(0, shape[0], _CHUNK)
     ]
     return Projection(
@@ -146,7 +146,7 @@ def project(law: LineLaw, lines: Lines, sizes: Floats, near: float | None = None
     )
 
 
-def _project_near(law: LineLaw, lines: Lines, sizes: Floats, near: float) -> Projection | None:
+def _project_near(law: LineLaw, lines: LineStatistics, sizes: Floats, near: float) -> Projection | None:
     """The minimum within 0.05 of `near`, or None where that is no bracket."""
     low, high = np.array(near - 0.05), np.array(near + 0.05)
     if not _derivative(law, lines, sizes, low) < 0 < _derivative(law, lines, sizes, high):
@@ -156,7 +156,7 @@ def _project_near(law: LineLaw, lines: Lines, sizes: Floats, near: float) -> Pro
     return Projection(theta, beta, rss, np.array(False))
 
 
-def _project_chunk(law: LineLaw, lines: Lines, sizes: Floats) -> Projection:
+def _project_chunk(law: LineLaw, lines: LineStatistics, sizes: Floats) -> Projection:
     assert law.search is not None
     grid = law.search(sizes)
     best = np.argmin(_scan(law, lines, sizes, grid), axis=-1)
@@ -167,7 +167,7 @@ def _project_chunk(law: LineLaw, lines: Lines, sizes: Floats) -> Projection:
     return Projection(theta, beta, rss, (theta - grid[0] < edge) | (grid[-1] - theta < edge))
 
 
-def _bisect(law: LineLaw, lines: Lines, sizes: Floats, low: Floats, high: Floats) -> Floats:
+def _bisect(law: LineLaw, lines: LineStatistics, sizes: Floats, low: Floats, high: Floats) -> Floats:
     """Root of dS/dtheta between low and high by the Illinois method, guarded by bisection.
 
     S falls at `low` and rises at `high`, or the optimum is the end it falls towards.

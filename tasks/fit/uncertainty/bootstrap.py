@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.fit.data.measurements import Floats, Ints, Measurements
-from tasks.fit.solver.line_statistics import Lines, lines_of
+from tasks.fit.solver.line_statistics import LineStatistics, line_statistics
 from tasks.fit.uncertainty.moderation import moderate
 from tasks.study.errors import InputError
 
@@ -37,20 +37,20 @@ class LineDraws:
     Attributes:
         level: shift of log10 L at the size's centre [B, S].
         slope: change of slope [B, S].
-        centre: log10 X of the centres [S].
+        center: log10 X of the centres [S].
         method: what was done, by size, e.g. effects or blocks [S].
         run_level: standard deviation of a single run's level about its size's [S]; 0 where one run says nothing.
         run_slope: the same of its slope [S].
-        freedom: degrees of freedom of the level's variance [S].
+        dof: degrees of freedom of the level's variance [S].
     """
 
     level: Floats
     slope: Floats
-    centre: Floats
+    center: Floats
     method: tuple[str, ...]
     run_level: Floats
     run_slope: Floats
-    freedom: Floats
+    dof: Floats
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def draw_lines(
     if resampling not in RESAMPLINGS:
         raise InputError(f"resampling {resampling!r} is unknown, expected one of {', '.join(RESAMPLINGS)}")
     rng = np.random.default_rng(seed)
-    lines = lines_of(points.x, response, weight, points.size, len(points.sizes))
+    lines = line_statistics(points.x, response, weight, points.size, len(points.sizes))
     runs = _runs(points, response, weight, lines)
     several = runs.count > 1
     if resampling in ("effects", "runs") and not several.any():
@@ -112,9 +112,9 @@ def draw_lines(
     return _effects(runs, lines, rng, shape)
 
 
-def _runs(points: Measurements, response: Floats, weight: Floats, lines: Lines) -> _Runs:
+def _runs(points: Measurements, response: Floats, weight: Floats, lines: LineStatistics) -> _Runs:
     count = len(points.runs)
-    own = lines_of(points.x, response, weight, points.run, count)
+    own = line_statistics(points.x, response, weight, points.run, count)
     size = np.zeros(count, dtype=np.int64)
     size[points.run] = points.size
     level = own.my + own.slope * (lines.mx[size] - own.mx)
@@ -171,7 +171,7 @@ def run_level_variance(points: Measurements) -> tuple[Floats, Floats]:
         InputError: no size has several runs.
     """
     weight = np.ones(len(points))
-    lines = lines_of(points.x, points.y, weight, points.size, len(points.sizes))
+    lines = line_statistics(points.x, points.y, weight, points.size, len(points.sizes))
     runs = _runs(points, points.y, weight, lines)
     if not (runs.count > 1).any():
         raise InputError("run-to-run variation needs a size with several runs, found one run per size")
@@ -180,7 +180,7 @@ def run_level_variance(points: Measurements) -> tuple[Floats, Floats]:
     return moderate(variance, freedom, within, np.abs(lines.my))
 
 
-def _effects(runs: _Runs, lines: Lines, rng: np.random.Generator, shape: tuple[int, int]) -> LineDraws:
+def _effects(runs: _Runs, lines: LineStatistics, rng: np.random.Generator, shape: tuple[int, int]) -> LineDraws:
     scales = []
     for values, noise, magnitude in (
         (runs.level, runs.noise_level, np.abs(lines.my)),
@@ -233,7 +233,7 @@ def _resampled(runs: _Runs, rng: np.random.Generator, shape: tuple[int, int]) ->
 
 
 def _blocks(
-    points: Measurements, response: Floats, weight: Floats, lines: Lines, rng: np.random.Generator, draws: int
+    points: Measurements, response: Floats, weight: Floats, lines: LineStatistics, rng: np.random.Generator, draws: int
 ) -> tuple[Floats, Floats]:
     """Moving-block draws of each run's residuals about its size's line, summed over the size's runs."""
     residual = response - lines.my[points.size] - lines.slope[points.size] * (points.x - lines.mx[points.size])

@@ -12,10 +12,10 @@ import numpy as np
 
 from tasks.fit.data.measurements import Floats
 from tasks.fit.laws.forms import LineLaw
-from tasks.fit.solver.estimate import Fitted
-from tasks.fit.solver.line_statistics import Lines, lines_of
-from tasks.fit.solver.parameters import CurveState, LineState, State
-from tasks.fit.solver.variable_projection import project
+from tasks.fit.solver.estimate import FitResult
+from tasks.fit.solver.line_statistics import LineStatistics, line_statistics
+from tasks.fit.solver.parameters import CurveParameters, LineParameters, Parameters
+from tasks.fit.solver.variable_projection import variable_projection
 from tasks.fit.uncertainty.bootstrap import LineDraws, block_scores, draw_lines
 
 _FARTHEST = 3.0
@@ -35,34 +35,34 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Uncertain:
+class BootstrappedFit:
     """A fit with draws of its numbers: `draws.predict(...)` has a leading axis of draws."""
 
-    fitted: Fitted
+    fitted: FitResult
     lines: LineDraws
-    draws: State
+    draws: Parameters
 
 
-def with_draws(fitted: Fitted) -> Uncertain:
+def with_draws(fitted: FitResult) -> BootstrappedFit:
     """Adds bootstrap draws, as many and seeded as the fit's options say."""
     options, points = fitted.options, fitted.points
     lines = draw_lines(points, fitted.response, fitted.weight, options.draws, options.seed, options.resampling)
     if isinstance(fitted.law, LineLaw):
-        base = lines_of(points.x, fitted.response, fitted.weight, points.size, len(points.sizes))
-        moved = base.moved(lines.level, lines.slope)
-        return Uncertain(fitted, lines, _line_draws(fitted.law, moved, points.sizes))
-    return Uncertain(fitted, lines, _curve_draws(fitted, lines))
+        base = line_statistics(points.x, fitted.response, fitted.weight, points.size, len(points.sizes))
+        moved = base.shifted(lines.level, lines.slope)
+        return BootstrappedFit(fitted, lines, _line_draws(fitted.law, moved, points.sizes))
+    return BootstrappedFit(fitted, lines, _curve_draws(fitted, lines))
 
 
-def _line_draws(law: LineLaw, moved: Lines, sizes: Floats) -> LineState:
-    full = Lines(*(np.broadcast_to(value, moved.my.shape) for value in vars(moved).values()))
-    return LineState.of(law, sizes, full, project(law, full, sizes))
+def _line_draws(law: LineLaw, moved: LineStatistics, sizes: Floats) -> LineParameters:
+    full = LineStatistics(*(np.broadcast_to(value, moved.my.shape) for value in vars(moved).values()))
+    return LineParameters.of(law, sizes, full, variable_projection(law, full, sizes))
 
 
-def _curve_draws(fitted: Fitted, lines: LineDraws) -> CurveState:
+def _curve_draws(fitted: FitResult, lines: LineDraws) -> CurveParameters:
     """Perturbs levels and slopes as the draws say, and what is left of each run's residuals by moving blocks."""
-    state, points = fitted.state, fitted.points
-    assert isinstance(state, CurveState)
+    state, points = fitted.parameters, fitted.points
+    assert isinstance(state, CurveParameters)
     rng = np.random.default_rng([fitted.options.seed, 1])
     if not state.law.per_size:
         return replace(state, p=state.p + _steps(fitted, state.p, np.arange(len(points)), lines, rng))
@@ -71,10 +71,10 @@ def _curve_draws(fitted: Fitted, lines: LineDraws) -> CurveState:
     return replace(state, p=state.p + np.stack(steps, axis=1))
 
 
-def _steps(fitted: Fitted, p: Floats, rows: np.ndarray, lines: LineDraws, rng: np.random.Generator) -> Floats:
+def _steps(fitted: FitResult, p: Floats, rows: np.ndarray, lines: LineDraws, rng: np.random.Generator) -> Floats:
     """One Gauss-Newton step per draw: (J'WJ)^-1 J'W dz, dz = level + slope (x - centre) + bent noise [B, J]."""
-    state, points = fitted.state, fitted.points
-    assert isinstance(state, CurveState)
+    state, points = fitted.parameters, fitted.points
+    assert isinstance(state, CurveParameters)
     size, x, weight = points.size[rows], points.x[rows], fitted.weight[rows]
     jacobian = state.law.jacobian(p, np.log10(points.n[rows]), x)
     scale = np.sqrt(np.maximum(np.einsum("pj,p,pj->j", jacobian, weight, jacobian), 1e-300))
@@ -86,7 +86,7 @@ def _steps(fitted: Fitted, p: Floats, rows: np.ndarray, lines: LineDraws, rng: n
     )
     for index in np.unique(size):
         mine = size == index
-        line = np.stack([np.ones(mine.sum()), x[mine] - lines.centre[index]], axis=1)
+        line = np.stack([np.ones(mine.sum()), x[mine] - lines.center[index]], axis=1)
         onto = line.T @ (weight[mine, None] * jacobian[mine])
         right += np.stack([lines.level[:, index], lines.slope[:, index]], axis=1) @ onto
         inverse = np.linalg.pinv(line.T @ (weight[mine, None] * line))
@@ -108,13 +108,13 @@ def interval(value: float, draws: Floats) -> Interval:
     return Interval(value, *(float(q) for q in np.quantile(finite, [0.025, 0.1, 0.25, 0.75, 0.9, 0.975])))
 
 
-def coefficient_intervals(uncertain: Uncertain) -> dict[str, Interval]:
+def coefficient_intervals(uncertain: BootstrappedFit) -> dict[str, Interval]:
     """Intervals of the named coefficients."""
     draws = uncertain.draws.coefficients()
-    return {name: interval(float(v), draws[name]) for name, v in uncertain.fitted.state.coefficients().items()}
+    return {name: interval(float(v), draws[name]) for name, v in uncertain.fitted.parameters.coefficients().items()}
 
 
-def k_intervals(uncertain: Uncertain, n: Floats) -> list[Interval]:
+def k_intervals(uncertain: BootstrappedFit, n: Floats) -> list[Interval]:
     """Intervals of k at each n [Q]."""
-    values, draws = uncertain.fitted.state.k(n), uncertain.draws.k(n)
+    values, draws = uncertain.fitted.parameters.k(n), uncertain.draws.k(n)
     return [interval(float(value), draws[:, index]) for index, value in enumerate(values)]

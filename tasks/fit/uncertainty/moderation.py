@@ -14,7 +14,7 @@ from tasks.fit.data.measurements import Floats
 _PRIOR_FREEDOM = 8.0
 
 
-def moderate(variance: Floats, freedom: Floats, within: Floats, size: Floats) -> tuple[Floats, Floats]:
+def moderate(variance: Floats, dof: Floats, within: Floats, size: Floats) -> tuple[Floats, Floats]:
     """Combines each size's run-to-run variance with what all sizes say together.
 
     Prior of size i: tau2 + within_i, tau2 >= 0 the common between-run variance beyond within-run noise (by moments).
@@ -22,26 +22,26 @@ def moderate(variance: Floats, freedom: Floats, within: Floats, size: Floats) ->
 
     Args:
         variance: sample variances of run deviations [S], of any value where freedom is 0.
-        freedom: their degrees of freedom, runs - 1 [S].
+        dof: their degrees of freedom, runs - 1 [S].
         within: variance of a run's estimate due to its own noise [S].
         size: magnitude of what varies, |log10 L| or |slope|, for the second shape of the prior [S].
 
     Returns:
         Moderated variances and degrees of freedom [S].
     """
-    known = freedom > 0
-    total = float(freedom.sum())
-    prior = _prior(variance, freedom, within, size)
+    known = dof > 0
+    total = float(dof.sum())
+    prior = _prior(variance, dof, within, size)
     ratio = np.maximum(variance[known] / np.maximum(prior[known], 1e-300), 1e-12)
-    half = freedom[known] / 2.0
+    half = dof[known] / 2.0
     spread = np.log(ratio) - _digamma(half) + np.log(half)
     count = int(known.sum())
     excess = 0.0 if count < 2 else float(np.var(spread, ddof=1) - _trigamma(half).mean())
     d0 = 2.0 * _inverse_trigamma(excess) if excess > 1e-8 else np.inf
     d0 = max(min(d0, total, _PRIOR_FREEDOM), 1.0)
-    share = freedom / (d0 + freedom)
+    share = dof / (d0 + dof)
     moderated = share * np.where(known, variance, 0.0) + (1 - share) * prior
-    return moderated, np.minimum(d0 + freedom, max(total, 1.0))
+    return moderated, np.minimum(d0 + dof, max(total, 1.0))
 
 
 def _prior(variance: Floats, freedom: Floats, within: Floats, size: Floats) -> Floats:

@@ -13,25 +13,25 @@ import numpy as np
 from tasks.fit.data.measurements import Floats
 from tasks.fit.laws.forms import LineLaw
 from tasks.fit.results import Estimate
-from tasks.fit.solver.line_statistics import lines_of
-from tasks.fit.solver.parameters import LineState
+from tasks.fit.solver.line_statistics import line_statistics
+from tasks.fit.solver.parameters import LineParameters
 from tasks.fit.solver.variable_projection import profile as sum_of_squares
-from tasks.fit.uncertainty.inference import Uncertain
+from tasks.fit.uncertainty.inference import BootstrappedFit
 
 _T2 = 1.959964**2
 
 
-def profile_intervals(uncertain: Uncertain) -> dict[str, Estimate]:
+def profile_intervals(uncertain: BootstrappedFit) -> dict[str, Estimate]:
     """95 % intervals of N0 and Kmax, empty for other laws. A null bound: the data do not bound that side."""
     fitted = uncertain.fitted
     if fitted.law.name != "saturating":
         return {}
-    state, draws = fitted.state, uncertain.draws
-    assert isinstance(state, LineState)
-    assert isinstance(draws, LineState)
+    state, draws = fitted.parameters, uncertain.draws
+    assert isinstance(state, LineParameters)
+    assert isinstance(draws, LineParameters)
     assert isinstance(fitted.law, LineLaw)
     points = fitted.points
-    lines = lines_of(points.x, fitted.response, fitted.weight, points.size, len(points.sizes))
+    lines = line_statistics(points.x, fitted.response, fitted.weight, points.size, len(points.sizes))
     low, high = np.log10(points.sizes[0]) - 3.0, np.log10(points.sizes[-1]) + 3.0
     theta = np.unique(np.r_[np.linspace(low, high, 1201), state.theta])
     rss, _ = sum_of_squares(fitted.law, lines, points.sizes, theta)
@@ -52,12 +52,12 @@ def profile_intervals(uncertain: Uncertain) -> dict[str, Estimate]:
     return out
 
 
-def _kmax_profile(law: LineLaw, uncertain: Uncertain, theta: Floats, best: float) -> tuple[Floats, Floats]:
+def _kmax_profile(law: LineLaw, uncertain: BootstrappedFit, theta: Floats, best: float) -> tuple[Floats, Floats]:
     """Kmax from a tenth to ten times its estimate, and min over N0 of S: S is a parabola in Kmax for each N0."""
     fitted = uncertain.fitted
-    points, state = fitted.points, fitted.state
-    assert isinstance(state, LineState)
-    lines = lines_of(points.x, fitted.response, fitted.weight, points.size, len(points.sizes))
+    points, state = fitted.points, fitted.parameters
+    assert isinstance(state, LineParameters)
+    lines = line_statistics(points.x, fitted.response, fitted.weight, points.size, len(points.sizes))
     u = law.basis(theta, points.sizes, state.reference)[0][..., 0]
     moment, gram = u @ lines.cxy, (u * u) @ lines.cxx
     kmax = abs(best) * np.unique(np.r_[np.geomspace(0.1, 10.0, 1201), 1.0])

@@ -9,29 +9,29 @@ import numpy as np
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(80)
 
 
-def two_sided_p(t: float, freedom: float) -> float:
-    """P(|T| > |t|) for T of Student's t with `freedom` degrees of freedom (infinite: the normal).
+def two_sided_p(t: float, dof: float) -> float:
+    """P(|T| > |t|) for T of Student's t with `dof` degrees of freedom (infinite: the normal).
 
     With t = sqrt(nu) tan(a), P(|T| < t) = 2 c int_0^a cos^(nu-1), c = Gamma((nu+1)/2) / (sqrt(pi) Gamma(nu/2)); the
     complement is integrated, so that small p keep their digits.
     """
     if math.isnan(t):
         return float("nan")
-    if not math.isfinite(freedom) or freedom > 1e6:
+    if not math.isfinite(dof) or dof > 1e6:
         return math.erfc(abs(t) / math.sqrt(2.0))
-    log_c = math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2) - 0.5 * math.log(math.pi)
-    start = math.atan(abs(t) / math.sqrt(freedom))
+    log_c = math.lgamma((dof + 1) / 2) - math.lgamma(dof / 2) - 0.5 * math.log(math.pi)
+    start = math.atan(abs(t) / math.sqrt(dof))
     half = 0.5 * (math.pi / 2 - start)
     angle = start + half * (1.0 + _NODES)
-    return min(float(2.0 * math.exp(log_c) * half * (_WEIGHTS * np.cos(angle) ** (freedom - 1)).sum()), 1.0)
+    return min(float(2.0 * math.exp(log_c) * half * (_WEIGHTS * np.cos(angle) ** (dof - 1)).sum()), 1.0)
 
 
-def quantile(share: float, freedom: float) -> float:
+def quantile(share: float, dof: float) -> float:
     """t with P(|T| < t) = share, by bisection."""
     low, high = 0.0, 1.0
-    while two_sided_p(high, freedom) > 1 - share:
+    while two_sided_p(high, dof) > 1 - share:
         high *= 2
     for _ in range(100):
         middle = 0.5 * (low + high)
-        low, high = (middle, high) if two_sided_p(middle, freedom) > 1 - share else (low, middle)
+        low, high = (middle, high) if two_sided_p(middle, dof) > 1 - share else (low, middle)
     return 0.5 * (low + high)

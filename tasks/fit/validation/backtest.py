@@ -13,13 +13,13 @@ from dataclasses import replace
 import numpy as np
 
 from tasks.fit.data.measurements import Mask, Measurements
-from tasks.fit.forecasting.forecast import Memory, Prediction, predict, progress, size_errors
+from tasks.fit.forecasting.forecast import ErrorCache, Prediction, predict, run_fraction, size_errors
 from tasks.fit.laws import LAWS, Law
 from tasks.fit.laws.forms import LineLaw
 from tasks.fit.results import BackTest, Choice, WindowFit
 from tasks.fit.solver.estimate import Options, fit_law
-from tasks.fit.solver.parameters import LineState
-from tasks.fit.uncertainty.inference import Uncertain, with_draws
+from tasks.fit.solver.parameters import LineParameters
+from tasks.fit.uncertainty.inference import BootstrappedFit, with_draws
 from tasks.fit.validation.goodness_of_fit import r_squared
 
 _DRAWS = 500
@@ -35,7 +35,7 @@ def backtests(points: Measurements, law: Law, options: Options, variant: str) ->
         options: of the fits.
         variant: goes into the records.
     """
-    memory: Memory = {}
+    memory: ErrorCache = {}
     options = replace(options, draws=min(options.draws, _DRAWS))
     return [_test(points, law, options, (variant, kind, memory), held) for kind, held in _cuts(points, law)]
 
@@ -55,7 +55,7 @@ def _cuts(points: Measurements, law: Law) -> Iterator[tuple[str, Mask]]:
 
 def _cuts_ahead(points: Measurements) -> Iterator[tuple[str, Mask]]:
     """The last half and the last three quarters of every trajectory, where enough points are left to fit."""
-    share = progress(points)
+    share = run_fraction(points)
     for kind, kept in (("last_50", 0.5), ("last_75", 0.25)):
         if np.bincount(points.size[share <= kept], minlength=len(points.sizes)).min() >= 5:
             yield kind, share > kept
@@ -67,7 +67,9 @@ def tests_ahead(points: Measurements, law: Law, options: Options, variant: str) 
     return [_test(points, law, options, (variant, kind, {}), held) for kind, held in _cuts_ahead(points)]
 
 
-def _test(points: Measurements, law: Law, options: Options, context: tuple[str, str, Memory], held: Mask) -> BackTest:
+def _test(
+    points: Measurements, law: Law, options: Options, context: tuple[str, str, ErrorCache], held: Mask
+) -> BackTest:
     variant, kind, memory = context
     test = points.where(held)
     train = points.where(points.n < test.n[0] if kind == "next_size" else ~held)
@@ -82,21 +84,21 @@ def _test(points: Measurements, law: Law, options: Options, context: tuple[str, 
     return _scored(test, forecast, BackTest(variant, points.unit, law.name, kind, name, refitted, 0, 0, 0, None, {}))
 
 
-def _with_level(uncertain: Uncertain, test: Measurements) -> Uncertain:
+def _with_level(uncertain: BootstrappedFit, test: Measurements) -> BootstrappedFit:
     """The published way: the level of the held-out size from its own points."""
     fitted, draws = uncertain.fitted, uncertain.draws
-    assert isinstance(fitted.state, LineState)
-    assert isinstance(draws, LineState)
+    assert isinstance(fitted.parameters, LineParameters)
+    assert isinstance(draws, LineParameters)
     size = float(test.n[0])
     return replace(
         uncertain,
-        fitted=replace(fitted, state=fitted.state.anchored(size, test.x, test.y)),
-        draws=draws.anchored(size, test.x, test.y),
+        fitted=replace(fitted, parameters=fitted.parameters.with_refitted_level(size, test.x, test.y)),
+        draws=draws.with_refitted_level(size, test.x, test.y),
     )
 
 
 def _scored(test: Measurements, forecast: Prediction, record: BackTest) -> BackTest:
-    error = forecast.centre - test.y
+    error = forecast.center - test.y
     inside = {}
     for level in (0.5, 0.8, 0.95):
         low, high = np.quantile(forecast.measured, [(1 - level) / 2, (1 + level) / 2], axis=0)
@@ -106,7 +108,7 @@ def _scored(test: Measurements, forecast: Prediction, record: BackTest) -> BackT
         points=len(test),
         rmse_log=float(np.sqrt(np.mean(error**2))),
         bias_log=float(error.mean()),
-        r2_linear=r_squared(test.loss, 10.0**forecast.centre),
+        r2_linear=r_squared(test.loss, 10.0**forecast.center),
         coverage=inside,
     )
     if record.kind.startswith("last"):
@@ -122,7 +124,7 @@ def _scored(test: Measurements, forecast: Prediction, record: BackTest) -> BackT
     )
 
 
-def choose(tests: list[BackTest], variant: str, resource: str) -> Choice:
+def choose_law(tests: list[BackTest], variant: str, resource: str) -> Choice:
     """Picks the law for unseen sizes: the smallest root mean square of its next_size errors, nothing refitted."""
     errors: dict[str, float | None] = {}
     for name, law in LAWS.items():
@@ -142,7 +144,9 @@ def best_for_unseen(points: Measurements, options: Options, variant: str) -> Cho
     errors: dict[str, float | None] = {}
     for name, law in LAWS.items():
         if law.forecasts_unseen and len(points.sizes) > max(law.minimum_sizes, 3):
-            errors[name] = float(np.sqrt(np.mean(np.square(size_errors(points, law, options, inside=False).beyond))))
+            errors[name] = float(
+                np.sqrt(np.mean(np.square(size_errors(points, law, options, inside=False).larger_sizes)))
+            )
     if not errors:
         return None
     return Choice(variant, points.unit, errors, min(errors, key=lambda name: errors[name] or 0.0))
@@ -169,16 +173,16 @@ def held_out_of(points: Measurements, law: Law, options: Options, variant: str) 
 
 def windows(points: Measurements, law: Law, options: Options, variant: str) -> list[WindowFit]:
     """How much the law's numbers depend on the part of the trajectories it is fitted to."""
-    share, rows = progress(points), []
+    share, rows = run_fraction(points), []
     for start, end in _WINDOWS:
         part = points.where((share > start) & (share <= end))
         counts = np.bincount(part.size, minlength=len(part.sizes)) if len(part) else np.zeros(1)
         if len(part.sizes) < len(points.sizes) or counts.min() < 5:
             continue
         fitted = fit_law(part, law, options)
-        named = {name: float(value) for name, value in fitted.state.coefficients().items()}
+        named = {name: float(value) for name, value in fitted.parameters.coefficients().items()}
         rmse = float(np.sqrt(np.mean(fitted.residual**2)))
-        k = float(fitted.state.k([part.sizes[-1]])[0])
+        k = float(fitted.parameters.k([part.sizes[-1]])[0])
         label = f"{100 * start:.0f}-{100 * end:.0f} %"
         rows.append(WindowFit(variant, points.unit, law.name, label, len(part), dict(named), k, rmse))
     return rows

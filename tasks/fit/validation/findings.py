@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from tasks.fit.data.measurements import Floats
-from tasks.fit.forecasting.forecast import progress
+from tasks.fit.forecasting.forecast import run_fraction
 from tasks.fit.results import Estimate, Finding, PairEffect, ReuseEffect, SaturationTest
-from tasks.fit.solver.estimate import Fitted
-from tasks.fit.uncertainty.inference import Uncertain
+from tasks.fit.solver.estimate import FitResult
+from tasks.fit.uncertainty.inference import BootstrappedFit
 from tasks.fit.validation.saturation import CONTRADICTED, SUPPORTED, UNDECIDED
 
 # Reuse counts as harmless while it raises the loss by less than this share.
@@ -19,37 +19,39 @@ HARMLESS = 0.05
 R2_GOOD, R2_BAD = 0.95, 0.90
 
 
-def pair_effects(alone: Uncertain, variant: str) -> list[PairEffect]:
+def pair_effects(per_size: BootstrappedFit, variant: str) -> list[PairEffect]:
     """Neighbouring sizes at the largest X both have reached, from each size's own line.
 
     Args:
-        alone: the loglinear fit with draws.
+        per_size: the loglinear fit with draws.
         variant: goes into the records.
     """
-    return [PairEffect(variant, alone.fitted.points.unit, *names, x, effect) for names, x, effect, _ in _pairs(alone)]
+    return [
+        PairEffect(variant, per_size.fitted.points.unit, *names, x, effect) for names, x, effect, _ in _pairs(per_size)
+    ]
 
 
-def _pairs(alone: Uncertain) -> list[tuple[tuple[str, str], float, Estimate, Floats]]:
-    points, out = alone.fitted.points, []
+def _pairs(per_size: BootstrappedFit) -> list[tuple[tuple[str, str], float, Estimate, Floats]]:
+    points, out = per_size.fitted.points, []
     for index in range(len(points.sizes) - 1):
         pair = points.sizes[index : index + 2]
         ends = [points.x[points.n == size] for size in pair]
         x = min(end.max() for end in ends)
         if x < max(end.min() for end in ends):
             continue
-        value = np.diff(alone.fitted.state.predict(pair, [x, x]))[0]
-        draws = np.diff(alone.draws.predict(pair, [x, x]), axis=1)[:, 0]
+        value = np.diff(per_size.fitted.parameters.predict(pair, [x, x]))[0]
+        draws = np.diff(per_size.draws.predict(pair, [x, x]), axis=1)[:, 0]
         low, high = np.quantile(draws, [0.025, 0.975])
         names = (points.label(pair[0]), points.label(pair[1]))
         out.append((names, float(10.0**x), Estimate(float(value), float(low), float(high)), draws))
     return out
 
 
-def larger_is_better(alone: Uncertain, variant: str) -> Finding:
+def larger_is_better(per_size: BootstrappedFit, variant: str) -> Finding:
     """Claim 1: at a fixed resource the larger of two neighbouring sizes has the lower loss."""
-    unit = alone.fitted.points.unit
+    unit = per_size.fitted.points.unit
     statement = f"At a fixed amount of {unit}, larger models reach lower loss"
-    pairs = _pairs(alone)
+    pairs = _pairs(per_size)
     key = f"larger_better_{unit}"
     if not pairs:
         reason = "no two neighbouring sizes share a range of the resource"
@@ -65,7 +67,7 @@ def larger_is_better(alone: Uncertain, variant: str) -> Finding:
     return Finding(1, key, statement, variant, unit, effect, "log10 L per size step", verdict, reason)
 
 
-def law_holds(primary: Uncertain, alone: Uncertain, variant: str) -> Finding:
+def law_holds(primary: BootstrappedFit, per_size: BootstrappedFit, variant: str) -> Finding:
     """Claim 2: the law describes the points. R2 in linear loss, as published, with an interval over runs.
 
     The law has k > 0: points on which a size's own k lies below 0 contradict it, however well lines fit them.
@@ -79,7 +81,7 @@ def law_holds(primary: Uncertain, alone: Uncertain, variant: str) -> Finding:
     verdict = SUPPORTED if low >= R2_GOOD else CONTRADICTED if high < R2_BAD else UNDECIDED
     means = np.bincount(points.size, weights=points.y) / np.bincount(points.size)
     within = 1.0 - float((fitted.residual**2).sum()) / float(((points.y - means[points.size]) ** 2).sum())
-    highest = np.quantile(alone.draws.k(points.sizes), 0.975, axis=0)
+    highest = np.quantile(per_size.draws.k(points.sizes), 0.975, axis=0)
     falling = [points.label(size) for size, high in zip(points.sizes, highest, strict=True) if high < 0]
     if falling:
         verdict = CONTRADICTED
@@ -92,11 +94,11 @@ def law_holds(primary: Uncertain, alone: Uncertain, variant: str) -> Finding:
     return Finding(2, f"law_{points.unit}", statement, variant, points.unit, effect, "R2", verdict, reason)
 
 
-def _r2_draws(fitted: Fitted, draws: int) -> Floats:
+def _r2_draws(fitted: FitResult, draws: int) -> Floats:
     """R2 over resampled runs within each size; runs of a size alone are cut into tenths."""
     points = fitted.points
     runs = np.array([len(np.unique(points.run[points.size == index])) for index in range(len(points.sizes))])
-    tenth = np.where(runs[points.size] > 1, 0, np.minimum((progress(points) * 10).astype(int), 9))
+    tenth = np.where(runs[points.size] > 1, 0, np.minimum((run_fraction(points) * 10).astype(int), 9))
     _, unit = np.unique(points.run * 10 + tenth, return_inverse=True)
     count = int(unit.max()) + 1
     size = np.zeros(count, dtype=int)
@@ -114,11 +116,11 @@ def _r2_draws(fitted: Fitted, draws: int) -> Floats:
     return 1.0 - residual / (second - first**2 / n)
 
 
-def learning_grows(alone: Uncertain, test: SaturationTest) -> list[Finding]:
+def learning_grows(per_size: BootstrappedFit, test: SaturationTest) -> list[Finding]:
     """Claim 3: k grows with N (largest minus smallest size, each fitted alone), and its growth saturates."""
-    points = alone.fitted.points
+    points = per_size.fitted.points
     ends = points.sizes[[0, -1]]
-    value, draws = alone.fitted.state.k(ends), alone.draws.k(ends)
+    value, draws = per_size.fitted.parameters.k(ends), per_size.draws.k(ends)
     low, high = np.quantile(draws[:, 1] - draws[:, 0], [0.025, 0.975])
     effect = Estimate(float(value[1] - value[0]), float(low), float(high))
     names = f"{points.label(ends[0])} to {points.label(ends[1])}"

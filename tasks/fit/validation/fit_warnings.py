@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from tasks.fit.results import Estimate, Flag
-from tasks.fit.uncertainty.inference import Uncertain
+from tasks.fit.uncertainty.inference import BootstrappedFit
 
 
-def flags_of(uncertain: Uncertain, profile: dict[str, Estimate]) -> list[Flag]:
+def flags_of(uncertain: BootstrappedFit, profile: dict[str, Estimate]) -> list[Flag]:
     """Lists what a reader must know before using the coefficients."""
     fitted = uncertain.fitted
     points, found = fitted.points, []
@@ -26,7 +26,7 @@ def flags_of(uncertain: Uncertain, profile: dict[str, Estimate]) -> list[Flag]:
             f"{int((runs == 1).sum())} of {len(runs)} sizes have one run; they borrow the others' run-to-run variation"
         )
         found.append(Flag("some_single_runs", text))
-    k = fitted.state.k(points.sizes)
+    k = fitted.parameters.k(points.sizes)
     if (k <= 0).any():
         sizes = ", ".join(points.label(size) for size in points.sizes[k <= 0])
         found.append(Flag("no_learning", f"loss does not fall with the resource under this law at size {sizes}"))
@@ -35,12 +35,12 @@ def flags_of(uncertain: Uncertain, profile: dict[str, Estimate]) -> list[Flag]:
     return found
 
 
-def _of_n0(uncertain: Uncertain, profile: dict[str, Estimate]) -> list[Flag]:
+def _of_n0(uncertain: BootstrappedFit, profile: dict[str, Estimate]) -> list[Flag]:
     fitted, drawn = uncertain.fitted, uncertain.draws.coefficients()
     if "N0" not in drawn or "Kmax" not in drawn:
         return []
     found, sizes = [], fitted.points.sizes
-    n0 = float(fitted.state.coefficients()["N0"])
+    n0 = float(fitted.parameters.coefficients()["N0"])
     open_ended = "N0" in profile and (profile["N0"].low is None or profile["N0"].high is None)
     if open_ended or not sizes[0] / 10 <= n0 <= sizes[-1] * 10:
         reason = "its profile interval is open" if open_ended else "it lies more than 10 times outside the fitted sizes"

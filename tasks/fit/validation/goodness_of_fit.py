@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.fit.data.measurements import Floats
-from tasks.fit.solver.estimate import Fitted
+from tasks.fit.solver.estimate import FitResult
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ def r_squared(measured: Floats, fitted: Floats) -> float | None:
     return 1.0 - float(((measured - fitted) ** 2).sum()) / total if total > 0 else None
 
 
-def quality(fitted: Fitted) -> Quality:
+def quality(fitted: FitResult) -> Quality:
     """Scores a fit on the points it was fitted to.
 
     -2 log-likelihood is P log(rss / P) for Gaussian objectives (the noise variance counts as a parameter) and the

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from tasks.fit.data.measurements import Floats, Mask, Measurements
-from tasks.fit.forecasting.forecast import progress
+from tasks.fit.forecasting.forecast import run_fraction
 from tasks.fit.laws import LAWS
 from tasks.fit.results import Estimate, ReuseEffect
 from tasks.fit.solver.estimate import Options, fit_law
@@ -53,7 +53,7 @@ def _levels(
     """Level of each tau under a common slope, the standard deviation of each, and the degrees of freedom [T]."""
     part = points.where(_late(points)) if late else points
     fitted = fit_law(part, LAWS["reuse"], options)
-    values = fitted.state.predict(part.sizes, np.full(len(part.sizes), part.x.mean()))
+    values = fitted.parameters.predict(part.sizes, np.full(len(part.sizes), part.x.mean()))
     runs = np.array([len(np.unique(part.run[part.size == index])) for index in range(len(part.sizes))])
     if scale is not None and size is not None:
         same = scale.where(_late(scale)) if late else scale
@@ -66,7 +66,7 @@ def _levels(
 
 def _late(points: Measurements) -> Mask:
     """The last fifth of every run, at least its last three steps: a line needs them."""
-    return progress(points) > min(LATE, 1.0 - 2.5 / float(points.step.max()))
+    return run_fraction(points) > min(LATE, 1.0 - 2.5 / float(points.step.max()))
 
 
 def _difference(levels: tuple[Floats, Floats, float], index: int) -> Estimate:

@@ -13,14 +13,14 @@ import numpy as np
 from tasks.fit.data.measurements import Floats
 from tasks.fit.laws import LAWS
 from tasks.fit.results import Estimate, SaturationTest
-from tasks.fit.solver.estimate import Fitted, fit_law
-from tasks.fit.uncertainty.inference import Uncertain
+from tasks.fit.solver.estimate import FitResult, fit_law
+from tasks.fit.uncertainty.inference import BootstrappedFit
 from tasks.fit.uncertainty.student_t import two_sided_p
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
 
 
-def saturation_test(saturating: Uncertain, profile: dict[str, Estimate], variant: str) -> SaturationTest:
+def saturation_test(saturating: BootstrappedFit, profile: dict[str, Estimate], variant: str) -> SaturationTest:
     """Runs both tests on the points of a saturating fit.
 
     Args:
@@ -34,7 +34,7 @@ def saturation_test(saturating: Uncertain, profile: dict[str, Estimate], variant
     spare = max(len(points) - fitted.law.parameters(len(points.sizes)), 1)
     variance = _weighted_rss(fitted) / spare
     dispersion = variance * _slope_effect(saturating, variance)
-    freedom = float(np.min(saturating.lines.freedom))
+    freedom = float(np.min(saturating.lines.dof))
     ratio = max(_weighted_rss(flat, fitted) - _weighted_rss(fitted), 0.0) / dispersion
     growth_p = two_sided_p(float(np.sqrt(ratio)), freedom)
     difference = _by_run(power, fitted) - _by_run(fitted, fitted)
@@ -50,17 +50,17 @@ def saturation_test(saturating: Uncertain, profile: dict[str, Estimate], variant
     return SaturationTest(variant, points.unit, ratio, growth_p, halved, rival_p, held_out, growth, verdict, reason)
 
 
-def _weighted_rss(fitted: Fitted, weights_of: Fitted | None = None) -> float:
+def _weighted_rss(fitted: FitResult, weights_of: FitResult | None = None) -> float:
     return float(_by_run(fitted, weights_of or fitted).sum())
 
 
-def _by_run(fitted: Fitted, weights_of: Fitted) -> Floats:
+def _by_run(fitted: FitResult, weights_of: FitResult) -> Floats:
     """Weighted residual sum of squares of each run, with another fit's weights and response, so that laws compare."""
     squares = weights_of.weight * (weights_of.response - fitted.eta) ** 2
     return np.bincount(fitted.points.run, weights=squares, minlength=len(fitted.points.runs)).astype(float)
 
 
-def _slope_effect(uncertain: Uncertain, variance: float) -> float:
+def _slope_effect(uncertain: BootstrappedFit, variance: float) -> float:
     """Variance of the sizes' slopes among draws over what independent points would give, averaged, at least 1."""
     lines = uncertain.fitted.lines
     assert lines is not None
@@ -68,13 +68,13 @@ def _slope_effect(uncertain: Uncertain, variance: float) -> float:
     return max(float(ratio.mean()), 1.0)
 
 
-def _slope_error(fitted: Fitted, name: str) -> float | None:
+def _slope_error(fitted: FitResult, name: str) -> float | None:
     """Root mean square error in log10 k of forecasting each larger size's slope from the smaller sizes."""
     points, law, errors = fitted.points, LAWS[name], []
-    alone = fit_law(points, LAWS["loglinear"], fitted.options).state.k(points.sizes)
+    alone = fit_law(points, LAWS["loglinear"], fitted.options).parameters.k(points.sizes)
     for index in range(3, len(points.sizes)):
         smaller = points.where(points.n < points.sizes[index])
-        forecast = float(fit_law(smaller, law, fitted.options).state.k([points.sizes[index]])[0])
+        forecast = float(fit_law(smaller, law, fitted.options).parameters.k([points.sizes[index]])[0])
         if forecast > 0 and alone[index] > 0:
             errors.append(np.log10(forecast / alone[index]))
     return float(np.sqrt(np.mean(np.square(errors)))) if errors else None

@@ -26,14 +26,14 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from tasks.grading.pool.worker import OUT_OF_MEMORY
-from tasks.grading.pool.worker_set import DIED, TIMED_OUT, Crew
+from tasks.grading.pool.worker_set import DIED, TIMED_OUT, WorkerSet
 from tasks.grading.registry import scorer_for
 from tasks.grading.scorers.code import PROGRAM_TIMED_OUT
-from tasks.grading.verdicts import Answer, GradeStats, Verdict, Work
+from tasks.grading.verdicts import DeferredGrade, GradeRequest, GradeStats, Verdict
 
-GIVEN_UP = frozenset({TIMED_OUT, DIED, OUT_OF_MEMORY, PROGRAM_TIMED_OUT})
-REMEMBERED = 20_000
-LONGEST_REMEMBERED = 500
+ABORTED = frozenset({TIMED_OUT, DIED, OUT_OF_MEMORY, PROGRAM_TIMED_OUT})
+CACHE_SIZE = 20_000
+MAX_CACHED_LENGTH = 500
 
 
 class GradingPool:
@@ -60,9 +60,9 @@ class GradingPool:
         self.last = GradeStats()
         self.total = GradeStats()
         self._lock = threading.Lock()
-        self._crew: Crew | None = None
+        self._crew: WorkerSet | None = None
         self._owner = os.getpid()
-        self._known: OrderedDict[Work, Verdict] = OrderedDict()
+        self._known: OrderedDict[DeferredGrade, Verdict] = OrderedDict()
 
     def __enter__(self) -> GradingPool:
         return self
@@ -77,12 +77,12 @@ class GradingPool:
         with self._lock:
             self._dismiss()
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """Drops remembered verdicts; the processes keep running."""
         with self._lock:
             self._known.clear()
 
-    def grade(self, answers: Sequence[Answer]) -> list[Verdict]:
+    def grade(self, answers: Sequence[GradeRequest]) -> list[Verdict]:
         """Returns one verdict per answer, in order.
 
         Raises:
@@ -90,9 +90,9 @@ class GradingPool:
         """
         with self._lock:
             start = time.perf_counter()
-            verdicts, waiting = _quick_verdicts(answers)
+            verdicts, waiting = _fast_verdicts(answers)
             fast = sum(verdict is not None for verdict in verdicts)
-            remembered = self._recall(waiting, verdicts)
+            remembered = self._from_cache(waiting, verdicts)
             retried = self._run(waiting, verdicts) if waiting else 0
             done = [verdict for verdict in verdicts if verdict is not None]
             assert len(done) == len(answers)
@@ -101,16 +101,16 @@ class GradingPool:
                 graded=len(done),
                 right=counts["right"],
                 unjudged=counts["unjudged"],
-                timed_out=sum(verdict.reason in GIVEN_UP for verdict in done),
+                timed_out=sum(verdict.reason in ABORTED for verdict in done),
                 fast_path=fast,
-                remembered=remembered,
+                cache_hits=remembered,
                 retried=retried,
                 seconds=time.perf_counter() - start,
             )
             self.total = self.total + self.last
             return done
 
-    def _recall(self, waiting: dict[Work, list[int]], verdicts: list[Verdict | None]) -> int:
+    def _from_cache(self, waiting: dict[DeferredGrade, list[int]], verdicts: list[Verdict | None]) -> int:
         """Fills in known verdicts, removes their work and returns how many answers that spared a worker."""
         spared = sum(len(places) - 1 for places in waiting.values())
         for work in [work for work in waiting if work in self._known]:
@@ -121,11 +121,11 @@ class GradingPool:
                 verdicts[place] = self._known[work]
         return spared
 
-    def _run(self, waiting: dict[Work, list[int]], verdicts: list[Verdict | None]) -> int:
+    def _run(self, waiting: dict[DeferredGrade, list[int]], verdicts: list[Verdict | None]) -> int:
         """Has the workers decide the rest. Returns how many answers needed a second worker."""
         if self._crew is None or self._owner != os.getpid():
             self._owner = os.getpid()
-            self._crew = Crew(self.workers, self.seconds, self.memory_mb)
+            self._crew = WorkerSet(self.workers, self.seconds, self.memory_mb)
         try:
             outcomes, retried = self._crew.run(list(waiting))
         except BaseException:
@@ -134,9 +134,9 @@ class GradingPool:
         for work, verdict in outcomes.items():
             for place in waiting[work]:
                 verdicts[place] = verdict
-            if verdict.reason not in GIVEN_UP and len(work.text) + len(work.gold) <= LONGEST_REMEMBERED:
+            if verdict.reason not in ABORTED and len(work.text) + len(work.ground_truth) <= MAX_CACHED_LENGTH:
                 self._known[work] = dataclasses.replace(verdict, seconds=0.0)
-        while len(self._known) > REMEMBERED:
+        while len(self._known) > CACHE_SIZE:
             self._known.popitem(last=False)
         return retried
 
@@ -146,12 +146,12 @@ class GradingPool:
             crew.close()
 
 
-def _quick_verdicts(answers: Sequence[Answer]) -> tuple[list[Verdict | None], dict[Work, list[int]]]:
+def _fast_verdicts(answers: Sequence[GradeRequest]) -> tuple[list[Verdict | None], dict[DeferredGrade, list[int]]]:
     """Runs the quick halves: verdicts where there are any, and the distinct work left with the places that wait."""
     verdicts: list[Verdict | None] = []
-    waiting: dict[Work, list[int]] = {}
+    waiting: dict[DeferredGrade, list[int]] = {}
     for place, answer in enumerate(answers):
-        outcome = scorer_for(answer.data_source).quick(answer)
+        outcome = scorer_for(answer.data_source).grade_fast(answer)
         if isinstance(outcome, Verdict):
             verdicts.append(outcome)
         else:

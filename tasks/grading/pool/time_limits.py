@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-PATIENCE = 10.0
+MAX_STRETCH = 10.0
 _SHORTEST_WAIT = 0.01
 
 
-def withheld_seconds(pid: int) -> float:
+def cpu_wait_seconds(pid: int) -> float:
     """Returns the seconds a process has stood ready to run without getting a core."""
     try:
         return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[1]) / 1e9
@@ -23,15 +23,15 @@ def withheld_seconds(pid: int) -> float:
         return 0.0
 
 
-def still_owed(pid: int, before: float, limit: float, elapsed: float) -> float:
+def remaining_seconds(pid: int, before: float, limit: float, elapsed: float) -> float:
     """Returns the seconds a process that reached its limit should still get; 0.0 when it must stop.
 
     Args:
         pid: the process.
-        before: what `withheld_seconds` said when its work began.
+        before: what `cpu_wait_seconds` said when its work began.
         limit: seconds the work may take.
         elapsed: wall seconds since the work began.
     """
-    withheld = withheld_seconds(pid) - before
-    owed = min(limit - (elapsed - withheld), PATIENCE * limit - elapsed)
+    withheld = cpu_wait_seconds(pid) - before
+    owed = min(limit - (elapsed - withheld), MAX_STRETCH * limit - elapsed)
     return owed if owed >= _SHORTEST_WAIT else 0.0

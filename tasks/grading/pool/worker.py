@@ -15,7 +15,7 @@ import sys
 from tasks.grading.pool import framing as wire
 from tasks.grading.registry import SCORERS
 from tasks.grading.scorers import math as mathematics
-from tasks.grading.verdicts import Verdict, Work
+from tasks.grading.verdicts import DeferredGrade, Verdict
 
 OUT_OF_MEMORY = "out of memory"
 _RECURSION = 1_000
@@ -23,7 +23,7 @@ _RECURSION = 1_000
 
 # Its parser and sympy learn as they go, which makes a first answer of each form 10 to 50 times slower: the nursery
 # takes these lessons once, the workers inherit them.
-_LESSONS = (
+_WARMUP_PAIRS = (
     ("\\frac{1}{2}", "\\sqrt{2}+x"),
     ("2\\sqrt{3}-\\frac{\\sqrt{5}}{2}", "\\frac{7\\pi}{4}+1"),
     ("2n^2 - n + 1", "(x+1)(x-2)"),
@@ -42,8 +42,8 @@ _LESSONS = (
 
 def preload() -> None:
     """Imports and warms up what every worker needs, before the first fork."""
-    for gold, text in _LESSONS:
-        mathematics.slow(Work("math", gold, text, None), 60.0)
+    for gold, text in _WARMUP_PAIRS:
+        mathematics.grade_slow(DeferredGrade("math", gold, text, None), 60.0)
 
 
 def serve(connection: socket.socket) -> None:
@@ -56,23 +56,23 @@ def serve(connection: socket.socket) -> None:
             message = wire.receive(connection)
         except EOFError:
             return
-        verdict = _grade(Work(**message["work"]), message["seconds"])
+        verdict = _grade(DeferredGrade(**message["work"]), message["seconds"])
         leaving = verdict.reason == OUT_OF_MEMORY or _resident_bytes() > largest
         connection.sendall(wire.encode({"verdict": dataclasses.asdict(verdict), "leaving": leaving}))
         if leaving:
             return
 
 
-def _grade(work: Work, seconds: float) -> Verdict:
+def _grade(work: DeferredGrade, seconds: float) -> Verdict:
     """The boundary around third-party code: what a hostile answer makes it raise is a wrong answer."""
     try:
-        slow = SCORERS[work.scorer].slow
+        slow = SCORERS[work.scorer].grade_slow
         assert slow is not None
         return slow(work, seconds)
     except MemoryError:
-        return Verdict("wrong", 0.0, work.found, OUT_OF_MEMORY)
+        return Verdict("wrong", 0.0, work.extracted, OUT_OF_MEMORY)
     except Exception as error:
-        return Verdict("wrong", 0.0, work.found, f"the grader failed with {type(error).__name__}")
+        return Verdict("wrong", 0.0, work.extracted, f"the grader failed with {type(error).__name__}")
 
 
 def _resident_bytes() -> int:

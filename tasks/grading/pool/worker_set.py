@@ -18,7 +18,7 @@ from typing import Any
 
 from tasks.grading.pool import framing as wire
 from tasks.grading.pool import time_limits as clock
-from tasks.grading.verdicts import Status, Verdict, Work
+from tasks.grading.verdicts import DeferredGrade, Status, Verdict
 
 TIMED_OUT = "timed out"
 DIED = "the worker died"
@@ -31,10 +31,10 @@ _STOP_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class _Try:
+class _Attempt:
     """A piece of work, whether this is its second try, and the seconds spent on the first."""
 
-    work: Work
+    work: DeferredGrade
     second: bool = False
     spent: float = 0.0
 
@@ -52,42 +52,42 @@ class _Worker:
 
     pid: int
     connection: socket.socket
-    current: _Try | None = None
+    current: _Attempt | None = None
     started: float = 0.0
     before: float = 0.0
     limit: float = 0.0
     deadline: float = 0.0
 
-    def start(self, current: _Try, limit: float) -> None:
+    def start(self, current: _Attempt, limit: float) -> None:
         """Hands over work. The clock starts here, not when the work was queued."""
         self.current, self.limit = current, limit
-        self.before = clock.withheld_seconds(self.pid)
+        self.before = clock.cpu_wait_seconds(self.pid)
         # A worker that is already gone shows as closed in the next wait, which is where its work is dealt with.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.connection.sendall(wire.encode({"work": dataclasses.asdict(current.work), "seconds": limit}))
         self.started = time.monotonic()
         sandboxed = current.work.scorer == "code"
-        self.deadline = self.started + (clock.PATIENCE * limit + GRACE_SECONDS if sandboxed else limit)
+        self.deadline = self.started + (clock.MAX_STRETCH * limit + GRACE_SECONDS if sandboxed else limit)
 
     def overdue(self) -> bool:
         """Tells whether the worker must be stopped; one that was merely starved gets a later deadline."""
         now = time.monotonic()
         if self.current is None or now < self.deadline:
             return False
-        owed = clock.still_owed(self.pid, self.before, self.limit, now - self.started)
+        owed = clock.remaining_seconds(self.pid, self.before, self.limit, now - self.started)
         self.deadline = now + owed
         return owed <= 0.0
 
-    def end(self, reason: str, status: Status = "wrong", score: float = 0.0, **rest: Any) -> tuple[_Try, Verdict]:
+    def end(self, reason: str, status: Status = "wrong", score: float = 0.0, **rest: Any) -> tuple[_Attempt, Verdict]:
         """Makes the worker idle. Returns what it was doing and the verdict, with all seconds spent on it."""
         current, self.current = self.current, None
         assert current is not None
-        extracted = rest.get("extracted", current.work.found)
+        extracted = rest.get("extracted", current.work.extracted)
         seconds = current.spent + time.monotonic() - self.started
         return current, Verdict(status, score, extracted, reason, seconds)
 
 
-class Crew:
+class WorkerSet:
     """A nursery and its workers; single-threaded use. Raises RuntimeError when the nursery cannot be started."""
 
     def __init__(self, workers: int, seconds: float, memory_mb: int) -> None:
@@ -130,14 +130,14 @@ class Crew:
             self._nursery.kill()
             self._nursery.wait()
 
-    def run(self, works: Sequence[Work]) -> tuple[dict[Work, Verdict], int]:
+    def run(self, works: Sequence[DeferredGrade]) -> tuple[dict[DeferredGrade, Verdict], int]:
         """Decides every piece of work.
 
         Returns:
             The verdict of each, and how many needed a second worker.
         """
-        todo = deque(_Try(work) for work in works)
-        outcomes: dict[Work, Verdict] = {}
+        todo = deque(_Attempt(work) for work in works)
+        outcomes: dict[DeferredGrade, Verdict] = {}
         retried = 0
         with selectors.DefaultSelector() as selector:
             for each in self._workers:
@@ -146,47 +146,47 @@ class Crew:
                 self._hand_out(todo, selector)
                 for ended, verdict in self._wait(selector):
                     if verdict.reason in (TIMED_OUT, DIED) and not ended.second:
-                        todo.appendleft(_Try(ended.work, True, verdict.seconds))
+                        todo.appendleft(_Attempt(ended.work, True, verdict.seconds))
                         retried += 1
                     else:
                         outcomes[ended.work] = verdict
         return outcomes, retried
 
-    def _hand_out(self, todo: deque[_Try], selector: selectors.BaseSelector) -> None:
+    def _hand_out(self, todo: deque[_Attempt], selector: selectors.BaseSelector) -> None:
         while todo:
             idle = next((each for each in self._workers if each.current is None), None)
             if idle is None:
                 if len(self._workers) >= self.size:
                     return
-                idle = self._hire()
+                idle = self._spawn()
                 selector.register(idle.connection, selectors.EVENT_READ, idle)
             current = todo.popleft()
             idle.start(current, self.seconds * (RETRY_SHARE if current.second else 1.0))
 
-    def _wait(self, selector: selectors.BaseSelector) -> list[tuple[_Try, Verdict]]:
+    def _wait(self, selector: selectors.BaseSelector) -> list[tuple[_Attempt, Verdict]]:
         """Waits for the next event and returns the tries that ended, each with its verdict."""
         busy = [each for each in self._workers if each.current is not None]
         deadline = min(each.deadline for each in busy)
-        ended: list[tuple[_Try, Verdict]] = []
+        ended: list[tuple[_Attempt, Verdict]] = []
         for key, _ in selector.select(max(0.0, deadline - time.monotonic())):
             each: _Worker = key.data
             try:
                 message = wire.receive(each.connection)
             except (EOFError, ConnectionResetError):
-                self._dismiss(each, selector)
+                self._kill(each, selector)
                 if each.current is not None:
                     ended.append(each.end(DIED))
                 continue
             ended.append(each.end(**message["verdict"]))
             if message["leaving"]:
-                self._dismiss(each, selector)
+                self._kill(each, selector)
         for each in busy:
             if each.overdue():
-                self._dismiss(each, selector)
+                self._kill(each, selector)
                 ended.append(each.end(TIMED_OUT))
         return ended
 
-    def _hire(self) -> _Worker:
+    def _spawn(self) -> _Worker:
         try:
             self._control.sendall(wire.MESSAGE.pack(b"S", self.memory_mb))
             data, descriptors, _, _ = socket.recv_fds(self._control, wire.PID.size, 1)
@@ -198,7 +198,7 @@ class Crew:
         self._workers.append(hired)
         return hired
 
-    def _dismiss(self, each: _Worker, selector: selectors.BaseSelector) -> None:
+    def _kill(self, each: _Worker, selector: selectors.BaseSelector) -> None:
         selector.unregister(each.connection)
         each.connection.close()
         self._workers.remove(each)

@@ -27,7 +27,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.grading.pool.time_limits import still_owed
+from tasks.grading.pool.time_limits import remaining_seconds
 
 MEMORY_MB = 512
 PASSED = "passed"
@@ -61,7 +61,7 @@ def run_program(program: str, seconds: float, memory_mb: int = MEMORY_MB) -> Out
             child = _start(folder, writing, memory_mb, seconds)
             os.close(writing)
             writing = -1
-            finished = _feed(child, json.dumps({"program": program, "token": token}).encode("ascii"), seconds)
+            finished = _send_and_wait(child, json.dumps({"program": program, "token": token}).encode("ascii"), seconds)
         reason = _report(reading, token) if finished else TIMED_OUT
     finally:
         os.close(reading)
@@ -87,7 +87,7 @@ def _start(folder: str, writing: int, memory_mb: int, seconds: float) -> subproc
     )
 
 
-def _feed(child: subprocess.Popen[bytes], message: bytes, seconds: float) -> bool:
+def _send_and_wait(child: subprocess.Popen[bytes], message: bytes, seconds: float) -> bool:
     """Hands over the program and waits. Returns whether it ended by itself within the limit; it is gone either way."""
     start, patience = time.monotonic(), seconds
     feed: bytes | None = message
@@ -98,7 +98,7 @@ def _feed(child: subprocess.Popen[bytes], message: bytes, seconds: float) -> boo
                 return True
             except subprocess.TimeoutExpired:
                 feed = None  # it goes on with what is left to send
-                patience = still_owed(child.pid, 0.0, seconds, time.monotonic() - start)
+                patience = remaining_seconds(child.pid, 0.0, seconds, time.monotonic() - start)
         return False
     finally:
         with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from tasks.grading.scorers.boxed import last_boxed
-from tasks.grading.verdicts import Answer, Verdict
+from tasks.grading.verdicts import GradeRequest, Verdict
 
 _LONGEST_UNBOXED = 20_000
 _WRAPPING = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mathit|bf|rm)\b|[{}$*\s]|\\[,;! ]")
@@ -17,7 +17,7 @@ _LETTER = re.compile(r"\(?([A-Za-z])\)?(?:[.:)].*)?", re.DOTALL)
 _STATED = re.compile(r"(?i:answer|option)(?i:\s{1,3}is)?\s{0,3}:?\s{0,3}\*{0,2}\(?([A-Z])\)?(?![A-Za-z])")
 
 
-def quick(answer: Answer) -> Verdict:
+def grade_fast(answer: GradeRequest) -> Verdict:
     """Decides a multiple-choice answer."""
     gold = answer.ground_truth.strip().strip("()").upper()
     if not re.fullmatch(r"[A-Z]", gold):

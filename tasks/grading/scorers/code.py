@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 
-from tasks.grading.verdicts import Answer, Verdict, Work
+from tasks.grading.verdicts import DeferredGrade, GradeRequest, Verdict
 
 PROGRAM_TIMED_OUT = "the program timed out"
 _LONGEST_PROGRAM = 100_000
@@ -17,7 +17,7 @@ _FENCE = "```"
 _LANGUAGES = {"", "python", "python3", "py"}
 
 
-def quick(answer: Answer) -> Verdict | Work:
+def grade_fast(answer: GradeRequest) -> Verdict | DeferredGrade:
     """Finds the program; running it is left to a worker."""
     tests = _tests(answer.ground_truth)
     if tests is None:
@@ -27,20 +27,20 @@ def quick(answer: Answer) -> Verdict | Work:
         return Verdict("wrong", 0.0, None, "no program found")
     if len(program) > _LONGEST_PROGRAM:
         return Verdict("wrong", 0.0, program[:200], f"the program is longer than {_LONGEST_PROGRAM} characters")
-    return Work("code", tests, program, program[:200])
+    return DeferredGrade("code", tests, program, program[:200])
 
 
-def slow(work: Work, seconds: float) -> Verdict:
+def grade_slow(work: DeferredGrade, seconds: float) -> Verdict:
     """Runs program and tests in the sandbox, at most `seconds` long."""
     from tasks.grading import sandbox
 
-    outcome = sandbox.run_program(f"{work.text}\n\n{work.gold}\n", seconds)
+    outcome = sandbox.run_program(f"{work.text}\n\n{work.ground_truth}\n", seconds)
     if outcome.passed:
-        return Verdict("right", 1.0, work.found, "the tests passed")
+        return Verdict("right", 1.0, work.extracted, "the tests passed")
     if outcome.reason == sandbox.UNSAFE:
-        return Verdict("unjudged", 0.0, work.found, sandbox.UNSAFE)
+        return Verdict("unjudged", 0.0, work.extracted, sandbox.UNSAFE)
     return Verdict(
-        "wrong", 0.0, work.found, PROGRAM_TIMED_OUT if outcome.reason == sandbox.TIMED_OUT else outcome.reason
+        "wrong", 0.0, work.extracted, PROGRAM_TIMED_OUT if outcome.reason == sandbox.TIMED_OUT else outcome.reason
     )
 
 

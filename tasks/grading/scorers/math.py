@@ -25,19 +25,19 @@ from tasks.grading.scorers.boxed import last_boxed
 from tasks.grading.scorers.exact_match import same_number, same_plain_number, same_text
 from tasks.grading.scorers.numeric_check import clearly_different
 from tasks.grading.scorers.size_limits import too_large, unreadable
-from tasks.grading.verdicts import Answer, Verdict, Work
+from tasks.grading.verdicts import DeferredGrade, GradeRequest, Verdict
 
 LONGEST_ANSWER = 4_000
 LONGEST_UNBOXED = 20_000
 _BARE_INTEGER = re.compile(r"\s*-?[0-9]{1,300}\s*", re.ASCII)
 
 
-def quick(answer: Answer) -> Verdict | Work:
+def grade_fast(answer: GradeRequest) -> Verdict | DeferredGrade:
     """Decides an answer in the calling process, or returns the work for math-verify."""
     gold = answer.ground_truth.strip()
     found = last_boxed(answer.completion)
     if found is None:
-        return _quick_unboxed(answer.completion, gold)
+        return _grade_unboxed(answer.completion, gold)
     if len(found) > LONGEST_ANSWER:
         return Verdict("wrong", 0.0, found[:100], f"the boxed answer is longer than {LONGEST_ANSWER} characters")
     verdict = _compare(gold, found)
@@ -46,10 +46,10 @@ def quick(answer: Answer) -> Verdict | Work:
     refusal = unreadable(found)
     if refusal is not None:
         return Verdict("wrong", 0.0, found[:100], f"refused: {refusal}")
-    return Work("math", gold, found, found)
+    return DeferredGrade("math", gold, found, found)
 
 
-def _quick_unboxed(completion: str, gold: str) -> Verdict | Work:
+def _grade_unboxed(completion: str, gold: str) -> Verdict | DeferredGrade:
     if len(completion) > LONGEST_UNBOXED:
         return Verdict("wrong", 0.0, None, f"no box, and too long to search ({LONGEST_UNBOXED} characters)")
     if not completion.strip():
@@ -61,10 +61,10 @@ def _quick_unboxed(completion: str, gold: str) -> Verdict | Work:
     refusal = unreadable(completion)
     if refusal is not None:
         return Verdict("wrong", 0.0, None, f"refused: no box, and {refusal}")
-    return Work("math", gold, completion, None, boxed=False)
+    return DeferredGrade("math", gold, completion, None, boxed=False)
 
 
-def quick_number(answer: Answer) -> Verdict | Work:
+def grade_number(answer: GradeRequest) -> Verdict | DeferredGrade:
     """Grades generated arithmetic: the last box must hold a plain number. Never leaves the calling process."""
     found = last_boxed(answer.completion)
     if found is None:
@@ -87,7 +87,7 @@ def _compare(gold: str, found: str) -> Verdict | None:
     return None
 
 
-def slow(work: Work, seconds: float) -> Verdict:
+def grade_slow(work: DeferredGrade, seconds: float) -> Verdict:
     """Asks math-verify. Runs in a worker process: may hang, and then is killed by the pool.
 
     Args:
@@ -95,11 +95,11 @@ def slow(work: Work, seconds: float) -> Verdict:
         seconds: unused here; the limit is kept from outside.
     """
     parse, verify = math_verify()
-    gold = list(_parsed_gold(work.gold))
+    gold = list(_parsed_gold(work.ground_truth))
     if not gold:
-        return Verdict("unjudged", 0.0, work.found, "the gold answer does not parse")
+        return Verdict("unjudged", 0.0, work.extracted, "the gold answer does not parse")
     answer = parse(f"\\boxed{{{work.text}}}" if work.boxed else work.text)
-    found = work.found
+    found = work.extracted
     if found is None and answer and isinstance(answer[-1], str):
         found = answer[-1][:200]
     if not answer:

@@ -7,19 +7,19 @@ the time limit. The gold is boxed because its README wants golds inside a LaTeX 
 from __future__ import annotations
 
 from tasks.grading.scorers.math import math_verify
-from tasks.grading.verdicts import Answer, Verdict, Work
+from tasks.grading.verdicts import DeferredGrade, GradeRequest, Verdict
 
 DATA_SOURCE = "plain-math-verify"
 
 
-def quick(answer: Answer) -> Work:
+def grade_fast(answer: GradeRequest) -> DeferredGrade:
     """Decides nothing: everything goes to math-verify."""
-    return Work("plain", answer.ground_truth.strip(), answer.completion, None, boxed=False)
+    return DeferredGrade("plain", answer.ground_truth.strip(), answer.completion, None, boxed=False)
 
 
-def slow(work: Work, seconds: float) -> Verdict:
+def grade_slow(work: DeferredGrade, seconds: float) -> Verdict:
     """Asks math-verify about the whole completion. Runs in a worker process."""
     parse, verify = math_verify()
-    if verify(parse(f"\\boxed{{{work.gold}}}"), parse(work.text)):
+    if verify(parse(f"\\boxed{{{work.ground_truth}}}"), parse(work.text)):
         return Verdict("right", 1.0, None, "equal by math-verify")
     return Verdict("wrong", 0.0, None, "different by math-verify")

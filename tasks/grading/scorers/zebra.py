@@ -15,13 +15,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.grading.scorers.size_limits import nested_too_deeply
-from tasks.grading.verdicts import Answer, Verdict
+from tasks.grading.verdicts import GradeRequest, Verdict
 
 _LONGEST_GRID = 20_000
 Cells = dict[tuple[str, str], str]
 
 
-def quick(answer: Answer) -> Verdict:
+def grade_fast(answer: GradeRequest) -> Verdict:
     """Decides a grid answer."""
     gold = _read_grid(answer.ground_truth)
     if gold is None or not _columns(gold)[1:]:

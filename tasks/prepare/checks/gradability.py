@@ -12,11 +12,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from tasks.grading import Answer, GradingPool
+from tasks.grading import GradeRequest, GradingPool
 from tasks.records.problems import Problem
 
 # No data set has this as its answer: a gold that calls it right is as bad as one that cannot tell.
-PROBE = "987654321987654319"
+WRONG_ANSWER = "987654321987654319"
 # Operands become 0, fractions and roots single signs, what binds two operands a plus; then operands are merged.
 _STEPS = (
     (re.compile(r"\\left|\\right|\\[,;!: ]|\s+|\^\{?\\circ\}?|!|\$"), ""),
@@ -33,7 +33,7 @@ _REDUCTIONS = re.compile(
 _LONGEST = 200
 
 
-def unscorable(problems: Sequence[Problem], pool: GradingPool) -> dict[int, str]:
+def ungradable_answers(problems: Sequence[Problem], pool: GradingPool) -> dict[int, str]:
     """Grades a perfect and a wrong answer to each mathematical problem.
 
     Args:
@@ -52,15 +52,15 @@ def unscorable(problems: Sequence[Problem], pool: GradingPool) -> dict[int, str]
     for place, verdict in zip(places, perfect, strict=True):
         if not verdict.correct:
             reasons[place] = f"its own perfect answer is {verdict.status}: {verdict.reason}"
-    doubtful = [place for place in places if place not in reasons and not plainly_readable(problems[place].answer)]
-    wrong = pool.grade([_answer(problems[place], PROBE) for place in doubtful])
+    doubtful = [place for place in places if place not in reasons and not is_simple_expression(problems[place].answer)]
+    wrong = pool.grade([_answer(problems[place], WRONG_ANSWER) for place in doubtful])
     for place, verdict in zip(doubtful, wrong, strict=True):
         if verdict.status != "wrong":
             reasons[place] = f"a wrong answer is {verdict.status}: {verdict.reason}"
     return reasons
 
 
-def plainly_readable(gold: str) -> bool:
+def is_simple_expression(gold: str) -> bool:
     """Tells whether a gold is an expression by a small grammar: it reduces, piece by piece, to one operand."""
     if len(gold) > _LONGEST:
         return False
@@ -73,5 +73,5 @@ def plainly_readable(gold: str) -> bool:
     return text == "0"
 
 
-def _answer(problem: Problem, text: str) -> Answer:
-    return Answer(problem.data_source, f"\\boxed{{{text}}}", problem.answer)
+def _answer(problem: Problem, text: str) -> GradeRequest:
+    return GradeRequest(problem.data_source, f"\\boxed{{{text}}}", problem.answer)

@@ -12,7 +12,7 @@ from tasks.study.errors import InputError
 from tasks.study.params import Params
 
 
-class Ruler:
+class PromptLengthChecker:
     """Measures prompts.
 
     The chat template's tokens are measured once, on a short message, and added to every prompt; exact to a token or
@@ -43,7 +43,7 @@ class Ruler:
         self._overhead = self._template_tokens()
 
     @classmethod
-    def of(cls, params: Params) -> Ruler | None:
+    def of(cls, params: Params) -> PromptLengthChecker | None:
         """The study's ruler; None where it names no tokenizer."""
         spec = params.prepare
         if spec.tokenizer is None:

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.grading import GradingPool
-from tasks.prepare.checks.gradability import unscorable
-from tasks.prepare.checks.lengths import Ruler
+from tasks.prepare.checks.gradability import ungradable_answers
+from tasks.prepare.checks.lengths import PromptLengthChecker
 from tasks.prepare.checks.rejections import Rejection, Rejections
 from tasks.prepare.overlap.contamination import EvaluationIndex, Overlap
-from tasks.prepare.overlap.minhash import Hashes, bands, rows_per_band, signatures
-from tasks.prepare.row_store import Scratch
-from tasks.prepare.sources.rows import Raw, Refusal, Row, read_row
+from tasks.prepare.overlap.minhash import Hashes, lsh_bands, minhash_signatures, rows_per_band
+from tasks.prepare.row_store import RowStore
+from tasks.prepare.sources.rows import Raw, Row, RowRejected, read_row
 from tasks.prepare.sources.source import Source
 from tasks.study.params import Prepare
 
@@ -37,13 +37,13 @@ class Rules:
 
     spec: Prepare
     pool: GradingPool
-    ruler: Ruler | None
+    ruler: PromptLengthChecker | None
     index: EvaluationIndex
     measured: dict[str, float]
 
 
 @dataclass(frozen=True)
-class Scanned:
+class ScanResult:
     """What a pass found.
 
     Attributes:
@@ -55,7 +55,7 @@ class Scanned:
     overlaps: list[tuple[int, list[Overlap]]]
 
 
-def scan(source: Source, rules: Rules, scratch: Scratch, rejections: Rejections) -> Scanned:
+def scan(source: Source, rules: Rules, scratch: RowStore, rejections: Rejections) -> ScanResult:
     """Reads a source batch by batch.
 
     Args:
@@ -71,13 +71,13 @@ def scan(source: Source, rules: Rules, scratch: Scratch, rejections: Rejections)
         counts["read"] += len(batch)
         rows, origins = _sound(rows, origins, source, rules, rejections)
         counts["repaired"] += sum(row.repaired for row in rows)
-        counts["carried"] += sum(row.carried for row in rows)
-        texts = [row.normalised for row in rows]
+        counts["carried"] += sum(row.had_instruction for row in rows)
+        texts = [row.normalized for row in rows]
         signature = _signatures(texts, rules.spec)
         found = rules.index.find(texts, signature) if rules.index.entries else []
         overlaps += [(scratch.rows + place, hits) for place, hits in enumerate(found) if hits]
         scratch.add(rows, origins, _bands(signature, rules.spec))
-    return Scanned(counts, overlaps)
+    return ScanResult(counts, overlaps)
 
 
 def _readable(
@@ -87,10 +87,10 @@ def _readable(
     for number, raw in enumerate(batch, start=start):
         try:
             if raw is None:
-                raise Refusal("schema", "the record is not a JSON object")
+                raise RowRejected("schema", "the record is not a JSON object")
             rows.append(_with_measured(read_row(raw, rules.spec, source.columns), rules.measured))
             origins.append(number)
-        except Refusal as refusal:
+        except RowRejected as refusal:
             text = None if raw is None else str(raw.get("problem", raw.get("prompt")))[:2000]
             safe = text.encode(errors="replace").decode().replace("\x00", "?") if text is not None else None
             rejections.add(Rejection(source.label, number, refusal.rule, refusal.detail, None, safe))
@@ -108,7 +108,7 @@ def _sound(
 ) -> tuple[list[Row], list[int]]:
     """Leaves out rows whose gold cannot score and rows whose prompt is too long."""
     problems = [row.problem for row in rows]
-    reasons = {place: ("answer", why) for place, why in unscorable(problems, rules.pool).items()}
+    reasons = {place: ("answer", why) for place, why in ungradable_answers(problems, rules.pool).items()}
     if rules.ruler is not None:
         reasons = {place: ("long", why) for place, why in rules.ruler.too_long(problems).items()} | reasons
     for place, (rule, why) in sorted(reasons.items()):
@@ -121,11 +121,11 @@ def _sound(
 
 def _signatures(texts: list[str], spec: Prepare) -> Hashes | None:
     thresholds = spec.cleaning.near_duplicate_similarity, spec.cleaning.overlap_similarity
-    return signatures(texts) if min(thresholds) < 1.0 and texts else None
+    return minhash_signatures(texts) if min(thresholds) < 1.0 and texts else None
 
 
 def _bands(signature: Hashes | None, spec: Prepare) -> Hashes:
     threshold = spec.cleaning.near_duplicate_similarity
     if signature is None or threshold == 1.0:
         return np.empty((0, 0), dtype=np.uint64)
-    return bands(signature, rows_per_band(threshold))
+    return lsh_bands(signature, rows_per_band(threshold))

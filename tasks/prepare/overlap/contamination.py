@@ -19,7 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.prepare.normalize import OPERATORS
-from tasks.prepare.overlap.minhash import Hashes, bands, rows_per_band, shingle_set, signatures, similarity, word_grams
+from tasks.prepare.overlap.minhash import (
+    Hashes,
+    lsh_bands,
+    minhash_signatures,
+    rows_per_band,
+    shingle_set,
+    similarity,
+    word_ngrams,
+)
 
 FEWEST_WORDS = 5
 MOST_EVALUATION = 2
@@ -28,12 +36,12 @@ LIKELY = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class EvaluationEntry:
     """An evaluation problem: its set, its id there and its normalised text."""
 
     set: str
     problem_id: str
-    normalised: str
+    normalized: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +57,7 @@ class Overlap:
     """
 
     kind: str
-    entry: Entry
+    entry: EvaluationEntry
     similarity: float
     evidence: str = ""
     gram: int = 0
@@ -58,7 +66,7 @@ class Overlap:
 class EvaluationIndex:
     """All evaluation problems, ready to be looked up."""
 
-    def __init__(self, entries: Sequence[Entry], threshold: float, n: int) -> None:
+    def __init__(self, entries: Sequence[EvaluationEntry], threshold: float, n: int) -> None:
         """Indexes evaluation problems.
 
         Args:
@@ -69,9 +77,9 @@ class EvaluationIndex:
         self.entries = entries
         self.threshold = threshold
         self.n = n
-        self._exact: dict[str, Entry] = {}
+        self._exact: dict[str, EvaluationEntry] = {}
         for entry in entries:
-            self._exact.setdefault(entry.normalised, entry)
+            self._exact.setdefault(entry.normalized, entry)
         self._width = rows_per_band(threshold) if threshold < 1.0 else 0
         self._bands: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
         self._gram_hashes, self._gram_rows = self._distinctive_grams()
@@ -94,24 +102,24 @@ class EvaluationIndex:
             [Overlap("exact", self._exact[text], 1.0)] if text in self._exact else [] for text in texts
         ]
         if self._width:
-            self._find_near(texts, signatures(texts) if signature is None else signature, found)
+            self._find_near(texts, minhash_signatures(texts) if signature is None else signature, found)
         self._find_grams(texts, found)
         return found
 
     def _index_bands(self) -> None:
         if self._width:
-            for row, values in enumerate(bands(self._signatures(), self._width).tolist()):
+            for row, values in enumerate(lsh_bands(self._signatures(), self._width).tolist()):
                 for key in enumerate(values):
                     self._bands[key].append(row)
 
     def _signatures(self) -> Hashes:
-        return signatures([entry.normalised for entry in self.entries])
+        return minhash_signatures([entry.normalized for entry in self.entries])
 
     def _distinctive_grams(self) -> tuple[Hashes, NDArray[np.int64]]:
         """Hashes of the n-grams that are no boilerplate, ascending, and the evaluation problem each stands in."""
         if not self.n or not self.entries:
             return np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.int64)
-        grams = word_grams([entry.normalised for entry in self.entries], self.n)
+        grams = word_ngrams([entry.normalized for entry in self.entries], self.n)
         kept = grams.words >= min(FEWEST_WORDS, self.n)
         hashes, rows = grams.hashes[kept], grams.row[kept]
         order = np.lexsort((rows, hashes))
@@ -123,13 +131,13 @@ class EvaluationIndex:
         return distinct[rare], rows[first][start][rare]
 
     def _find_near(self, texts: Sequence[str], signature: Hashes, found: list[list[Overlap]]) -> None:
-        banded = bands(signature, self._width)
+        banded = lsh_bands(signature, self._width)
         candidates: dict[int, set[int]] = defaultdict(set)
         for row, band in np.argwhere(np.isin(banded, self._band_hashes)).tolist():
             candidates[row].update(self._bands.get((band, int(banded[row, band])), ()))
         for row, others in candidates.items():
             own = shingle_set(texts[row])
-            scored = [(similarity(own, shingle_set(self.entries[other].normalised)), other) for other in sorted(others)]
+            scored = [(similarity(own, shingle_set(self.entries[other].normalized)), other) for other in sorted(others)]
             best, other = max(scored, key=lambda pair: pair[0], default=(0.0, 0))
             if best >= self.threshold and not found[row]:
                 found[row].append(Overlap("near", self.entries[other], best))
@@ -137,14 +145,14 @@ class EvaluationIndex:
     def _find_grams(self, texts: Sequence[str], found: list[list[Overlap]]) -> None:
         if not len(self._gram_hashes):
             return
-        grams = word_grams(texts, self.n)
+        grams = word_ngrams(texts, self.n)
         hits = np.flatnonzero(np.isin(grams.hashes, self._gram_hashes) & (grams.words >= min(FEWEST_WORDS, self.n)))
         scores: dict[tuple[int, int], float] = {}
         for hit in hits.tolist():
             gram, row, first = int(grams.hashes[hit]), int(grams.row[hit]), int(grams.first[hit])
             other = int(self._gram_rows[np.searchsorted(self._gram_hashes, grams.hashes[hit])])
             if (row, other) not in scores:
-                scores[row, other] = similarity(shingle_set(texts[row]), shingle_set(self.entries[other].normalised))
+                scores[row, other] = similarity(shingle_set(texts[row]), shingle_set(self.entries[other].normalized))
             words = [word for word in texts[row].split(" ") if word not in OPERATORS]
             evidence = " ".join(words[first : first + self.n])
             found[row].append(Overlap("ngram", self.entries[other], scores[row, other], evidence, gram))

@@ -32,7 +32,7 @@ Places = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class WordGrams:
+class WordNgrams:
     """The n-grams of a batch's words, operators skipped.
 
     Attributes:
@@ -48,7 +48,7 @@ class WordGrams:
     first: Places
 
 
-def signatures(texts: Sequence[str]) -> Hashes:
+def minhash_signatures(texts: Sequence[str]) -> Hashes:
     """Returns MinHash signatures, shape (texts, 64)."""
     out = np.empty((len(texts), PERMUTATIONS), dtype=np.uint64)
     for start in range(0, len(texts), _PIECE):  # pieces that stay in the processor's cache
@@ -62,7 +62,7 @@ def signatures(texts: Sequence[str]) -> Hashes:
     return out
 
 
-def bands(signature: Hashes, rows_per_band: int) -> Hashes:
+def lsh_bands(signature: Hashes, rows_per_band: int) -> Hashes:
     """Hashes each run of `rows_per_band` components; equal bands make two texts candidates. Shape (texts, bands)."""
     count = PERMUTATIONS // rows_per_band
     grouped = signature[:, : count * rows_per_band].reshape(len(signature), count, rows_per_band)
@@ -93,7 +93,7 @@ def similarity(first: frozenset[bytes], second: frozenset[bytes]) -> float:
     return common / (len(first) + len(second) - common)
 
 
-def word_grams(texts: Sequence[str], n: int) -> WordGrams:
+def word_ngrams(texts: Sequence[str], n: int) -> WordNgrams:
     """Hashes the word n-grams of normalised texts (tokens joined by single spaces)."""
     data, offsets = _laid_out([text + " " for text in texts])
     prefix = _prefix_hashes(data, _BYTE_PRIME)
@@ -109,7 +109,7 @@ def word_grams(texts: Sequence[str], n: int) -> WordGrams:
     sums = _prefix_sums(words, _WORD_PRIME)
     hashes = _mix((sums[begin + n] - sums[begin]) * _powers(_WORD_PRIME, True, len(sums))[begin])
     first = begin - np.searchsorted(row, row[begin], side="left")
-    return WordGrams(hashes, row[begin], letters[begin + n] - letters[begin], first)
+    return WordNgrams(hashes, row[begin], letters[begin + n] - letters[begin], first)
 
 
 def _shingles(texts: Sequence[str]) -> tuple[Hashes, Places]:

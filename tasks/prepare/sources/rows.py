@@ -2,7 +2,7 @@
 
 Layouts: published (`prompt` = chat messages, `reward_model.ground_truth`, `extra_info`) and plain (`problem`,
 `answer`, optionally `pass_rate`, `data_source`, `ability`, `level`). A record that is neither is refused with a reason
-(`Refusal`): the caller lists it and goes on.
+(`RowRejected`): the caller lists it and goes on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from tasks.prepare.normalize import normalise
+from tasks.prepare.normalize import normalize
 from tasks.prepare.sources.instructions import bare_problem, with_instructions
 from tasks.records.problems import Problem
 from tasks.study.params import Prepare
@@ -27,7 +27,7 @@ Raw = Mapping[str, Any]
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
-class Refusal(Exception):
+class RowRejected(Exception):
     """A record that cannot be a problem: the rule it breaks, and how."""
 
     def __init__(self, rule: str, detail: str) -> None:
@@ -56,15 +56,15 @@ class Row:
 
     Attributes:
         problem: what will be written.
-        normalised: normalised bare problem text, for comparisons.
+        normalized: normalised bare problem text, for comparisons.
         repaired: whether doubled backslashes were undone.
-        carried: whether the prompt already carried an instruction.
+        had_instruction: whether the prompt already carried an instruction.
     """
 
     problem: Problem
-    normalised: str
+    normalized: str
     repaired: bool
-    carried: bool
+    had_instruction: bool
 
     def with_pass_rate(self, rate: float) -> Row:
         """The row with a measured pass rate."""
@@ -93,9 +93,9 @@ def read_row(raw: Raw, spec: Prepare, columns: Columns) -> Row:
         answer = repair_backslashes(answer)
     asked = [text.strip() for role, text in messages if role == "user"]
     bare = [bare_problem(text, spec.instruction, spec.suffix) for text in asked]
-    normalised = normalise("\n".join(bare))
+    normalised = normalize("\n".join(bare))
     if not normalised:
-        raise Refusal("empty", "the problem has no text")
+        raise RowRejected("empty", "the problem has no text")
     key = str(raw[columns.key]) if columns.key else text_key(normalised)
     problem = Problem(
         problem_id=f"{columns.prefix or source}/{key}",
@@ -106,12 +106,12 @@ def read_row(raw: Raw, spec: Prepare, columns: Columns) -> Row:
         pass_rate=_pass_rate(raw, columns.pass_rate),
         level=_level(raw),
     )
-    return Row(problem, normalised, repaired=(messages, answer) != original, carried=bare != asked)
+    return Row(problem, normalised, repaired=(messages, answer) != original, had_instruction=bare != asked)
 
 
-def text_key(normalised: str) -> str:
+def text_key(normalized: str) -> str:
     """Names a problem by its normalised text: 16 hex digits, stable when rows are reordered or reprinted."""
-    return hashlib.blake2b(normalised.encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(normalized.encode(), digest_size=8).hexdigest()
 
 
 def _with_instructions(messages: tuple[tuple[str, str], ...], spec: Prepare) -> tuple[tuple[str, str], ...]:
@@ -125,12 +125,12 @@ def _messages(prompt: Any) -> tuple[tuple[str, str], ...]:
     if isinstance(prompt, str):
         return (("user", _filled(prompt, "prompt")),)
     if not isinstance(prompt, list) or not all(isinstance(message, Mapping) for message in prompt):
-        raise Refusal("schema", "prompt is neither a text nor a list of messages")
+        raise RowRejected("schema", "prompt is neither a text nor a list of messages")
     messages = tuple((str(message.get("role")), message.get("content")) for message in prompt)
     if len(messages) == 1 and isinstance(messages[0][1], str) and messages[0][1].startswith("[{"):
         messages = _unwrapped(messages[0][1])
     if not any(role == "user" for role, _ in messages):
-        raise Refusal("schema", "prompt has no user message")
+        raise RowRejected("schema", "prompt has no user message")
     return tuple((role, _filled(text, "prompt")) for role, text in messages)
 
 
@@ -145,7 +145,7 @@ def _unwrapped(text: str) -> tuple[tuple[str, Any], ...]:
 
 def _ground_truth(reward: Any) -> str:
     if not isinstance(reward, Mapping):
-        raise Refusal("schema", "reward_model is not a struct")
+        raise RowRejected("schema", "reward_model is not a struct")
     return _answer(reward.get("ground_truth"))
 
 
@@ -160,17 +160,17 @@ def _answer(value: Any) -> str:
 
 def _text(raw: Raw, key: str) -> str:
     if key not in raw:
-        raise Refusal("schema", f"no column {key}")
+        raise RowRejected("schema", f"no column {key}")
     return _filled(raw[key], key)
 
 
 def _filled(value: Any, key: str) -> str:
     if value is None or (isinstance(value, str) and not value.strip()):
-        raise Refusal("empty", f"{key} is empty")
+        raise RowRejected("empty", f"{key} is empty")
     if not isinstance(value, str):
-        raise Refusal("schema", f"{key} is not a text but {type(value).__name__}")
+        raise RowRejected("schema", f"{key} is not a text but {type(value).__name__}")
     if _UNSTORABLE.search(value):
-        raise Refusal("schema", f"{key} holds NUL or surrogate characters")
+        raise RowRejected("schema", f"{key} holds NUL or surrogate characters")
     return value
 
 
@@ -184,7 +184,7 @@ def _pass_rate(raw: Raw, column: str) -> float | None:
             if value is None or value != value:
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
-                raise Refusal("schema", f"{key} is {value!r}, expected a share between 0 and 1")
+                raise RowRejected("schema", f"{key} is {value!r}, expected a share between 0 and 1")
             return float(value)
     return None
 

@@ -37,7 +37,7 @@ def strata(rates: Rates, levels: Integers) -> Integers:
     return member.reshape(-1)
 
 
-def thin(rows: Integers, count: int) -> Integers:
+def subsample_evenly(rows: Integers, count: int) -> Integers:
     """Keeps `count` rows at even distances: of any stretch of a curriculum its share, within one row."""
     return rows[(2 * np.arange(count) + 1) * len(rows) // (2 * count)]
 

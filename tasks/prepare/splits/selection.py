@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.prepare.checks.rejections import Rejection, Rejections
-from tasks.prepare.overlap.contamination import Entry, EvaluationIndex, Overlap, without_boilerplate
+from tasks.prepare.overlap.contamination import EvaluationEntry, EvaluationIndex, Overlap, without_boilerplate
 from tasks.prepare.overlap.duplicates import Duplicate, equal_texts, near_duplicates
-from tasks.prepare.row_store import Kept
-from tasks.prepare.splits.curriculum import Integers, curriculum, split_heldout, strata, thin
+from tasks.prepare.row_store import StoredRows
+from tasks.prepare.splits.curriculum import Integers, curriculum, split_heldout, strata, subsample_evenly
 from tasks.prepare.splits.subsets import nested_subsets
 from tasks.study.errors import InputError
 from tasks.study.params import Params
@@ -38,10 +38,10 @@ class Selection:
     overlap: dict[str, dict[str, int]]
 
 
-class Remover:
+class RowFilter:
     """Takes rows out and lists them."""
 
-    def __init__(self, kept: Kept, label: str, rejections: Rejections) -> None:
+    def __init__(self, kept: StoredRows, label: str, rejections: Rejections) -> None:
         self.kept = kept
         self.alive = np.ones(len(kept.keys), dtype=bool)
         self.overlap: Counter[tuple[str, str]] = Counter()
@@ -69,7 +69,7 @@ class Remover:
         """Removes rows the study does not need."""
         self._remove(dict.fromkeys(rows.tolist(), ("surplus", "", None)))
 
-    def _remove(self, reasons: dict[int, tuple[str, str, Entry | None]]) -> None:
+    def _remove(self, reasons: dict[int, tuple[str, str, EvaluationEntry | None]]) -> None:
         order = sorted(reasons)
         for start in range(0, len(order), _CHUNK):
             part = order[start : start + _CHUNK]
@@ -87,8 +87,8 @@ class Remover:
 
 
 def clean(
-    params: Params, kept: Kept, overlaps: Sequence[tuple[int, list[Overlap]]], label: str, rejections: Rejections
-) -> Remover:
+    params: Params, kept: StoredRows, overlaps: Sequence[tuple[int, list[Overlap]]], label: str, rejections: Rejections
+) -> RowFilter:
     """Takes out what overlaps evaluation sets and what repeats earlier rows.
 
     Args:
@@ -98,13 +98,13 @@ def clean(
         label: name of the source in the list of rejected rows.
         rejections: takes the rows that are left out, here and later.
     """
-    remover = Remover(kept, label, rejections)
+    remover = RowFilter(kept, label, rejections)
     remover.contaminated(without_boilerplate(overlaps))
     _remove_duplicates(params, remover)
     return remover
 
 
-def select(params: Params, remover: Remover, heldout_given: bool) -> Selection:
+def select(params: Params, remover: RowFilter, heldout_given: bool) -> Selection:
     """Decides what the clean rows become.
 
     Args:
@@ -134,7 +134,7 @@ def select(params: Params, remover: Remover, heldout_given: bool) -> Selection:
     return Selection(train, heldout, subsets, overlap)
 
 
-def _remove_duplicates(params: Params, remover: Remover) -> None:
+def _remove_duplicates(params: Params, remover: RowFilter) -> None:
     rows, kept = remover.rows, remover.kept
     equal = [Duplicate(int(rows[d.row]), int(rows[d.of]), d.similarity) for d in equal_texts(kept.keys[rows])]
     remover.duplicates("duplicate", equal)
@@ -149,11 +149,13 @@ def _remove_duplicates(params: Params, remover: Remover) -> None:
     remover.duplicates("near-duplicate", [Duplicate(int(rows[d.row]), int(rows[d.of]), d.similarity) for d in near])
 
 
-def _remove_like(heldout: Integers, params: Params, remover: Remover) -> None:
+def _remove_like(heldout: Integers, params: Params, remover: RowFilter) -> None:
     """Removes training rows that overlap the held-out rows just split off."""
     cleaning, kept = params.prepare.cleaning, remover.kept
     records = kept.table.select(["normalised", "extra_info"]).take(pa.array(heldout, pa.int64())).to_pylist()
-    entries = [Entry("heldout", record["extra_info"]["problem_id"], record["normalised"]) for record in records]
+    entries = [
+        EvaluationEntry("heldout", record["extra_info"]["problem_id"], record["normalised"]) for record in records
+    ]
     index = EvaluationIndex(entries, cleaning.overlap_similarity, cleaning.decontaminate_ngram)
     rows, found = remover.rows, []
     for start in range(0, len(rows), _CHUNK):
@@ -163,7 +165,7 @@ def _remove_like(heldout: Integers, params: Params, remover: Remover) -> None:
     remover.contaminated(without_boilerplate(found))
 
 
-def _training_rows(params: Params, remover: Remover) -> Integers:
+def _training_rows(params: Params, remover: RowFilter) -> Integers:
     """The training rows in curriculum order, steps x batch of them."""
     kept, rows, wanted = remover.kept, remover.rows, params.train.steps * params.train.batch
     if len(rows) < wanted:
@@ -172,6 +174,6 @@ def _training_rows(params: Params, remover: Remover) -> Integers:
             f"after cleaning and the held-out split; lower train.steps to {len(rows) // params.train.batch}"
         )
     ordered = rows[curriculum(kept.rates[rows], kept.levels[rows], params.prepare.seed)]
-    train = thin(ordered, wanted)
+    train = subsample_evenly(ordered, wanted)
     remover.surplus(np.setdiff1d(ordered, train))
     return train

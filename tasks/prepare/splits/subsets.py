@@ -48,13 +48,15 @@ def nested_subsets(
     counts = allocate(np.bincount(member, minlength=len(labels)), taus, np.concatenate([upto, *unions]).astype(float))
     chosen: dict[int, list[int]] = {tau: [] for tau in taus}
     for stratum in range(len(labels)):
-        rows = _spread(np.flatnonzero(member == stratum), np.random.default_rng([seed, 4, stratum]).random())
+        rows = _low_discrepancy_order(
+            np.flatnonzero(member == stratum), np.random.default_rng([seed, 4, stratum]).random()
+        )
         for tau, count in zip(taus, counts[stratum].tolist(), strict=True):
             chosen[tau] += rows[:count].tolist()
     return {tau: sorted(rows) for tau, rows in chosen.items()}
 
 
-def _spread(rows: Integers, start: float) -> Integers:
+def _low_discrepancy_order(rows: Integers, start: float) -> Integers:
     """Orders rows so that every beginning of the order is spread evenly over them (steps of the golden ratio)."""
     return rows[np.argsort((start + np.arange(len(rows)) * GOLDEN) % 1.0, kind="stable")]
 

@@ -54,9 +54,11 @@ def _effects(findings: list[dict[str, Any]]) -> Html:
         if meaning(finding) != last:
             last = meaning(finding)
             lines.append(tag("li", last, class_="kind"))
-        mark = tag("span", SIGNS[finding["verdict"]], class_=f"sign {finding['verdict']}", title=finding["verdict"])
+        fingerprint = tag(
+            "span", SIGNS[finding["verdict"]], class_=f"sign {finding['verdict']}", title=finding["verdict"]
+        )
         where = tag("span", tested_on(finding), class_="where")
-        lines.append(tag("li", joined([mark, where, tag("b", effect(finding))], " ")))
+        lines.append(tag("li", joined([fingerprint, where, tag("b", effect(finding))], " ")))
     return tag("ul", joined(lines))
 
 

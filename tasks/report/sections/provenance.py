@@ -12,7 +12,7 @@ from tasks.report.html import Html, Row, details, paragraph, table, tag
 from tasks.report.machine import machine, versions
 from tasks.report.numbers import count, duration
 from tasks.report.sections.section import Section, section
-from tasks.study.fingerprints import VERSIONS, report_mark
+from tasks.study.fingerprints import VERSIONS, report_fingerprint
 from tasks.study.paths import STAGES
 
 
@@ -49,12 +49,14 @@ def _stages(evidence: Evidence) -> Html:
     rows: list[Row] = []
     for stage in STAGES:
         manifest = evidence.manifests.get(stage, {})
-        mark = report_mark(evidence.params) if stage == "report" else str(manifest.get("fingerprint", "–"))
+        fingerprint = (
+            report_fingerprint(evidence.params) if stage == "report" else str(manifest.get("fingerprint", "–"))
+        )
         content = str(manifest.get("content", "–"))
         rows.append(
-            [stage, VERSIONS[stage], tag("code", mark), tag("code", content[:16]), duration(seconds[stage])]
+            [stage, VERSIONS[stage], tag("code", fingerprint), tag("code", content[:16]), duration(seconds[stage])]
             if stage in seconds
-            else [stage, VERSIONS[stage], tag("code", mark), tag("code", content[:16]), "–"]
+            else [stage, VERSIONS[stage], tag("code", fingerprint), tag("code", content[:16]), "–"]
         )
     return table(["stage", "code version", "fingerprint", "content", "worker time"], rows, (4,))
 

@@ -21,13 +21,20 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from tasks.policy.policy_model import fingerprint
-from tasks.sampling.protocol import Completion, Job, Request, SamplingSettings, in_order
+from tasks.policy.policy_model import weights_digest
+from tasks.sampling.protocol import Completion, GenerationBatch, Request, SamplingSettings, in_order
 from tasks.sampling.vllm.options import head_sizes, llm_arguments, on_cpu, set_environment
-from tasks.sampling.vllm.probe import Probe
-from tasks.sampling.vllm.process import PATIENCE, EngineLost, EngineProcess
-from tasks.sampling.vllm.requests import Place, check_lengths, completion_of, places_of, sampling_params, stop_tokens
-from tasks.sampling.vllm.staging import Staging, StaleWeights, Sums, check_sums
+from tasks.sampling.vllm.probe import LogprobProbe
+from tasks.sampling.vllm.process import ANSWER_TIMEOUT, EngineDied, EngineProcess
+from tasks.sampling.vllm.requests import (
+    SequenceIndex,
+    check_lengths,
+    completion_of,
+    sampling_params,
+    sequence_indices,
+    stop_token_ids,
+)
+from tasks.sampling.vllm.staging import Checksums, Staging, StaleWeights, check_checksums
 from tasks.sampling.vllm.weights import state_dict
 from tasks.study.params import Hardware
 
@@ -47,7 +54,7 @@ class VllmEngine:
         precision: str = "float32",
         context: int | None = None,
         colocated: bool = False,
-        patience: float = PATIENCE,
+        patience: float = ANSWER_TIMEOUT,
     ) -> None:
         """Starts vLLM on a checkpoint.
 
@@ -67,8 +74,8 @@ class VllmEngine:
         config = self._staging.config
         self._context = min(context or 1 << 31, int(config["max_position_embeddings"]))
         self._precision, self._dtype = precision, getattr(torch, precision)
-        self._stops = stop_tokens(checkpoint, config)
-        self._probe = Probe(config, self._context, self._dtype)
+        self._stops = stop_token_ids(checkpoint, config)
+        self._probe = LogprobProbe(config, self._context, self._dtype)
         self._hardware, self._colocated, self._patience = hardware, colocated, patience
         self._own_draws = on_cpu()
         self._shares_device = colocated and not on_cpu() and (hardware.vllm.tensor_parallel or 1) == 1
@@ -78,9 +85,9 @@ class VllmEngine:
         self._process: EngineProcess | None = None
         try:
             if self._staging.reads_checkpoints:
-                self._staging.point_to(checkpoint)
+                self._staging.use_checkpoint(checkpoint)
             else:
-                self._staging.put(state_dict(checkpoint, self._dtype))
+                self._staging.write(state_dict(checkpoint, self._dtype))
             self._process = self._start()
             self.load(checkpoint)
         except BaseException:
@@ -91,7 +98,7 @@ class VllmEngine:
         """Completes each request n times; see `tasks.sampling.protocol.Engine`."""
         return in_order(self, requests, settings)
 
-    def stream(self, jobs: Sequence[Job]) -> Iterator[tuple[int, int, list[Completion]]]:
+    def stream(self, jobs: Sequence[GenerationBatch]) -> Iterator[tuple[int, int, list[Completion]]]:
         """Draws jobs in one batch; see `tasks.sampling.engines.StreamingEngine`.
 
         Raises:
@@ -102,7 +109,7 @@ class VllmEngine:
         check_lengths(jobs, self._context)
         if self._asleep:
             raise StaleWeights("the engine gave its memory back and has no weights; update it before sampling")
-        waiting = places_of(jobs)
+        waiting = sequence_indices(jobs)
         drawn: dict[tuple[int, int], dict[int, Completion]] = {}
         while waiting:
             try:
@@ -112,7 +119,7 @@ class VllmEngine:
                     if len(samples) == jobs[place.job].settings.n:
                         yield place.job, place.request, [samples[index] for index in sorted(samples)]
                 return
-            except EngineLost:
+            except EngineDied:
                 self._restart()
                 waiting = [place for place in waiting if place.sample not in drawn.get((place.job, place.request), {})]
 
@@ -127,7 +134,7 @@ class VllmEngine:
         self._staging.check_architecture(checkpoint)
         if not self._staging.reads_checkpoints:
             return self.update(state_dict(checkpoint, self._dtype).items())
-        self._staging.point_to(checkpoint)
+        self._staging.use_checkpoint(checkpoint)
         self._fingerprint = self._staging.fingerprint(self._swap(None))
         self._probe.check(self._score_probe(), None, self._fingerprint)
         return self._fingerprint
@@ -144,8 +151,8 @@ class VllmEngine:
         if self._shares_device and all(tensor.is_cuda for tensor in held.values()):
             self._send(held)
         else:
-            self._swap(self._staging.put(held))
-        self._fingerprint = fingerprint(held)
+            self._swap(self._staging.write(held))
+        self._fingerprint = weights_digest(held)
         self._probe.check(self._score_probe(), held, self._fingerprint)
         return self._fingerprint
 
@@ -188,7 +195,7 @@ class VllmEngine:
         """Replaces a lost process by one that starts from the current weights; the second loss is final."""
         self.process.close()
         if self._restarts == 0:
-            raise EngineLost("the vLLM engine was lost twice; the run stops at its last checkpoint")
+            raise EngineDied("the vLLM engine was lost twice; the run stops at its last checkpoint")
         self._restarts -= 1
         self._process = self._start()
         self._asleep = False
@@ -204,28 +211,30 @@ class VllmEngine:
             self._transfer = ipc_transfer(self.process.llm, held)
         self._transfer.send(held)
         self._restarts = 0  # a new process could not start from these weights: they lie in no file
-        self._take_back_cache()
+        self._restore_kv_cache()
 
-    def _swap(self, expected: Sums | None) -> Sums:
+    def _swap(self, expected: Checksums | None) -> Checksums:
         """Has the workers read the staged weights; returns the sums of what they read."""
         if self._asleep:
             self.process.wake("weights")
         try:
-            results = self.process.call("rlscale_swap", str(self._staging.folder), self._precision)
-        except EngineLost:
+            results = self.process.call("rlscale_update_weights", str(self._staging.folder), self._precision)
+        except EngineDied:
             self._restart()
-            results = self.process.call("rlscale_swap", str(self._staging.folder), self._precision)
-        sums = check_sums(results, expected)
-        self._take_back_cache()
+            results = self.process.call("rlscale_update_weights", str(self._staging.folder), self._precision)
+        sums = check_checksums(results, expected)
+        self._restore_kv_cache()
         return sums
 
-    def _take_back_cache(self) -> None:
+    def _restore_kv_cache(self) -> None:
         if self._asleep:
             self.process.wake("kv_cache")
             self._asleep = False
-        self.process.forget_prefixes()
+        self.process.reset_prefix_cache()
 
-    def _draw(self, jobs: Sequence[Job], places: Sequence[Place]) -> Iterator[tuple[Place, Completion]]:
+    def _draw(
+        self, jobs: Sequence[GenerationBatch], places: Sequence[SequenceIndex]
+    ) -> Iterator[tuple[SequenceIndex, Completion]]:
         prompts = [jobs[place.job].requests[place.request].tokens for place in places]
         params = [sampling_params(jobs[place.job], place, self._stops, self._own_draws) for place in places]
         waiting = dict(zip(self.process.enqueue(prompts, params), places, strict=True))

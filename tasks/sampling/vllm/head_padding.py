@@ -25,30 +25,30 @@ from tasks.study.errors import InputError
 
 
 @dataclass(frozen=True)
-class Widening:
+class HeadPadding:
     """How a model is embedded.
 
     Attributes:
         heads: query heads.
         kv_heads: key and value heads.
-        narrow: head size d of the model.
-        wide: head size D of the embedding.
+        head_dim: head size d of the model.
+        padded_head_dim: head size D of the embedding.
         hidden: hidden size h of the model.
     """
 
     heads: int
     kv_heads: int
-    narrow: int
-    wide: int
+    head_dim: int
+    padded_head_dim: int
     hidden: int
 
     @property
-    def wide_hidden(self) -> int:
+    def padded_hidden(self) -> int:
         """Hidden size H = heads x D of the embedding."""
-        return self.heads * self.wide
+        return self.heads * self.padded_head_dim
 
 
-def plan_widening(config: Mapping[str, Any], supported: list[int]) -> Widening | None:
+def plan_head_padding(config: Mapping[str, Any], supported: list[int]) -> HeadPadding | None:
     """Chooses the embedding; None where the kernel takes the model as it is.
 
     Args:
@@ -66,43 +66,43 @@ def plan_widening(config: Mapping[str, Any], supported: list[int]) -> Widening |
     larger = [size for size in sorted(supported) if size > narrow]
     if not plain or not larger or narrow * heads != hidden or "quantization_config" in config:
         raise InputError(f"vLLM on this machine knows head sizes {supported}, the checkpoint has {narrow}")
-    return Widening(heads, int(config["num_key_value_heads"]), narrow, larger[0], hidden)
+    return HeadPadding(heads, int(config["num_key_value_heads"]), narrow, larger[0], hidden)
 
 
-def widen_config(config: Mapping[str, Any], widening: Widening) -> dict[str, Any]:
+def pad_config(config: Mapping[str, Any], widening: HeadPadding) -> dict[str, Any]:
     """Returns the `config.json` of the embedding."""
     rope = dict(config.get("rope_parameters") or {"rope_type": "default", "rope_theta": config.get("rope_theta", 1e4)})
-    rope["partial_rotary_factor"] = widening.narrow / widening.wide
-    eps = config["rms_norm_eps"] * widening.hidden / widening.wide_hidden
-    wide = {"hidden_size": widening.wide_hidden, "rms_norm_eps": eps, "rope_parameters": rope}
-    return {**config, **wide, "head_dim": widening.wide}
+    rope["partial_rotary_factor"] = widening.head_dim / widening.padded_head_dim
+    eps = config["rms_norm_eps"] * widening.hidden / widening.padded_hidden
+    wide = {"hidden_size": widening.padded_hidden, "rms_norm_eps": eps, "rope_parameters": rope}
+    return {**config, **wide, "head_dim": widening.padded_head_dim}
 
 
-def widen_tensor(name: str, tensor: torch.Tensor, widening: Widening) -> torch.Tensor:
+def pad_tensor(name: str, tensor: torch.Tensor, widening: HeadPadding) -> torch.Tensor:
     """Returns one weight of the embedding; names are those of a transformers Qwen2 checkpoint."""
     kind = name.removesuffix(".weight").removesuffix(".bias").rsplit(".", 1)[-1]
     if kind in ("q_proj", "k_proj", "v_proj"):
         heads = widening.heads if kind == "q_proj" else widening.kv_heads
-        scale = (widening.wide / widening.narrow) ** 0.5 if kind == "q_proj" else 1.0
+        scale = (widening.padded_head_dim / widening.head_dim) ** 0.5 if kind == "q_proj" else 1.0
         out = _pad_heads(tensor * scale, heads, widening)
-        return _pad_last(out, widening.wide_hidden) if name.endswith(".weight") else out
+        return _pad_last(out, widening.padded_hidden) if name.endswith(".weight") else out
     if kind == "o_proj":
-        return _pad_first(_pad_heads(tensor.T, widening.heads, widening).T, widening.wide_hidden)
+        return _pad_first(_pad_heads(tensor.T, widening.heads, widening).T, widening.padded_hidden)
     if kind in ("gate_proj", "up_proj", "embed_tokens", "lm_head"):
-        return _pad_last(tensor, widening.wide_hidden)
+        return _pad_last(tensor, widening.padded_hidden)
     if kind == "down_proj":
-        return _pad_first(tensor, widening.wide_hidden)
+        return _pad_first(tensor, widening.padded_hidden)
     if kind in ("input_layernorm", "post_attention_layernorm", "norm"):
-        return _pad_last(tensor * (widening.hidden / widening.wide_hidden) ** 0.5, widening.wide_hidden)
+        return _pad_last(tensor * (widening.hidden / widening.padded_hidden) ** 0.5, widening.padded_hidden)
     raise InputError(f"weight {name!r} is not one of a Qwen2 checkpoint")
 
 
-def _pad_heads(tensor: torch.Tensor, heads: int, widening: Widening) -> torch.Tensor:
+def _pad_heads(tensor: torch.Tensor, heads: int, widening: HeadPadding) -> torch.Tensor:
     """Pads each head's block of rows from d to D."""
-    blocks = tensor.reshape(heads, widening.narrow, *tensor.shape[1:])
-    out = tensor.new_zeros(heads, widening.wide, *tensor.shape[1:])
-    out[:, : widening.narrow] = blocks
-    return out.reshape(heads * widening.wide, *tensor.shape[1:])
+    blocks = tensor.reshape(heads, widening.head_dim, *tensor.shape[1:])
+    out = tensor.new_zeros(heads, widening.padded_head_dim, *tensor.shape[1:])
+    out[:, : widening.head_dim] = blocks
+    return out.reshape(heads * widening.padded_head_dim, *tensor.shape[1:])
 
 
 def _pad_first(tensor: torch.Tensor, size: int) -> torch.Tensor:

@@ -13,8 +13,8 @@ from tasks.study.params import Hardware
 KEY, TEMPERATURE, TOP_P = "rlscale_key", "rlscale_temperature", "rlscale_top_p"
 """Names under which a request carries its key and settings to the worker."""
 
-DRAWS = "tasks.sampling.vllm.sampler:CounterDraws"
-SWAP = "tasks.sampling.vllm.worker.WeightSwap"
+COUNTER_SAMPLER = "tasks.sampling.vllm.sampler:CounterBasedSampler"
+WEIGHT_UPDATE_WORKER = "tasks.sampling.vllm.worker.WeightUpdateWorker"
 CPU_CACHE_BYTES = 1 << 30
 CPU_CACHE_SHARE = 0.05
 
@@ -68,7 +68,7 @@ def llm_arguments(model: Path, hardware: Hardware, precision: str, context: int,
         "max_model_len": context,
         "enable_prefix_caching": True,
         "logprobs_mode": "raw_logprobs",
-        "worker_extension_cls": SWAP,
+        "worker_extension_cls": WEIGHT_UPDATE_WORKER,
         "seed": 0,
         "disable_log_stats": True,
         "max_num_seqs": hardware.generation_batch,
@@ -76,7 +76,7 @@ def llm_arguments(model: Path, hardware: Hardware, precision: str, context: int,
     }
     if on_cpu():
         memory = min(CPU_CACHE_BYTES, int(psutil.virtual_memory().total * CPU_CACHE_SHARE))
-        cpu = {"kv_cache_memory_bytes": memory, "enforce_eager": True, "logits_processors": [DRAWS]}
+        cpu = {"kv_cache_memory_bytes": memory, "enforce_eager": True, "logits_processors": [COUNTER_SAMPLER]}
         return arguments | cpu | {"tensor_parallel_size": hardware.vllm.tensor_parallel or 1}
     if colocated:
         # The trainer's devices are the visible ones; where several processes share an engine, the group says how many.

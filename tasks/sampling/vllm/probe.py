@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 LENGTH = 24
-SMALL = 50_000_000
+MAX_PROBED_PARAMS = 50_000_000
 """Weights, up to which the probe is computed a second time."""
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.2}
 
@@ -22,7 +22,7 @@ class ProbeFailed(RuntimeError):
     """The engine computes something else than its weights say."""
 
 
-class Probe:
+class LogprobProbe:
     """The probe of one architecture.
 
     Attributes:
@@ -38,26 +38,28 @@ class Probe:
         self._model: torch.nn.Module | None = None
         self._last: tuple[str, list[float]] | None = None
 
-    def check(self, scored: list[float], weights: Mapping[str, torch.Tensor] | None, mark: str) -> None:
+    def check(self, scored: list[float], weights: Mapping[str, torch.Tensor] | None, fingerprint: str) -> None:
         """Compares what the engine scored with what its weights say.
 
         Args:
             scored: the engine's log-probabilities of `tokens[1:]`, nats.
             weights: the state dict it was given, on any device; None where no copy of it is kept here.
-            mark: fingerprint of the weights.
+            fingerprint: fingerprint of the weights.
 
         Raises:
             ProbeFailed: they do not agree.
         """
-        last, self._last = self._last, (mark, scored)
-        if weights is not None and sum(tensor.numel() for tensor in weights.values()) <= SMALL:
+        last, self._last = self._last, (fingerprint, scored)
+        if weights is not None and sum(tensor.numel() for tensor in weights.values()) <= MAX_PROBED_PARAMS:
             expected = self._expected(weights)
             gap = max(abs(a - b) for a, b in zip(scored, expected, strict=True))
             if not gap <= TOLERANCE[self._dtype]:
                 raise ProbeFailed(f"the engine's log-probs differ by {gap:.2e} from those of the weights it was given")
-        elif last is not None and (last[1] == scored) != (last[0] == mark):
+        elif last is not None and (last[1] == scored) != (last[0] == fingerprint):
             change = "the same" if last[1] == scored else "other"
-            raise ProbeFailed(f"weights went from {last[0]} to {mark}, but the engine computes {change} log-probs")
+            raise ProbeFailed(
+                f"weights went from {last[0]} to {fingerprint}, but the engine computes {change} log-probs"
+            )
 
     @torch.inference_mode()
     def _expected(self, weights: Mapping[str, torch.Tensor]) -> list[float]:

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 600.0
+ANSWER_TIMEOUT = 600.0
 """Seconds without an answer after which the engine counts as hung. First steps on a GPU may compile for minutes."""
 
 
-class EngineLost(RuntimeError):
+class EngineDied(RuntimeError):
     """The engine process died or was given up; the weights it held are gone with it."""
 
 
@@ -37,7 +37,7 @@ class EngineProcess:
         llm: the `vllm.LLM` itself, for measurements.
     """
 
-    def __init__(self, arguments: dict[str, Any], patience: float = PATIENCE) -> None:
+    def __init__(self, arguments: dict[str, Any], patience: float = ANSWER_TIMEOUT) -> None:
         """Starts the engine; takes half a minute or more.
 
         Args:
@@ -94,7 +94,7 @@ class EngineProcess:
         with self._waiting():
             return list(self.llm.collective_rpc(method, args=arguments))
 
-    def forget_prefixes(self) -> None:
+    def reset_prefix_cache(self) -> None:
         """Empties the prefix cache, whose entries belong to the old weights.
 
         Raises:
@@ -134,7 +134,7 @@ class EngineProcess:
         try:
             yield
         except EngineDeadError as error:
-            raise EngineLost("the vLLM engine process died or did not answer") from error
+            raise EngineDied("the vLLM engine process died or did not answer") from error
         finally:
             self._since = None
 

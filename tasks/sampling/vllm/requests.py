@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.sampling.protocol import Completion, Job
+from tasks.sampling.protocol import Completion, GenerationBatch
 from tasks.sampling.seeds import request_seed, sequence_key
 from tasks.sampling.vllm.options import KEY, TEMPERATURE, TOP_P
 from tasks.study.errors import InputError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Place:
+class SequenceIndex:
     """Where a sequence belongs: its job, the request within it, and the sample."""
 
     job: int
@@ -26,37 +26,40 @@ class Place:
     sample: int
 
 
-def places_of(jobs: Sequence[Job]) -> list[Place]:
+def sequence_indices(jobs: Sequence[GenerationBatch]) -> list[SequenceIndex]:
     """All sequences of some jobs, in order."""
     return [
-        Place(job, request, sample)
+        SequenceIndex(job, request, sample)
         for job, entry in enumerate(jobs)
         for request in range(len(entry.requests))
         for sample in range(entry.settings.n)
     ]
 
 
-def sampling_params(job: Job, place: Place, stops: list[int], own_draws: bool) -> SamplingParams:
+def sampling_params(
+    batch: GenerationBatch, index: SequenceIndex, stop_token_ids: list[int], counter_based: bool
+) -> SamplingParams:
     """vLLM's parameters of one sequence.
 
     Args:
-        job: where the sequence belongs.
-        place: which one it is; enters the seed.
-        stops: token ids that end a completion.
-        own_draws: whether the engine runs `CounterDraws`; else the sequence carries a seed for vLLM's generator.
+        batch: where the sequence belongs.
+        index: which one it is; enters the seed.
+        stop_token_ids: token ids that end a completion.
+        counter_based: whether the engine runs `CounterBasedSampler`; else the sequence carries a seed for vLLM's
+            generator.
     """
     from vllm import SamplingParams
 
-    settings, request = job.settings, job.requests[place.request]
+    settings, request = batch.settings, batch.requests[index.request]
     common: dict[str, Any] = {"max_tokens": settings.max_tokens, "logprobs": 0, "detokenize": False}
-    common |= {"flat_logprobs": True, "stop_token_ids": stops, "skip_clone": True}
+    common |= {"flat_logprobs": True, "stop_token_ids": stop_token_ids, "skip_clone": True}
     if settings.temperature == 0.0:
         return SamplingParams(temperature=0.0, **common)
-    if own_draws:
-        key = sequence_key(settings, request.prompt_id, place.sample)
+    if counter_based:
+        key = sequence_key(settings, request.prompt_id, index.sample)
         extra = {KEY: key, TEMPERATURE: settings.temperature, TOP_P: settings.top_p}
         return SamplingParams(temperature=0.0, extra_args=extra, **common)
-    seed = request_seed(settings, request.prompt_id, place.sample)
+    seed = request_seed(settings, request.prompt_id, index.sample)
     return SamplingParams(temperature=settings.temperature, top_p=settings.top_p, seed=seed, **common)
 
 
@@ -67,11 +70,11 @@ def completion_of(output: RequestOutput) -> Completion:
     return Completion(
         tokens=tuple(first.token_ids),
         logprobs=tuple(logprobs.logprobs),
-        finish="stop" if first.finish_reason == "stop" else "length",
+        finish_reason="stop" if first.finish_reason == "stop" else "length",
     )
 
 
-def check_lengths(jobs: Sequence[Job], context: int) -> None:
+def check_lengths(jobs: Sequence[GenerationBatch], context: int) -> None:
     """Refuses what does not fit; vLLM would cut completions short without a word.
 
     Raises:
@@ -86,7 +89,7 @@ def check_lengths(jobs: Sequence[Job], context: int) -> None:
                 )
 
 
-def stop_tokens(checkpoint: Path, config: Mapping[str, Any]) -> list[int]:
+def stop_token_ids(checkpoint: Path, config: Mapping[str, Any]) -> list[int]:
     """End-of-sequence ids: of the generation config where there is one, else of the model config."""
     path = checkpoint / "generation_config.json"
     found = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.is_file() else None

@@ -39,7 +39,7 @@ class _Draw:
     drawn: list[int]
 
 
-class CounterDraws(LogitsProcessor):
+class CounterBasedSampler(LogitsProcessor):
     """Replaces the logits of requests that carry a key by the token their key draws."""
 
     def __init__(self, vllm_config: VllmConfig, device: torch.device, is_pin_memory: bool) -> None:

@@ -14,10 +14,10 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from tasks.sampling.protocol import Completion, Job, Request, SamplingSettings, in_order
+from tasks.sampling.protocol import Completion, GenerationBatch, Request, SamplingSettings, in_order
 from tasks.sampling.seeds import request_seed
-from tasks.sampling.vllm.requests import Place, check_lengths, places_of
-from tasks.sampling.vllm.server_http import Refused, Server
+from tasks.sampling.vllm.requests import SequenceIndex, check_lengths, sequence_indices
+from tasks.sampling.vllm.server_http import RequestRejected, Server
 from tasks.study.errors import InputError
 
 CONCURRENCY = 64
@@ -37,7 +37,7 @@ class ServerEngine:
         self.server = Server(url, first_delay)
         try:
             models = self.server.get("/v1/models")["data"]
-        except (Refused, KeyError, TypeError) as error:
+        except (RequestRejected, KeyError, TypeError) as error:
             raise InputError(f"{url}: not an OpenAI-compatible server ({error})") from None
         if not models:
             raise InputError(f"{url}: the server serves no model")
@@ -76,7 +76,7 @@ class ServerEngine:
         """Completes each request n times; see `tasks.sampling.protocol.Engine`."""
         return in_order(self, requests, settings)
 
-    def stream(self, jobs: Sequence[Job]) -> Iterator[tuple[int, int, list[Completion]]]:
+    def stream(self, jobs: Sequence[GenerationBatch]) -> Iterator[tuple[int, int, list[Completion]]]:
         """Draws jobs, many requests at a time; see `tasks.sampling.engines.StreamingEngine`.
 
         Raises:
@@ -85,8 +85,8 @@ class ServerEngine:
         check_lengths(jobs, self._context)
         drawn: dict[tuple[int, int], dict[int, Completion]] = {}
         with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="vllm-server") as threads:
-            asked: dict[Future[Completion], Place] = {
-                threads.submit(self._complete, jobs[place.job], place): place for place in places_of(jobs)
+            asked: dict[Future[Completion], SequenceIndex] = {
+                threads.submit(self._complete, jobs[place.job], place): place for place in sequence_indices(jobs)
             }
             try:
                 for future in as_completed(asked):
@@ -101,7 +101,7 @@ class ServerEngine:
     def close(self) -> None:
         """Nothing to stop: the server is not ours."""
 
-    def _complete(self, job: Job, place: Place) -> Completion:
+    def _complete(self, job: GenerationBatch, place: SequenceIndex) -> Completion:
         settings, request = job.settings, job.requests[place.request]
         body = {
             "model": self.model["id"],
@@ -115,12 +115,12 @@ class ServerEngine:
         }
         try:
             choice = self.server.post("/v1/completions", body)["choices"][0]
-        except Refused as error:
+        except RequestRejected as error:
             raise InputError(f"problem {request.prompt_id}: {error}") from None
         if choice.get("token_ids") is None or choice.get("logprobs") is None:
             raise InputError(f"{self.server.url}: the server returns no token ids; expected vLLM 0.10 or newer")
         return Completion(
             tokens=tuple(choice["token_ids"]),
             logprobs=tuple(choice["logprobs"]["token_logprobs"]),
-            finish="stop" if choice["finish_reason"] == "stop" else "length",
+            finish_reason="stop" if choice["finish_reason"] == "stop" else "length",
         )

@@ -19,7 +19,7 @@ TIMEOUT = 900.0
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
-class Refused(RuntimeError):
+class RequestRejected(RuntimeError):
     """The server understood a request and refused it.
 
     Attributes:
@@ -90,7 +90,7 @@ class Server:
         if error.code in (401, 403):
             raise InputError(f"{self.url}: the server did not take the token in {TOKEN} ({detail})") from None
         if error.code not in TRANSIENT:
-            raise Refused(error.code, f"{self.url}: {detail}") from None
+            raise RequestRejected(error.code, f"{self.url}: {detail}") from None
         return detail
 
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import torch
 
-from tasks.policy.policy_model import bit_sums, combine_sums
-from tasks.sampling.vllm.head_padding import plan_widening, widen_config, widen_tensor
-from tasks.sampling.vllm.probe import SMALL
-from tasks.sampling.vllm.weights import fill_stage, new_stage, read_config, stored_shapes
+from tasks.policy.policy_model import combine_checksums, tensor_checksum
+from tasks.sampling.vllm.head_padding import pad_config, pad_tensor, plan_head_padding
+from tasks.sampling.vllm.probe import MAX_PROBED_PARAMS
+from tasks.sampling.vllm.weights import make_staging_dir, read_config, stored_shapes, write_staging_dir
 from tasks.study.errors import InputError
 
-Sums = dict[str, list[int]]
+Checksums = dict[str, list[int]]
 
 ARCHITECTURE = (
     "model_type",
@@ -57,24 +57,24 @@ class Staging:
             InputError: no checkpoint there, or none that can be widened for the kernel.
         """
         self.config = read_config(checkpoint)
-        self._widening = None if head_sizes is None else plan_widening(self.config, head_sizes)
+        self._widening = None if head_sizes is None else plan_head_padding(self.config, head_sizes)
         self._shapes = stored_shapes(checkpoint)
-        self._stage = new_stage()
+        self._stage = make_staging_dir()
         self.folder = self._stage
-        wide = self.config if self._widening is None else widen_config(self.config, self._widening)
+        wide = self.config if self._widening is None else pad_config(self.config, self._widening)
         (self._stage / "config.json").write_text(json.dumps(wide), encoding="utf-8")
 
     @property
     def reads_checkpoints(self) -> bool:
         """Whether the workers read checkpoints where they lie."""
         numbers = sum(torch.Size(shape).numel() for shape in self._shapes.values())
-        return self._widening is None and numbers > SMALL
+        return self._widening is None and numbers > MAX_PROBED_PARAMS
 
-    def point_to(self, checkpoint: Path) -> None:
+    def use_checkpoint(self, checkpoint: Path) -> None:
         """Makes a checkpoint the current weights without copying it."""
         self.folder = checkpoint
 
-    def put(self, held: Mapping[str, torch.Tensor]) -> Sums:
+    def write(self, held: Mapping[str, torch.Tensor]) -> Checksums:
         """Writes a whole state dict to the folder; returns the sums of what the workers will read.
 
         Raises:
@@ -83,10 +83,10 @@ class Staging:
         self.check_complete(held)
         kept = {name: tensor.to("cpu") for name, tensor in held.items() if not (self._tied and name == HEAD)}
         if self._widening is not None:
-            kept = {name: widen_tensor(name, tensor, self._widening) for name, tensor in kept.items()}
-        fill_stage(self._stage, kept)
+            kept = {name: pad_tensor(name, tensor, self._widening) for name, tensor in kept.items()}
+        write_staging_dir(self._stage, kept)
         self.folder = self._stage
-        return {name: bit_sums(tensor) for name, tensor in kept.items()}
+        return {name: tensor_checksum(tensor) for name, tensor in kept.items()}
 
     def check_architecture(self, checkpoint: Path) -> None:
         """Compares a checkpoint with the architecture the engine was opened for.
@@ -101,10 +101,10 @@ class Staging:
                     f"{checkpoint}: {key} is {config.get(key)}, the running engine's model has {self.config.get(key)}"
                 )
 
-    def fingerprint(self, sums: Sums) -> str:
+    def fingerprint(self, sums: Checksums) -> str:
         """The fingerprint of a state dict from the sums of its stored tensors."""
         tied = {HEAD: sums["model.embed_tokens.weight"]} if self._tied and HEAD not in sums else {}
-        return combine_sums(sums | tied)
+        return combine_checksums(sums | tied)
 
     def remove(self) -> None:
         """Deletes the folder."""
@@ -129,7 +129,7 @@ class Staging:
             raise StaleWeights(f"partial update refused: missing {missing}, unknown {foreign}, wrong shape {wrong}")
 
 
-def check_sums(results: Sequence[Sums], expected: Sums | None) -> Sums:
+def check_checksums(results: Sequence[Checksums], expected: Checksums | None) -> Checksums:
     """Compares what the workers read with what they were given, and with one another; returns the sums.
 
     Args:

@@ -3,10 +3,11 @@
 On the server's machine the weights go through a memory-backed folder. The server is started with
 
     VLLM_SERVER_DEV_MODE=1 python -m vllm.entrypoints.openai.api_server CHECKPOINT \\
-        --worker-extension-cls tasks.sampling.vllm.worker.WeightSwap
+        --worker-extension-cls tasks.sampling.vllm.worker.WeightUpdateWorker
 
-so that it has the routes `/collective_rpc` and `/reset_prefix_cache` and knows `rlscale_swap`. Such a server trusts
-whoever reaches it: bind it to a private address. Between GPUs the weights go over NCCL, see `vllm_transfer`.
+so that it has the routes `/collective_rpc` and `/reset_prefix_cache` and knows `rlscale_update_weights`. Such a
+server trusts whoever reaches it: bind it to a private address. Between GPUs the weights go over NCCL, see
+`vllm_transfer`.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from tasks.policy.policy_model import fingerprint
-from tasks.sampling.vllm.probe import Probe
+from tasks.policy.policy_model import weights_digest
+from tasks.sampling.vllm.probe import LogprobProbe
 from tasks.sampling.vllm.server_client import ServerEngine
-from tasks.sampling.vllm.server_http import Refused
-from tasks.sampling.vllm.staging import Staging, check_sums
+from tasks.sampling.vllm.server_http import RequestRejected
+from tasks.sampling.vllm.staging import Staging, check_checksums
 from tasks.sampling.vllm.weights import state_dict
 from tasks.study.errors import InputError
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from tasks.sampling.vllm.transfer import Transfer
 
 
-class PushingServerEngine(ServerEngine):
+class UpdatableServerEngine(ServerEngine):
     """A server that takes new weights; see `tasks.sampling.protocol.Engine`."""
 
     def __init__(self, url: str, checkpoint: Path, precision: str, first_delay: float | None = None) -> None:
@@ -47,7 +48,7 @@ class PushingServerEngine(ServerEngine):
         super().__init__(url, first_delay)
         self._precision, self._dtype = precision, getattr(torch, precision)
         self._staging = Staging(checkpoint, None)
-        self._probe = Probe(self._staging.config, self._context, self._dtype)
+        self._probe = LogprobProbe(self._staging.config, self._context, self._dtype)
         self._transfer: Transfer | None = None
         self.load(checkpoint)
 
@@ -69,13 +70,13 @@ class PushingServerEngine(ServerEngine):
         if _is_first_process():
             try:
                 self._replace(held)
-            except Refused as error:
+            except RequestRejected as error:
                 raise InputError(
                     f"{error}; start the server with VLLM_SERVER_DEV_MODE=1 and "
-                    "--worker-extension-cls tasks.sampling.vllm.worker.WeightSwap"
+                    "--worker-extension-cls tasks.sampling.vllm.worker.WeightUpdateWorker"
                 ) from None
         _wait_for_all_processes()
-        self._fingerprint = fingerprint(held)
+        self._fingerprint = weights_digest(held)
         return self._fingerprint
 
     def _replace(self, held: Mapping[str, torch.Tensor]) -> None:
@@ -86,12 +87,12 @@ class PushingServerEngine(ServerEngine):
                 self._transfer = nccl_transfer(self.server, held)
             self._transfer.send(held)
         else:
-            expected = self._staging.put(held)
+            expected = self._staging.write(held)
             arguments = [str(self._staging.folder), self._precision]
-            answer = self.server.post("/collective_rpc", {"method": "rlscale_swap", "args": arguments})
-            check_sums(answer["results"], expected)
+            answer = self.server.post("/collective_rpc", {"method": "rlscale_update_weights", "args": arguments})
+            check_checksums(answer["results"], expected)
         self.server.post("/reset_prefix_cache", {})
-        self._probe.check(self._score_probe(), held, fingerprint(held))
+        self._probe.check(self._score_probe(), held, weights_digest(held))
 
     def _score_probe(self) -> list[float]:
         """Log-probabilities of the probe's tokens, as the server computes them now."""

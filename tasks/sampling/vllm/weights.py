@@ -71,7 +71,7 @@ def state_dict(checkpoint: Path, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def new_stage() -> Path:
+def make_staging_dir() -> Path:
     """Makes a folder in memory (in the temporary folder where there is no shared memory).
 
     Folders left by processes that no longer live are removed on the way.
@@ -84,7 +84,7 @@ def new_stage() -> Path:
     return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=root))
 
 
-def fill_stage(stage: Path, weights: Mapping[str, torch.Tensor]) -> None:
+def write_staging_dir(stage: Path, weights: Mapping[str, torch.Tensor]) -> None:
     """Writes weights as the stage's only safetensors file, replacing the previous ones in one rename.
 
     Raises:

@@ -8,18 +8,18 @@ from typing import Any
 
 import torch
 
-from tasks.policy.policy_model import bit_sums
+from tasks.policy.policy_model import tensor_checksum
 from tasks.sampling.vllm.weights import stored_tensors
 
 
-class WeightSwap:
+class WeightUpdateWorker:
     """Methods that vLLM adds to its worker class (`worker_extension_cls`)."""
 
     reload_weights: Any
     model_runner: Any
 
-    def rlscale_swap(self, folder: str, dtype: str) -> dict[str, list[int]]:
-        """Replaces the weights by a checkpoint folder's; returns the sums of each tensor (`bit_sums`).
+    def rlscale_update_weights(self, folder: str, dtype: str) -> dict[str, list[int]]:
+        """Replaces the weights by a checkpoint folder's; returns the sums of each tensor (`tensor_checksum`).
 
         They are taken of the tensors on their way into the model, so a stale or torn file cannot pass for the one
         that was meant.
@@ -29,7 +29,7 @@ class WeightSwap:
         def tensors() -> Iterator[tuple[str, torch.Tensor]]:
             for name, tensor in stored_tensors(Path(folder)):
                 converted = tensor.to(getattr(torch, dtype))
-                sums[name] = bit_sums(converted)
+                sums[name] = tensor_checksum(converted)
                 yield name, converted
 
         self.reload_weights(weights_iterator=tensors())
