@@ -210,11 +210,11 @@ def test_closing_ends_every_process_and_the_pool_can_be_used_again() -> None:
 
 CALLER = """
 import sys
-from tasks.grading import Answer, GradingPool
+from tasks.grading import GradeRequest, GradingPool
 pool = GradingPool(workers=2, seconds=60.0)
-pool.grade([Answer("math", "\\\\boxed{x + 1}", "1 + x"), Answer("math", "\\\\boxed{x + 2}", "2 + x")])
+pool.grade([GradeRequest("math", "\\\\boxed{x + 1}", "1 + x"), GradeRequest("math", "\\\\boxed{x + 2}", "2 + x")])
 print("started", flush=True)
-pool.grade([Answer("math", f"\\\\boxed{{\\\\gcd(10^{{10^8}},{n})}}", "3") for n in (3, 7)])
+pool.grade([GradeRequest("math", f"\\\\boxed{{\\\\gcd(10^{{10^8}},{n})}}", "3") for n in (3, 7)])
 """
 
 
@@ -260,10 +260,10 @@ def test_grading_works_under_accelerate_launch(tmp_path: Path) -> None:
     script = tmp_path / "graded.py"
     script.write_text(
         "from accelerate import Accelerator\n"
-        "from tasks.grading import Answer, GradingPool\n"
+        "from tasks.grading import GradeRequest, GradingPool\n"
         "accelerator = Accelerator(cpu=True)\n"
         "with GradingPool(workers=1, seconds=60.0) as pool:\n"
-        "    verdicts = pool.grade([Answer('math', '\\\\boxed{x+1}', '1+x'), Answer('math', '\\\\boxed{8}', '7')])\n"
+        "    verdicts = pool.grade([GradeRequest('math', '\\\\boxed{x+1}', '1+x'), GradeRequest('math', '\\\\boxed{8}', '7')])\n"
         "accelerator.wait_for_everyone()\n"
         "print(accelerator.process_index, [verdict.status for verdict in verdicts], flush=True)\n"
     )

@@ -207,7 +207,7 @@ def test_a_fingerprint_changes_with_one_bit_and_with_two_swapped_values() -> Non
 
 def test_mfu_counts_forward_backward_and_the_other_passes_once(tmp_path: Path) -> None:
     params, run = make_study(tmp_path)
-    session = replace(open_context(params, run, "tiny"), peak=1e12)
+    session = replace(open_context(params, run, "tiny"), peak_flops=1e12)
     try:
         session.folder.mkdir(parents=True)
         session.refresh_sampler()

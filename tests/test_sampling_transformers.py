@@ -64,7 +64,7 @@ def test_samples_of_one_prompt_differ_and_a_seed_or_step_changes_them(engine: Tr
     warm = replace(SETTINGS, n=8, temperature=2.0)
     drawn = engine.generate(PROMPTS, warm)
     assert all(len({c.tokens for c in row}) > 1 for row in drawn)
-    for change in ({"seed": 4}, {"step": 3}, {"domain": "heldout"}):
+    for change in ({"seed": 4}, {"step": 3}, {"seed_domain": "heldout"}):
         other = engine.generate(PROMPTS, replace(warm, **change))
         assert [[c.tokens for c in row] for row in other] != [[c.tokens for c in row] for row in drawn]
 

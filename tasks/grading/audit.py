@@ -25,19 +25,19 @@ class Disagreement:
     Attributes:
         row: position in the audited list, from 0.
         data_source: the problem set.
-        ground_truth: the gold answer.
+        gold: the gold answer.
         answer: what we extracted, or the end of the completion.
         ours: our status.
-        reference: the second grader's status, "given up" when it ran out of time or memory.
+        second: the second grader's status, "given up" when it ran out of time or memory.
         reason: our reason.
     """
 
     row: int
     data_source: str
-    ground_truth: str
+    gold: str
     answer: str
     ours: str
-    reference: str
+    second: str
     reason: str
 
 

@@ -111,7 +111,7 @@ def same_number(gold: str, answer: str) -> bool | None:
 _ORDINARY = re.compile(r"[0-9A-Za-z+\-*/^_=<>(),.;:!|\[\]{}\\ ]+", re.ASCII)
 _LEFT_RIGHT = re.compile(r"\\left(?=[(\[|]|\\\{)|\\right(?=[)\]|]|\\\})")
 _DROPPED = re.compile(r"\\displaystyle(?![A-Za-z])|\\! *")
-_FRAC = re.compile(r"\\[dtc]frac(?![A-Za-z])")
+_FRAC_COMMAND = re.compile(r"\\[dtc]frac(?![A-Za-z])")
 _COMMAND = re.compile(r"\\[A-Za-z]+|\{th\}")
 
 
@@ -129,4 +129,4 @@ def _leaves_something(text: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    return _FRAC.sub(r"\\frac", _DROPPED.sub("", _LEFT_RIGHT.sub("", text)))
+    return _FRAC_COMMAND.sub(r"\\frac", _DROPPED.sub("", _LEFT_RIGHT.sub("", text)))
