@@ -92,7 +92,7 @@ def main() -> None:
     for name, stats, _ in ours(answers):
         whole[name] = stats.seconds
         print(f"ours, {name}: {stats.graded} verdicts in {stats.seconds:.2f} s; right {stats.right}")
-        shares = f"fast path {stats.fast_path / stats.graded:.3f}, remembered {stats.cache_hits / stats.graded:.3f}"
+        shares = f"fast path {stats.fast_path / stats.graded:.3f}, remembered {stats.remembered / stats.graded:.3f}"
         print(f"  {shares}, given up {stats.timed_out}")
     ordinary = [answer for answer in answers if answer not in set(hostile)]
     before = processor_seconds()

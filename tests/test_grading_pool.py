@@ -96,9 +96,9 @@ def _seconds(body: Callable[[], object]) -> float:
 def test_equal_pairs_are_graded_once_and_remembered(pool: GradingPool) -> None:
     answers = [math("\\boxed{y + 1 + 1}", "y + 2")] * 8
     assert all(verdict.correct for verdict in pool.grade(answers))
-    assert (pool.last.fast_path, pool.last.cache_hits) == (0, 7)
+    assert (pool.last.fast_path, pool.last.remembered) == (0, 7)
     assert all(verdict.correct for verdict in pool.grade(answers))
-    assert pool.last.cache_hits == 8
+    assert pool.last.remembered == 8
 
 
 def test_a_hung_worker_is_replaced_its_answer_tried_again_and_the_rest_graded() -> None:

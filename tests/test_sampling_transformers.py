@@ -56,7 +56,7 @@ def test_looking_less_often_for_the_finished_changes_nothing(checkpoint: Path) -
         drawn.append([one for row in engine.generate(PROMPTS, replace(SETTINGS, n=6)) for one in row])
     assert len({len(completion.tokens) for completion in drawn[0]}) > 1
     for often, seldom in zip(*drawn, strict=True):
-        assert (often.tokens, often.finish) == (seldom.tokens, seldom.finish)
+        assert (often.tokens, often.finish_reason) == (seldom.tokens, seldom.finish_reason)
         assert often.logprobs == pytest.approx(seldom.logprobs, abs=1e-5)  # other batch shapes round otherwise
 
 

@@ -105,7 +105,7 @@ def test_weights_that_do_not_fit_into_memory_are_refused_before_they_are_written
 
 @pytest.mark.skipif(not SHARED_MEMORY.is_dir(), reason="no shared memory here")
 def test_a_killed_process_leaves_no_weights_in_memory_for_long() -> None:
-    code = "from tasks.sampling.vllm.weights import new_stage; print(new_stage())"
+    code = "from tasks.sampling.vllm.weights import make_staging_dir; print(make_staging_dir())"
     left = Path(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip())
     assert left.is_dir()
     assert left.name.startswith(PREFIX)

@@ -76,7 +76,7 @@ class GradeStats:
         unjudged: answers whose gold could not be read.
         timed_out: answers given up after the second worker ran out of time or memory or died.
         fast_path: answers decided in the calling process.
-        cache_hits: answers whose verdict was known from an equal (gold, answer) pair.
+        remembered: answers whose verdict was known from an equal (gold, answer) pair.
         retried: answers given to a second worker.
         seconds: wall seconds spent in `GradingPool.grade`.
     """
@@ -86,7 +86,7 @@ class GradeStats:
     unjudged: int = 0
     timed_out: int = 0
     fast_path: int = 0
-    cache_hits: int = 0
+    remembered: int = 0
     retried: int = 0
     seconds: float = 0.0
 
@@ -106,7 +106,7 @@ class GradeStats:
     @property
     def fast_share(self) -> float:
         """Share of answers decided without a worker process."""
-        return (self.fast_path + self.cache_hits) / self.graded if self.graded else 0.0
+        return (self.fast_path + self.remembered) / self.graded if self.graded else 0.0
 
     def row(self) -> dict[str, float]:
         r"""Returns the columns a training step logs: rates in 0..1 and seconds."""

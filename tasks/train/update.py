@@ -66,9 +66,9 @@ class RunningTotals:
         d = trainer - sampler
         ratio = d.exp()
         self.add(
-            mismatch=(torch.expm1(d) - d).sum(),
-            outside=((ratio < 0.9) | (ratio > 1.1)).sum(),
-            compared=torch.tensor(d.numel()),
+            mismatch_kl_sum=(torch.expm1(d) - d).sum(),
+            ratio_out_of_band=((ratio < 0.9) | (ratio > 1.1)).sum(),
+            num_compared=torch.tensor(d.numel()),
         )
 
     def reduce(self, accelerator: Accelerator, grad_norms: Sequence[float]) -> UpdateTotals:
@@ -153,7 +153,7 @@ class PolicyUpdater:
             tokens=live.sum(),
             loss=loss,
             kl=(pieces.kl * live).sum(),
-            surprise=-(old * live).sum(),
+            neg_logprob_sum=-(old * live).sum(),
             clipped=(pieces.clipped & live).sum(),
         )
         if compare and not micro.is_padding:

@@ -103,7 +103,7 @@ class GradingPool:
                 unjudged=counts["unjudged"],
                 timed_out=sum(verdict.reason in ABORTED for verdict in done),
                 fast_path=fast,
-                cache_hits=remembered,
+                remembered=remembered,
                 retried=retried,
                 seconds=time.perf_counter() - start,
             )
