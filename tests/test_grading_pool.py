@@ -263,7 +263,8 @@ def test_grading_works_under_accelerate_launch(tmp_path: Path) -> None:
         "from tasks.grading import GradeRequest, GradingPool\n"
         "accelerator = Accelerator(cpu=True)\n"
         "with GradingPool(workers=1, seconds=60.0) as pool:\n"
-        "    verdicts = pool.grade([GradeRequest('math', '\\\\boxed{x+1}', '1+x'), GradeRequest('math', '\\\\boxed{8}', '7')])\n"
+        "    answers = [('\\\\boxed{x+1}', '1+x'), ('\\\\boxed{8}', '7')]\n"
+        "    verdicts = pool.grade([GradeRequest('math', *answer) for answer in answers])\n"
         "accelerator.wait_for_everyone()\n"
         "print(accelerator.process_index, [verdict.status for verdict in verdicts], flush=True)\n"
     )

@@ -8,7 +8,17 @@ from pathlib import Path
 from tasks.study.grid import Run
 from tasks.study.params import Params
 
-STAGES = ("prepare", "pretrain", "train", "evaluate", "fit", "report")
+STAGE_INPUTS: dict[str, tuple[str, ...]] = {
+    "prepare": (),
+    "pretrain": ("prepare",),
+    "train": ("prepare", "pretrain"),
+    "evaluate": ("prepare", "pretrain", "train"),
+    "fit": ("pretrain", "train"),
+    "report": ("prepare", "pretrain", "evaluate", "fit"),
+}
+"""The stages in order, each with the stages whose results it reads. A test compares `dvc.yaml` with it."""
+
+STAGES = tuple(STAGE_INPUTS)
 
 
 @dataclass(frozen=True)
