@@ -10,9 +10,9 @@ import yaml
 
 from tasks.evaluate.policies import benchmark_names, list_policies, score_folder
 from tasks.evaluate.samples import Sample, write_samples
-from tasks.evaluate.statistics import wilson_interval
 from tasks.evaluate.steps import write_all
 from tasks.fit.study import fit_study
+from tasks.proportion import wilson_interval
 from tasks.records.metrics import StepMetrics
 from tasks.records.problems import Problem, write_problems
 from tasks.records.scores import Score

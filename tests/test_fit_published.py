@@ -10,8 +10,8 @@ import pytest
 from tasks.fit.data.measurements import Measurements
 from tasks.fit.data.table import Columns, groups_of, read_table, resolve, reuse_groups
 from tasks.fit.laws import LAWS
-from tasks.fit.published import published_fit
 from tasks.fit.solver.estimate import Options, fit_law
+from tasks.fit.summary import published_fit
 from tasks.fit.validation.backtest import held_out_largest
 from tasks.fit.validation.findings import reuse_is_harmless
 from tasks.fit.validation.reuse_effect import reuse_effects

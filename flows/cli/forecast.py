@@ -76,7 +76,7 @@ def forecast(
         raise InputError("forecast: give --n and --x, or --run for a running trajectory")
     from tasks.fit.analyse import forecast_at
     from tasks.fit.output.tables import forecast_table
-    from tasks.fit.results import plain
+    from tasks.record_files import to_json
 
     uncertain = fitted(points, law or law_for(points, [n], options), options)
     row = forecast_at(uncertain, name, n, x)
@@ -85,7 +85,7 @@ def forecast(
 
         save(draw_forecast(uncertain, row), plot)
     if as_json:
-        print_json(plain(row))
+        print_json(to_json(row))
         return
     print_tables([forecast_table(row)])
     for note in row.warnings:
@@ -103,7 +103,7 @@ def _show_trajectory(
     from tasks.fit.forecasting.trajectory import forecast_run
     from tasks.fit.laws import law_named
     from tasks.fit.output.tables import trajectory_table
-    from tasks.fit.results import plain
+    from tasks.record_files import to_json
 
     x, target = aim
     plot, as_json = output
@@ -116,7 +116,7 @@ def _show_trajectory(
 
         save(draw_trajectory(points, row), plot)
     if as_json:
-        print_json(plain(row))
+        print_json(to_json(row))
         return
     print_tables([trajectory_table(row)])
     print(f"- prior: {row.prior}")

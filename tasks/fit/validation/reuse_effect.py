@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from tasks.finding_records import ReuseEffect
 from tasks.fit.data.measurements import Floats, Mask, Measurements
 from tasks.fit.forecasting.forecast import run_fraction
 from tasks.fit.laws import LAWS
-from tasks.fit.results import Estimate, ReuseEffect
 from tasks.fit.solver.estimate import Options, fit_law
 from tasks.fit.uncertainty.bootstrap import draw_lines, run_level_variance
 from tasks.fit.uncertainty.student_t import quantile
+from tasks.fit_records import Estimate
 
 LATE = 0.8
 

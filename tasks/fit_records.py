@@ -2,12 +2,12 @@
 
 | file | content |
 |---|---|
-| points.parquet | one row per run and step, columns as in `tasks.fit.data.points.COLUMNS` |
-| fits.json | `{"fits": [FitRecord]}`, every law for each variant x resource; `primary` marks the law named in params |
-| bootstrap.parquet | primary law: variant, resource, law, draw, name (coefficient, `k:<size>`, `E:<size>`), value |
-| backtests.json | keys backtests [BackTest], windows [WindowFit], saturation [SaturationTest], choice [Choice] |
-| forecasts.json | `{"forecasts": [ForecastRecord]}`: twice the largest size, twice the resource of the largest |
-| findings.json | keys findings [Finding] (the published claims, judged), reuse [ReuseEffect], pairs [PairEffect] |
+| points.parquet | one row per run and step, columns as in `tasks.fit.data.points.COLUMNS`; `PointColumns` reads some |
+| fits.json | `FitsFile`: every law for each variant x resource; `primary` marks the law named in params |
+| bootstrap.parquet | `DrawColumns`: draws of the primary laws, one row per variant, resource, coefficient and draw |
+| backtests.json | `BackTestsFile`: held-out error, fits to parts of the runs, saturation of k, law for unseen sizes |
+| forecasts.json | `ForecastsFile`: twice the largest size, twice the resource of the largest |
+| findings.json | `tasks.finding_records.FindingsFile`: the published claims, judged; effects of reuse and of size |
 | metrics.json | flat name -> number for `dvc metrics show` |
 | manifest.json | completion marker of the stage |
 
@@ -17,16 +17,18 @@ draws, an R2 of a constant) is null. All logarithms are base 10.
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, ClassVar
 
-from tasks.study.errors import InputError
+from tasks.record_files import JsonFile, ParquetFile
 
-Row = TypeVar("Row")
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Strings = npt.NDArray[np.object_]
+    Ints = npt.NDArray[np.int64]
+    Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,23 @@ class SizeSlope:
 
 
 @dataclass(frozen=True)
+class FitOptions:
+    """How a law was fitted: the fields of `tasks.fit.solver.estimate.Options`, and the resampling that was used.
+
+    Attributes:
+        resampling_used: what `resampling` came to for each size, e.g. effects or blocks.
+    """
+
+    objective: str
+    skip_steps: int
+    equal_weight: bool
+    draws: int
+    seed: int
+    resampling: str
+    resampling_used: list[str]
+
+
+@dataclass(frozen=True)
 class FitRecord:
     """One law fitted to one variant along one resource.
 
@@ -90,7 +109,7 @@ class FitRecord:
         aicc: corrected Akaike criterion; comparable between laws with the same objective and points.
         bic: Bayesian criterion.
         flags: warnings.
-        options: objective, skip_steps, equal_weight, draws, seed, resampling, and resampling_used by size.
+        options: how it was fitted.
     """
 
     variant: str
@@ -109,7 +128,7 @@ class FitRecord:
     aicc: float | None
     bic: float | None
     flags: list[Flag]
-    options: dict[str, Any]
+    options: FitOptions
 
 
 @dataclass(frozen=True)
@@ -128,7 +147,7 @@ class BackTest:
         rmse_log: root mean square error in log10 loss.
         bias_log: mean of forecast minus measured, log10 loss.
         r2_linear: R2 in linear loss over the held-out points.
-        coverage: share of held-out points inside the 50, 80 and 95 % prediction intervals.
+        coverage: fraction of held-out points inside the 50, 80 and 95 % prediction intervals.
         last_measured: loss of the held-out trajectory's last point (largest X), null for the trajectory tests.
         last_forecast: its forecast.
         last_low: lower end of its 95 % prediction interval.
@@ -154,7 +173,7 @@ class BackTest:
 
 @dataclass(frozen=True)
 class WindowFit:
-    """The primary law fitted to a part of every trajectory: `window` says which, e.g. `first 50 %`."""
+    """The primary law fitted to a part of every trajectory: `window` says which, e.g. `0-50 %`."""
 
     variant: str
     resource: str
@@ -193,7 +212,7 @@ class SaturationTest:
 
 
 @dataclass(frozen=True)
-class Choice:
+class LawChoice:
     """Held-out error of every law that can forecast an unseen size, and the law it picks.
 
     Attributes:
@@ -230,90 +249,68 @@ class ForecastRecord:
 
 
 @dataclass(frozen=True)
-class ReuseEffect:
-    """Effect of seeing every prompt tau times instead of once, at the same steps.
+class FitsFile(JsonFile):
+    """fits.json."""
 
-    Attributes:
-        tau: reuse factor.
-        overall: d(tau), shift of log10 L over the whole trajectory.
-        final: the same over the last fifth of the steps, the one the verdict rests on.
-        ratio: final loss over the final loss at tau = 1, 10^final.
-    """
-
-    variant: str
-    tau: float
-    overall: Estimate
-    final: Estimate
-    ratio: Estimate
+    NAME: ClassVar[str] = "fits.json"
+    fits: list[FitRecord]
 
 
 @dataclass(frozen=True)
-class PairEffect:
-    """Neighbouring sizes: difference of log10 L, larger minus smaller, at the largest X both reached."""
+class BackTestsFile(JsonFile):
+    """backtests.json."""
 
-    variant: str
-    resource: str
-    smaller: str
-    larger: str
-    x: float
-    difference: Estimate
+    NAME: ClassVar[str] = "backtests.json"
+    backtests: list[BackTest]
+    windows: list[WindowFit]
+    saturation: list[SaturationTest]
+    choice: list[LawChoice]
 
 
 @dataclass(frozen=True)
-class Finding:
-    """A published claim, judged on these points.
+class ForecastsFile(JsonFile):
+    """forecasts.json."""
+
+    NAME: ClassVar[str] = "forecasts.json"
+    forecasts: list[ForecastRecord]
+
+
+@dataclass(frozen=True)
+class PointColumns(ParquetFile):
+    """The columns of points.parquet (`tasks.fit.data.points.COLUMNS`) that the report draws, by run and step [P]."""
+
+    NAME: ClassVar[str] = "points.parquet"
+    variant: Strings
+    size: Strings
+    tau: Ints
+    group_size: Ints
+    compute: Floats
+    data: Ints
+    test_loss: Floats
+
+    def resource(self, name: str) -> Floats | Ints:
+        """X of each point [P]: compute, FLOPs, or data, prompts."""
+        columns: dict[str, Floats | Ints] = {"compute": self.compute, "data": self.data}
+        return columns[name]
+
+
+@dataclass(frozen=True)
+class DrawColumns(ParquetFile):
+    """Columns of bootstrap.parquet [rows].
 
     Attributes:
-        claim: 1 to 4, as in the published study.
-        key: short name, e.g. larger_better_compute.
-        statement: the claim in one sentence.
-        variant: base, instruct or group.
-        resource: compute, data or steps.
-        effect: what was measured, with its interval, null where it could not be measured.
-        unit: what the effect is.
-        verdict: supported, contradicted or undecided.
-        reason: the rule that led to the verdict, with numbers.
+        variant: as in `FitRecord`.
+        resource: as in `FitRecord`.
+        law: the primary law.
+        name: a coefficient, `k:<size>` or `E:<size>`.
+        draw: index of the draw.
+        value: the value drawn.
     """
 
-    claim: int
-    key: str
-    statement: str
-    variant: str
-    resource: str
-    effect: Estimate
-    unit: str
-    verdict: str
-    reason: str
-
-
-def plain(value: Any) -> Any:
-    """Records as JSON values: dataclasses to dicts, numpy numbers to Python ones, NaN and infinities to null."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {entry.name: plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {str(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
-    if hasattr(value, "item") and not isinstance(value, str):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
-def read_rows(folder: Path, file: str, key: str) -> list[dict[str, Any]]:
-    """Reads a list of records, as dicts, from one of the stage's JSON files.
-
-    Args:
-        folder: `data/fit/`.
-        file: e.g. fits.json.
-        key: e.g. fits.
-
-    Raises:
-        InputError: the stage has not written the file.
-    """
-    try:
-        value = json.loads((folder / file).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{folder / file}: no such file; run `rlscale fit` first") from None
-    return list(value[key])
+    NAME: ClassVar[str] = "bootstrap.parquet"
+    variant: Strings
+    resource: Strings
+    law: Strings
+    name: Strings
+    draw: Ints
+    value: Floats
