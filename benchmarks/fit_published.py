@@ -19,9 +19,10 @@ import numpy as np
 from tasks.fit.backtest import backtests, held_out_largest, held_out_of
 from tasks.fit.estimate import Options
 from tasks.fit.laws import LAWS
-from tasks.fit.results import BackTest, plain
 from tasks.fit.summary import Comparison, summarise
 from tasks.fit.table import Columns, groups_of, read_table, resolve
+from tasks.fit_records import BackTest
+from tasks.record_files import to_json
 
 
 def judge(file: Path) -> dict[str, Any]:
@@ -84,7 +85,7 @@ def main() -> None:
     np.seterr(all="ignore")
     rows = [judge(given.folder / name) for name in ("base_compute.csv", "base_data.csv")]
     if given.json:
-        print(json.dumps(plain(rows), indent=1))
+        print(json.dumps(to_json(rows), indent=1))
         return
     for row in rows:
         show(row)

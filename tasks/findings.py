@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
-
+from tasks.fit_records import Finding, FindingsFile, FitRecord, FitsFile
+from tasks.format import interval, number
 from tasks.layout import Layout
 from tasks.params import Params
 
@@ -17,41 +15,20 @@ def read_findings(params: Params) -> dict[str, list[dict[str, str]]]:
         `laws` and `claims`, rows of text ready to be printed; empty where the stage has not run.
     """
     folder = Layout.of(params).stage("fit")
-    fits = _entries(folder / "fits.json", "fits")
-    laws = [_law(fit) for fit in fits if fit["primary"]]
-    claims = [_claim(finding) for finding in _entries(folder / "findings.json", "findings")]
-    return {"laws": laws, "claims": claims}
+    fits = FitsFile.read(folder).fits if (folder / FitsFile.NAME).is_file() else []
+    findings = FindingsFile.read(folder).findings if (folder / FindingsFile.NAME).is_file() else []
+    return {"laws": [_law(fit) for fit in fits if fit.primary], "claims": [_claim(finding) for finding in findings]}
 
 
-def _entries(path: Path, key: str) -> list[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))[key]
-    return entries
-
-
-def _law(fit: dict[str, Any]) -> dict[str, str]:
+def _law(fit: FitRecord) -> dict[str, str]:
     """One fit: its coefficients with intervals, k of its smallest and largest size, R2."""
-    row = {"variant": fit["variant"], "resource": fit["resource"], "law": fit["law"]}
-    row |= {name: interval(value) for name, value in fit["coefficients"].items()}
-    sizes = sorted(fit["by_size"], key=lambda size: size["n"])
-    row |= {f"k({size['size']})": interval(size["k"]) for size in (sizes[0], sizes[-1])} if sizes else {}
-    return row | {"R2": number(fit["r2_linear"]), "R2 log": number(fit["r2_log"])}
+    row = {"variant": fit.variant, "resource": fit.resource, "law": fit.law}
+    row |= {name: interval(value) for name, value in fit.coefficients.items()}
+    sizes = sorted(fit.by_size, key=lambda size: size.n)
+    row |= {f"k({size.size})": interval(size.k) for size in (sizes[0], sizes[-1])} if sizes else {}
+    return row | {"R2": number(fit.r2_linear, 3, "-"), "R2 log": number(fit.r2_log, 3, "-")}
 
 
-def _claim(finding: dict[str, Any]) -> dict[str, str]:
-    row = {"claim": f"{finding['claim']} {finding['key']}"}
-    row |= {name: finding[name] for name in ("variant", "resource", "verdict")}
-    return row | {"effect": interval(finding["effect"]), "unit": finding["unit"]}
-
-
-def interval(estimate: dict[str, Any]) -> str:
-    """`value [low, high]`, or the value alone where it has no interval."""
-    if estimate["low"] is None or estimate["high"] is None:
-        return number(estimate["value"])
-    return f"{number(estimate['value'])} [{number(estimate['low'])}, {number(estimate['high'])}]"
-
-
-def number(value: float | None) -> str:
-    """Three significant digits; a dash for what does not exist."""
-    return "-" if value is None else f"{value:.3g}"
+def _claim(finding: Finding) -> dict[str, str]:
+    row = {"claim": f"{finding.claim} {finding.key}", "variant": finding.variant, "resource": finding.resource}
+    return row | {"verdict": finding.verdict, "effect": interval(finding.effect), "unit": finding.unit}

@@ -10,13 +10,13 @@ import yaml
 
 from tasks.evaluate.collect import write_all
 from tasks.evaluate.samples import Sample, write_samples
-from tasks.evaluate.statistics import wilson
 from tasks.evaluate.subjects import benchmark_names, folder_of, list_subjects
 from tasks.fit.study import fit_study
 from tasks.grid import Run, expand_grid
 from tasks.identity import evaluate_mark, model_mark, prepare_mark, run_mark
 from tasks.layout import Layout
 from tasks.params import Params, load_params
+from tasks.proportion import wilson_interval
 from tasks.records import Problem, Score, StepMetrics, write_problems
 from tasks.state import model_names, stage_mark
 from tasks.store import write_json, write_manifest, write_text
@@ -152,7 +152,7 @@ def _write_scores(params: Params, rng: np.random.Generator) -> None:
             right = int(rng.binomial(problems * samples, accuracy))
             pass_at_1 = right / (problems * samples)
             pass_at_k = {str(k): 1 - (1 - pass_at_1) ** (0.8 * k) if k > 1 else pass_at_1 for k in (1, 2, 4)}
-            low, high = wilson(pass_at_1, problems)
+            low, high = wilson_interval(pass_at_1, problems)
             score = Score(subject.name, benchmark, problems, samples, right, pass_at_1, low, high, pass_at_k, 0.01, 4.4,
                           0, 0.7, 9000.0, "transformers")  # fmt: skip
             write_samples(folder / "samples.parquet", list(_samples(benchmark)))

@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
 from tasks.evaluate.samples import Sample, read_samples, score_of, write_samples
-from tasks.evaluate.statistics import mean_pass_at, pass_at, wilson
+from tasks.evaluate.statistics import mean_pass_at, pass_at
+from tasks.proportion import wilson_interval
 
 
 @given(trials=st.integers(1, 3000), share=st.floats(0, 1))
 def test_wilson_interval_equals_statsmodels_for_any_proportion(trials: int, share: float) -> None:
     right = round(share * trials)
     low, high = proportion_confint(right, trials, alpha=0.05, method="wilson")
-    assert wilson(right / trials, trials) == pytest.approx((max(0.0, low), min(1.0, high)), abs=1e-12)
+    assert wilson_interval(right / trials, trials) == pytest.approx((max(0.0, low), min(1.0, high)), abs=1e-12)
 
 
 @pytest.mark.parametrize(("samples", "right"), [(1, 0), (1, 1), (5, 2), (8, 8), (6, 1)])
@@ -40,7 +41,7 @@ def test_pass_at_k_refuses_impossible_counts(k: int, samples: int, right: int) -
 
 def test_wilson_refuses_no_trials() -> None:
     with pytest.raises(ValueError, match="at least one trial"):
-        wilson(0.5, 0)
+        wilson_interval(0.5, 0)
 
 
 def _sample(problem: str, number: int, status: str, tokens: int = 3, finish: str = "stop") -> Sample:

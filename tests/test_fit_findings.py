@@ -16,9 +16,10 @@ from tasks.fit.inference import Uncertain, with_draws
 from tasks.fit.laws import LAWS
 from tasks.fit.measurements import Measurements, measure
 from tasks.fit.profile import profile_intervals
-from tasks.fit.results import Estimate, ReuseEffect, SaturationTest, plain
 from tasks.fit.reuse_effect import reuse_effects
 from tasks.fit.saturation import saturation_test
+from tasks.fit_records import Estimate, ReuseEffect, SaturationTest
+from tasks.record_files import to_json
 
 OPTIONS = Options(draws=400)
 
@@ -181,7 +182,7 @@ def test_profile_interval_holds_the_truth_and_is_open_where_k_is_linear_in_size(
 def test_analysis_of_points_is_plain_json_and_repeats_itself() -> None:
     points = pivot_points(noise=0.004, runs=2, steps=20)
     one, two = (analyse(points, "base", "saturating", ["loglinear", "pivot"], Options(draws=100)) for _ in range(2))
-    assert plain(one.fits) == plain(two.fits)
-    assert plain(one.tests) == plain(two.tests)
+    assert to_json(one.fits) == to_json(two.fits)
+    assert to_json(one.tests) == to_json(two.tests)
     assert {fit.law for fit in one.fits} == {"saturating", "loglinear", "pivot"}
     assert [fit.law for fit in one.fits if fit.primary] == ["saturating"]

@@ -12,8 +12,8 @@ from tasks.fit.estimate import Options, fit_law
 from tasks.fit.findings import reuse_is_harmless
 from tasks.fit.laws import LAWS
 from tasks.fit.measurements import Measurements
-from tasks.fit.published import published_fit
 from tasks.fit.reuse_effect import reuse_effects
+from tasks.fit.summary import published_fit
 from tasks.fit.table import Columns, groups_of, read_table, resolve, reuse_groups
 
 FOLDER = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "published"

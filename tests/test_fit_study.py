@@ -10,8 +10,8 @@ import pytest
 
 from tasks.errors import InputError
 from tasks.fit.points import COLUMNS, read_points, scale_points
-from tasks.fit.results import read_rows
 from tasks.fit.study import FILES, fit_study
+from tasks.fit_records import FindingsFile, FitsFile
 from tasks.grid import Run, expand_grid
 from tasks.layout import Layout
 from tasks.params import Params, load_params
@@ -103,23 +103,23 @@ def test_scaling_fits_leave_out_step_zero_and_the_reuse_axis(fitted: Params) -> 
 
 
 def test_primary_fit_recovers_the_law_behind_the_runs(fitted: Params) -> None:
-    fits = read_rows(Layout.of(fitted).stage("fit"), "fits.json", "fits")
-    primary = next(fit for fit in fits if fit["primary"] and fit["resource"] == "data")
-    kmax, n0 = primary["coefficients"]["Kmax"], primary["coefficients"]["N0"]
-    assert kmax["low"] < KMAX < kmax["high"]
-    assert n0["low"] < N0 < n0["high"]
-    largest = primary["by_size"][-1]
-    assert largest["k"]["value"] == pytest.approx(KMAX / (1 + N0 / 394e3), rel=0.1)
+    fits = FitsFile.read(Layout.of(fitted).stage("fit")).fits
+    primary = next(fit for fit in fits if fit.primary and fit.resource == "data")
+    kmax, n0 = primary.coefficients["Kmax"], primary.coefficients["N0"]
+    assert kmax.low < KMAX < kmax.high
+    assert n0.low < N0 < n0.high
+    largest = primary.by_size[-1]
+    assert largest.k.value == pytest.approx(KMAX / (1 + N0 / 394e3), rel=0.1)
 
 
 def test_findings_judge_every_published_claim(fitted: Params) -> None:
-    findings = {row["key"]: row for row in read_rows(Layout.of(fitted).stage("fit"), "findings.json", "findings")}
-    assert {row["claim"] for row in findings.values()} == {1, 2, 3, 4}
-    assert findings["larger_better_data"]["verdict"] == "supported"
-    assert findings["k_grows_data"]["verdict"] == "supported"
-    assert findings["reuse_harm_at_100"]["verdict"] == "supported"
-    ratio = findings["reuse_harm_at_100"]["effect"]
-    assert ratio["low"] < 10**0.1 < ratio["high"]
+    findings = {row.key: row for row in FindingsFile.read(Layout.of(fitted).stage("fit")).findings}
+    assert {row.claim for row in findings.values()} == {1, 2, 3, 4}
+    assert findings["larger_better_data"].verdict == "supported"
+    assert findings["k_grows_data"].verdict == "supported"
+    assert findings["reuse_harm_at_100"].verdict == "supported"
+    ratio = findings["reuse_harm_at_100"].effect
+    assert ratio.low < 10**0.1 < ratio.high
 
 
 def test_metrics_are_flat_numbers(fitted: Params) -> None:

@@ -75,8 +75,8 @@ def forecast(
     if n is None or x is None:
         raise InputError("forecast: give --n and --x, or --run for a running trajectory")
     from tasks.fit.analyse import forecast_at
-    from tasks.fit.results import plain
     from tasks.fit.tables import forecast_table
+    from tasks.record_files import to_json
 
     uncertain = fitted(points, law or law_for(points, [n], options), options)
     row = forecast_at(uncertain, name, n, x)
@@ -85,7 +85,7 @@ def forecast(
 
         save(draw_forecast(uncertain, row), plot)
     if as_json:
-        print_json(plain(row))
+        print_json(to_json(row))
         return
     print_tables([forecast_table(row)])
     for note in row.warnings:
@@ -101,9 +101,9 @@ def _show_trajectory(
     output: tuple[Path | None, bool],
 ) -> None:
     from tasks.fit.laws import law_named
-    from tasks.fit.results import plain
     from tasks.fit.tables import trajectory_table
     from tasks.fit.trajectory import forecast_run
+    from tasks.record_files import to_json
 
     x, target = aim
     plot, as_json = output
@@ -116,7 +116,7 @@ def _show_trajectory(
 
         save(draw_trajectory(points, row), plot)
     if as_json:
-        print_json(plain(row))
+        print_json(to_json(row))
         return
     print_tables([trajectory_table(row)])
     print(f"- prior: {row.prior}")

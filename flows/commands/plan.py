@@ -91,13 +91,13 @@ def plan(
 def _show_plan(
     title: str, result: Any, need: Any, assumed: list[str], context: tuple[Setting, Uncertain], as_json: bool
 ) -> None:
-    from tasks.fit.results import plain
     from tasks.fit.tables import plan_tables
+    from tasks.record_files import to_json
 
     setting, uncertain = context
     if as_json:
         facts = {"law": uncertain.fitted.law.name, "setting": setting, "assumed": assumed, "reuse": need}
-        print_json(plain({**vars(result), **facts}))
+        print_json(to_json({**vars(result), **facts}))
         return
     print_tables(plan_tables(result.options, result.axis, result.targets, title))
     gpu = setting.gpu
@@ -124,9 +124,9 @@ def _reuse_need(steps: int, problems: int | None, reuse: Path | None, setting: S
 
 def _show_grid(grid: Path, gpu: Any, efficiency: Any, tokens: float | None, output: tuple[Path | None, bool]) -> None:
     from tasks.fit.grid_cost import by_size, grid_cost
-    from tasks.fit.results import plain
     from tasks.fit.tables import grid_tables
     from tasks.params import load_params
+    from tasks.record_files import to_json
 
     plot, as_json = output
     costs = grid_cost(load_params(grid), gpu, efficiency, tokens)
@@ -135,7 +135,7 @@ def _show_grid(grid: Path, gpu: Any, efficiency: Any, tokens: float | None, outp
 
         save(draw_grid(by_size(costs)), plot)
     if as_json:
-        print_json(plain(costs))
+        print_json(to_json(costs))
         return
     print_tables(grid_tables(costs, f"{grid}: the whole study on {gpu.name}"))
     print(f"- {costs.tokens:.0f} tokens per completion with its prompt; longest run {costs.longest_hours:.3g} h")

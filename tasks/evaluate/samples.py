@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.errors import InputError
-from tasks.evaluate.statistics import mean_pass_at, wilson
+from tasks.evaluate.statistics import mean_pass_at
+from tasks.proportion import wilson_interval
 from tasks.records import Score
 from tasks.store import atomic_path
 
@@ -94,7 +95,7 @@ def score_of(name: str, benchmark: str, samples: Sequence[Sample], pass_ks: Sequ
         raise ValueError(f"{name} on {benchmark}: problems differ in their number of samples")
     n = next(iter(counts.values()))
     pass_at_1 = mean_pass_at(1, n, list(right.values()))
-    low, high = wilson(pass_at_1, len(right))
+    low, high = wilson_interval(pass_at_1, len(right))
     return Score(
         run_id=name,
         benchmark=benchmark,

@@ -1,34 +1,9 @@
-"""Scores of graded samples: pass@1 with its Wilson interval and the unbiased estimator of pass@k."""
+"""Scores of graded samples: the unbiased estimator of pass@k."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import comb, sqrt
-
-Z_95 = 1.959963984540054
-
-
-def wilson(share: float, trials: int, z: float = Z_95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion.
-
-    centre = (p + z²/2n) / (1 + z²/n), half width = z/(1 + z²/n) sqrt(p (1-p)/n + z²/4n²)
-
-    Args:
-        share: observed proportion p; with several samples per problem a mean of shares, which makes the interval
-            conservative (problems are the trials, the samples of one problem are not independent).
-        trials: number of problems n, at least 1.
-        z: normal quantile.
-
-    Returns:
-        Lower and upper end, within [0, 1].
-    """
-    if trials < 1 or not 0.0 <= share <= 1.0:
-        raise ValueError(f"a proportion within [0, 1] of at least one trial is needed, not {share} of {trials}")
-    shrink = 1.0 + z * z / trials
-    centre = (share + z * z / (2 * trials)) / shrink
-    half = z / shrink * sqrt(share * (1.0 - share) / trials + z * z / (4 * trials * trials))
-    # At p = 0 and p = 1 the end of the interval is p itself; rounding may put it on the other side.
-    return min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))
+from math import comb
 
 
 def pass_at(k: int, samples: int, right: int) -> float:

@@ -17,18 +17,19 @@ from tasks.fit.inference import Interval, Uncertain, interval, with_draws
 from tasks.fit.laws import LAWS, law_named
 from tasks.fit.measurements import Measurements
 from tasks.fit.profile import profile_intervals
-from tasks.fit.results import (
+from tasks.fit.saturation import saturation_test
+from tasks.fit.state import LineState
+from tasks.fit_records import (
     BackTest,
-    Choice,
     Estimate,
+    FitOptions,
     FitRecord,
     ForecastRecord,
+    LawChoice,
     SaturationTest,
     SizeSlope,
     WindowFit,
 )
-from tasks.fit.saturation import saturation_test
-from tasks.fit.state import LineState
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Analysis:
     tests: list[BackTest]
     windows: list[WindowFit]
     saturation: SaturationTest | None
-    choice: Choice
+    choice: LawChoice
     forecasts: list[ForecastRecord]
 
 
@@ -97,7 +98,7 @@ def record(uncertain: Uncertain, variant: str, alone: Uncertain, primary: bool) 
     profile = profile_intervals(uncertain)
     scores = quality(fitted)
     drawn = uncertain.draws.coefficients()
-    options = {**vars(fitted.options), "resampling_used": list(uncertain.lines.method)}
+    options = FitOptions(**vars(fitted.options), resampling_used=list(uncertain.lines.method))
     return FitRecord(
         variant=variant,
         resource=points.unit,
@@ -179,7 +180,7 @@ def forecast_at(uncertain: Uncertain, variant: str, n: float, resource: float) -
     )
 
 
-def _standard_forecasts(primary: Uncertain, choice: Choice, variant: str) -> list[ForecastRecord]:
+def _standard_forecasts(primary: Uncertain, choice: LawChoice, variant: str) -> list[ForecastRecord]:
     """The largest size at twice its resource, and a size twice as large at the largest size's resource."""
     points = primary.fitted.points
     largest = float(points.sizes[-1])

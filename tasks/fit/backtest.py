@@ -19,8 +19,8 @@ from tasks.fit.inference import Uncertain, with_draws
 from tasks.fit.laws import LAWS, Law
 from tasks.fit.laws.forms import LineLaw
 from tasks.fit.measurements import Mask, Measurements
-from tasks.fit.results import BackTest, Choice, WindowFit
 from tasks.fit.state import LineState
+from tasks.fit_records import BackTest, LawChoice, WindowFit
 
 _DRAWS = 500
 _WINDOWS = ((0.0, 0.25), (0.0, 0.5), (0.0, 0.75), (0.0, 1.0), (0.1, 1.0), (0.25, 1.0), (0.5, 1.0))
@@ -122,7 +122,7 @@ def _scored(test: Measurements, forecast: Prediction, record: BackTest) -> BackT
     )
 
 
-def choose(tests: list[BackTest], variant: str, resource: str) -> Choice:
+def choose(tests: list[BackTest], variant: str, resource: str) -> LawChoice:
     """Picks the law for unseen sizes: the smallest root mean square of its next_size errors, nothing refitted."""
     errors: dict[str, float | None] = {}
     for name, law in LAWS.items():
@@ -130,10 +130,10 @@ def choose(tests: list[BackTest], variant: str, resource: str) -> Choice:
         if law.forecasts_unseen:
             errors[name] = float(np.sqrt(np.mean(np.square(mine)))) if mine else None
     known = {name: error for name, error in errors.items() if error is not None}
-    return Choice(variant, resource, errors, min(known, key=lambda name: known[name]) if known else None)
+    return LawChoice(variant, resource, errors, min(known, key=lambda name: known[name]) if known else None)
 
 
-def best_for_unseen(points: Measurements, options: Options, variant: str) -> Choice | None:
+def best_for_unseen(points: Measurements, options: Options, variant: str) -> LawChoice | None:
     """The law with the smallest error when each larger size is forecast from the smaller ones, nothing refitted.
 
     Returns:
@@ -145,10 +145,10 @@ def best_for_unseen(points: Measurements, options: Options, variant: str) -> Cho
             errors[name] = float(np.sqrt(np.mean(np.square(size_errors(points, law, options, inside=False).beyond))))
     if not errors:
         return None
-    return Choice(variant, points.unit, errors, min(errors, key=lambda name: errors[name] or 0.0))
+    return LawChoice(variant, points.unit, errors, min(errors, key=lambda name: errors[name] or 0.0))
 
 
-def held_out_largest(points: Measurements, options: Options, variant: str) -> tuple[Choice | None, BackTest | None]:
+def held_out_largest(points: Measurements, options: Options, variant: str) -> tuple[LawChoice | None, BackTest | None]:
     """Forecasts the largest size by the law that the smaller sizes pick among themselves; nothing is refitted.
 
     Returns:

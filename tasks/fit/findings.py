@@ -11,11 +11,10 @@ from tasks.fit.estimate import Fitted
 from tasks.fit.forecast import progress
 from tasks.fit.inference import Uncertain
 from tasks.fit.measurements import Floats
-from tasks.fit.results import Estimate, Finding, PairEffect, ReuseEffect, SaturationTest
 from tasks.fit.saturation import CONTRADICTED, SUPPORTED, UNDECIDED
+from tasks.fit_records import Estimate, Finding, PairEffect, ReuseEffect, SaturationTest
+from tasks.published import HARMLESS
 
-# Reuse counts as harmless while it raises the loss by less than this share.
-HARMLESS = 0.05
 R2_GOOD, R2_BAD = 0.95, 0.90
 
 

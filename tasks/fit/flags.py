@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tasks.fit.inference import Uncertain
-from tasks.fit.results import Estimate, Flag
+from tasks.fit_records import Estimate, Flag
 
 
 def flags_of(uncertain: Uncertain, profile: dict[str, Estimate]) -> list[Flag]:

@@ -16,8 +16,8 @@ from tasks.fit.cost import Budget, Cost, Efficiency, Workload, cost_of
 from tasks.fit.forecast import LawError, predict, size_errors, warnings_of
 from tasks.fit.inference import Uncertain
 from tasks.fit.measurements import Floats, Measurements
-from tasks.fit.published import UNITS
 from tasks.gpus import Gpu
+from tasks.published import UNITS
 
 _AXIS = tuple(2.0**power for power in range(-4, 5))
 _MOST_STEPS = 1e6

@@ -12,8 +12,8 @@ from tasks.fit.benchmark_gain import Gain
 from tasks.fit.inference import Uncertain
 from tasks.fit.measurements import Measurements
 from tasks.fit.plan import AxisPoint, Option
-from tasks.fit.results import ForecastRecord, ReuseEffect
 from tasks.fit.trajectory import Trajectory
+from tasks.fit_records import ForecastRecord, ReuseEffect
 from tasks.store import atomic_path
 
 if TYPE_CHECKING:

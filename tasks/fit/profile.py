@@ -15,8 +15,8 @@ from tasks.fit.laws.forms import LineLaw
 from tasks.fit.lines import lines_of
 from tasks.fit.measurements import Floats
 from tasks.fit.project import profile as sum_of_squares
-from tasks.fit.results import Estimate
 from tasks.fit.state import LineState
+from tasks.fit_records import Estimate
 
 _T2 = 1.959964**2
 

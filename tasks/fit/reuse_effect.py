@@ -15,8 +15,8 @@ from tasks.fit.estimate import Options, fit_law
 from tasks.fit.forecast import progress
 from tasks.fit.laws import LAWS
 from tasks.fit.measurements import Floats, Mask, Measurements
-from tasks.fit.results import Estimate, ReuseEffect
 from tasks.fit.student import quantile
+from tasks.fit_records import Estimate, ReuseEffect
 
 LATE = 0.8
 

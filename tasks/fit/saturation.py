@@ -14,8 +14,8 @@ from tasks.fit.estimate import Fitted, fit_law
 from tasks.fit.inference import Uncertain
 from tasks.fit.laws import LAWS
 from tasks.fit.measurements import Floats
-from tasks.fit.results import Estimate, SaturationTest
 from tasks.fit.student import two_sided_p
+from tasks.fit_records import Estimate, SaturationTest
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
 

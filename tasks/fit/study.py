@@ -1,4 +1,4 @@
-"""The fit stage as a plain function: points of all runs in, the files of `tasks.fit.results` out."""
+"""The fit stage as a plain function: points of all runs in, the files of `tasks.fit_records` out."""
 
 from __future__ import annotations
 
@@ -14,23 +14,33 @@ from tasks.fit.findings import larger_is_better, law_holds, learning_grows, pair
 from tasks.fit.inference import Uncertain, with_draws
 from tasks.fit.laws import LAWS, SIZE_LAWS
 from tasks.fit.points import RESOURCES, collect_points, read_points, reuse_points, scale_points, write_points
-from tasks.fit.results import Finding, ReuseEffect, plain
 from tasks.fit.reuse_effect import reuse_effects
 from tasks.fit.state import LineState
+from tasks.fit_records import (
+    BackTestsFile,
+    DrawColumns,
+    Finding,
+    FindingsFile,
+    FitsFile,
+    ForecastsFile,
+    PointColumns,
+    ReuseEffect,
+)
 from tasks.grading import GRADER_VERSION
 from tasks.grid import expand_grid
 from tasks.identity import fit_mark
 from tasks.layout import Layout
 from tasks.params import Params
+from tasks.record_files import to_json
 from tasks.store import atomic_path, once, write_json
 
 FILES = [
-    "points.parquet",
-    "fits.json",
-    "bootstrap.parquet",
-    "backtests.json",
-    "forecasts.json",
-    "findings.json",
+    PointColumns.NAME,
+    FitsFile.NAME,
+    DrawColumns.NAME,
+    BackTestsFile.NAME,
+    ForecastsFile.NAME,
+    FindingsFile.NAME,
     "metrics.json",
 ]
 
@@ -42,7 +52,7 @@ def fit_study(params: Params) -> dict[str, Any]:
 
     def body() -> tuple[list[str], Mapping[str, Any]]:
         rows = collect_points(params, runs, GRADER_VERSION)
-        write_points(folder / "points.parquet", rows)
+        write_points(folder / PointColumns.NAME, rows)
         analyses = _analyses(rows, params)
         write_results(folder, rows, analyses, params)
         return FILES, {"points": len(rows), "runs": len(runs)}
@@ -64,7 +74,7 @@ def draw_study(params: Params, path: Path) -> None:
     """
     from tasks.fit.plot import draw_fits, save
 
-    rows = read_points(Layout.of(params).stage("fit") / "points.parquet")
+    rows = read_points(Layout.of(params).stage("fit") / PointColumns.NAME)
     fits: list[tuple[str, Uncertain]] = []
     for variant in params.grid.variants:
         points = scale_points(rows, variant, "compute", params.train.group_size)
@@ -94,19 +104,18 @@ def write_results(
     values = list(analyses.values())
     reuse = [effect for variant in params.grid.variants for effect in _reuse(rows, analyses, variant, params)]
     findings = [finding for variant in params.grid.variants for finding in _findings(analyses, reuse, variant)]
-    write_json(folder / "fits.json", plain({"fits": [fit for a in values for fit in a.fits]}))
-    tests = {
-        "backtests": [test for a in values for test in a.tests],
-        "windows": [row for a in values for row in a.windows],
-        "saturation": [a.saturation for a in values if a.saturation is not None],
-        "choice": [a.choice for a in values],
-    }
-    write_json(folder / "backtests.json", plain(tests))
-    write_json(folder / "forecasts.json", plain({"forecasts": [row for a in values for row in a.forecasts]}))
+    FitsFile(fits=[fit for a in values for fit in a.fits]).write(folder)
+    BackTestsFile(
+        backtests=[test for a in values for test in a.tests],
+        windows=[row for a in values for row in a.windows],
+        saturation=[a.saturation for a in values if a.saturation is not None],
+        choice=[a.choice for a in values],
+    ).write(folder)
+    ForecastsFile(forecasts=[row for a in values for row in a.forecasts]).write(folder)
     pairs = [pair for (variant, _), a in analyses.items() for pair in pair_effects(a.alone, variant)]
-    write_json(folder / "findings.json", plain({"findings": findings, "reuse": reuse, "pairs": pairs}))
-    write_json(folder / "metrics.json", plain(_metrics(analyses, findings)))
-    _write_draws(folder / "bootstrap.parquet", analyses)
+    FindingsFile(findings=findings, reuse=reuse, pairs=pairs).write(folder)
+    write_json(folder / "metrics.json", to_json(_metrics(analyses, findings)))
+    _write_draws(folder / DrawColumns.NAME, analyses)
 
 
 def _reuse(

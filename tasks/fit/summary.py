@@ -15,9 +15,9 @@ from tasks.fit.inference import with_draws
 from tasks.fit.laws import LAWS, SIZE_LAWS, law_named
 from tasks.fit.measurements import Measurements
 from tasks.fit.profile import profile_intervals
-from tasks.fit.published import published_fit
-from tasks.fit.results import BackTest, Choice, FitRecord, SaturationTest, WindowFit
 from tasks.fit.saturation import saturation_test
+from tasks.fit_records import BackTest, FitRecord, LawChoice, SaturationTest, WindowFit
+from tasks.published import FITS, FITS_WITHOUT_72B, SIZES, UNITS, PublishedFit
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Summary:
     fit: FitRecord
     rivals: list[Rival]
     saturation: SaturationTest | None
-    choice: Choice | None
+    choice: LawChoice | None
     held_out: BackTest | None
     ahead: list[BackTest]
     windows: list[WindowFit]
@@ -134,3 +134,15 @@ def _comparisons(points: Measurements, group: str, options: Options) -> list[Com
             Comparison(names, float(named["Kmax"]), reference.kmax, float(named["N0"]), reference.n0, r2, reference.r2)
         )
     return out
+
+
+def published_fit(points: Measurements, variant: str) -> tuple[PublishedFit, PublishedFit | None] | None:
+    """The published fits of these points, or None where they are not the published study's sizes and resource.
+
+    Returns:
+        The fit on all sizes, and the one without 72B where it is known.
+    """
+    key = (variant, UNITS.get(points.unit, points.unit))
+    if key not in FITS or tuple(points.sizes) != SIZES:
+        return None
+    return FITS[key], FITS_WITHOUT_72B.get(key)

@@ -9,24 +9,12 @@ from tasks.fit.benchmark_gain import Gain, Trend
 from tasks.fit.grid_cost import GridCost, by_size
 from tasks.fit.measurements import short_count
 from tasks.fit.plan import AxisPoint, Option, TargetOption
-from tasks.fit.results import BackTest, Estimate, Finding, FitRecord, ForecastRecord, ReuseEffect, WindowFit
 from tasks.fit.summary import Summary
 from tasks.fit.trajectory import Trajectory
+from tasks.fit_records import BackTest, Estimate, Finding, ForecastRecord, ReuseEffect, WindowFit
+from tasks.format import bounds, number
 
 Text = tuple[str, Sequence[str], Iterable[Sequence[Any]]]
-
-
-def number(value: float | None, digits: int = 4) -> str:
-    """A number with so many significant digits; empty for None."""
-    return "" if value is None else f"{value:.{digits}g}"
-
-
-def bounds(value: Estimate, digits: int = 4) -> str:
-    """A 95 % interval; open ends are dots."""
-    if value.low is None and value.high is None:
-        return ""
-    low, high = ("..." if end is None else number(end, digits) for end in (value.low, value.high))
-    return f"[{low}, {high}]"
 
 
 def fit_tables(summary: Summary) -> list[Text]:
@@ -169,15 +157,6 @@ def findings_table(findings: list[Finding]) -> Text:
         (f.claim, f.variant, f.statement, number(f.effect.value), bounds(f.effect), f.unit, f.verdict) for f in findings
     ]
     return "published claims", ("claim", "variant", "statement", "effect", "95 % interval", "unit", "verdict"), rows
-
-
-def primary_table(fits: list[FitRecord]) -> Text:
-    """The primary fits of a study."""
-    rows = []
-    for fit in fits:
-        values = [f"{name} {number(v.value)} {bounds(v)}" for name, v in fit.coefficients.items()]
-        rows.append((fit.variant, fit.resource, fit.law, ", ".join(values), number(fit.r2_linear), number(fit.r2_log)))
-    return "fitted laws", ("variant", "resource", "law", "coefficients", "R2", "R2 log"), rows
 
 
 def forecast_table(row: ForecastRecord) -> Text:

@@ -9,10 +9,9 @@ import numpy as np
 from tasks.errors import InputError
 from tasks.fit.cost import Workload
 from tasks.fit.estimate import Options
-from tasks.fit.findings import HARMLESS
 from tasks.fit.measurements import Measurements
 from tasks.fit.plan import tokens_per_step
-from tasks.fit.published import UNITS
+from tasks.published import HARMLESS, UNITS
 
 # As published: 512 prompts a step; 1,000 tokens are about what its runs took per completion with its prompt.
 USUAL_PROMPTS, USUAL_TOKENS = 512, 1000.0

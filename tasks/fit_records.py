@@ -2,12 +2,12 @@
 
 | file | content |
 |---|---|
-| points.parquet | one row per run and step, columns as in `tasks.fit.points.COLUMNS` |
-| fits.json | `{"fits": [FitRecord]}`, every law for each variant x resource; `primary` marks the law named in params |
-| bootstrap.parquet | primary law: variant, resource, law, draw, name (coefficient, `k:<size>`, `E:<size>`), value |
-| backtests.json | keys backtests [BackTest], windows [WindowFit], saturation [SaturationTest], choice [Choice] |
-| forecasts.json | `{"forecasts": [ForecastRecord]}`: twice the largest size, twice the resource of the largest |
-| findings.json | keys findings [Finding] (the published claims, judged), reuse [ReuseEffect], pairs [PairEffect] |
+| points.parquet | one row per run and step, columns as in `tasks.fit.points.COLUMNS`; `PointColumns` reads some |
+| fits.json | `FitsFile`: every law for each variant x resource; `primary` marks the law named in params |
+| bootstrap.parquet | `DrawColumns`: draws of the primary laws, one row per variant, resource, coefficient and draw |
+| backtests.json | `BackTestsFile`: held-out error, fits to parts of the runs, saturation of k, law for unseen sizes |
+| forecasts.json | `ForecastsFile`: twice the largest size, twice the resource of the largest |
+| findings.json | `FindingsFile`: the published claims, judged, with effects of reuse and of size |
 | metrics.json | flat name -> number for `dvc metrics show` |
 | manifest.json | completion marker of the stage |
 
@@ -17,16 +17,18 @@ draws, an R2 of a constant) is null. All logarithms are base 10.
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, ClassVar
 
-from tasks.errors import InputError
+from tasks.record_files import JsonFile, ParquetFile
 
-Row = TypeVar("Row")
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Strings = npt.NDArray[np.object_]
+    Ints = npt.NDArray[np.int64]
+    Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,23 @@ class SizeSlope:
 
 
 @dataclass(frozen=True)
+class FitOptions:
+    """How a law was fitted: the fields of `tasks.fit.estimate.Options`, and the resampling that was used.
+
+    Attributes:
+        resampling_used: what `resampling` came to for each size, e.g. effects or blocks.
+    """
+
+    objective: str
+    skip_steps: int
+    equal_weight: bool
+    draws: int
+    seed: int
+    resampling: str
+    resampling_used: list[str]
+
+
+@dataclass(frozen=True)
 class FitRecord:
     """One law fitted to one variant along one resource.
 
@@ -90,7 +109,7 @@ class FitRecord:
         aicc: corrected Akaike criterion; comparable between laws with the same objective and points.
         bic: Bayesian criterion.
         flags: warnings.
-        options: objective, skip_steps, equal_weight, draws, seed, resampling, and resampling_used by size.
+        options: how it was fitted.
     """
 
     variant: str
@@ -109,7 +128,7 @@ class FitRecord:
     aicc: float | None
     bic: float | None
     flags: list[Flag]
-    options: dict[str, Any]
+    options: FitOptions
 
 
 @dataclass(frozen=True)
@@ -128,7 +147,7 @@ class BackTest:
         rmse_log: root mean square error in log10 loss.
         bias_log: mean of forecast minus measured, log10 loss.
         r2_linear: R2 in linear loss over the held-out points.
-        coverage: share of held-out points inside the 50, 80 and 95 % prediction intervals.
+        coverage: fraction of held-out points inside the 50, 80 and 95 % prediction intervals.
         last_measured: loss of the held-out trajectory's last point (largest X), null for the trajectory tests.
         last_forecast: its forecast.
         last_low: lower end of its 95 % prediction interval.
@@ -154,7 +173,7 @@ class BackTest:
 
 @dataclass(frozen=True)
 class WindowFit:
-    """The primary law fitted to a part of every trajectory: `window` says which, e.g. `first 50 %`."""
+    """The primary law fitted to a part of every trajectory: `window` says which, e.g. `0-50 %`."""
 
     variant: str
     resource: str
@@ -193,7 +212,7 @@ class SaturationTest:
 
 
 @dataclass(frozen=True)
-class Choice:
+class LawChoice:
     """Held-out error of every law that can forecast an unseen size, and the law it picks.
 
     Attributes:
@@ -286,34 +305,74 @@ class Finding:
     reason: str
 
 
-def plain(value: Any) -> Any:
-    """Records as JSON values: dataclasses to dicts, numpy numbers to Python ones, NaN and infinities to null."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {entry.name: plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {str(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
-    if hasattr(value, "item") and not isinstance(value, str):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+@dataclass(frozen=True)
+class FitsFile(JsonFile):
+    """fits.json."""
+
+    NAME: ClassVar[str] = "fits.json"
+    fits: list[FitRecord]
 
 
-def read_rows(folder: Path, file: str, key: str) -> list[dict[str, Any]]:
-    """Reads a list of records, as dicts, from one of the stage's JSON files.
+@dataclass(frozen=True)
+class BackTestsFile(JsonFile):
+    """backtests.json."""
 
-    Args:
-        folder: `data/fit/`.
-        file: e.g. fits.json.
-        key: e.g. fits.
+    NAME: ClassVar[str] = "backtests.json"
+    backtests: list[BackTest]
+    windows: list[WindowFit]
+    saturation: list[SaturationTest]
+    choice: list[LawChoice]
 
-    Raises:
-        InputError: the stage has not written the file.
+
+@dataclass(frozen=True)
+class ForecastsFile(JsonFile):
+    """forecasts.json."""
+
+    NAME: ClassVar[str] = "forecasts.json"
+    forecasts: list[ForecastRecord]
+
+
+@dataclass(frozen=True)
+class FindingsFile(JsonFile):
+    """findings.json."""
+
+    NAME: ClassVar[str] = "findings.json"
+    findings: list[Finding]
+    reuse: list[ReuseEffect]
+    pairs: list[PairEffect]
+
+
+@dataclass(frozen=True)
+class PointColumns(ParquetFile):
+    """Columns of points.parquet that the report draws, one entry per run and step [P]; all are described there."""
+
+    NAME: ClassVar[str] = "points.parquet"
+    variant: Strings
+    size: Strings
+    tau: Ints
+    group_size: Ints
+    compute: Floats
+    data: Ints
+    test_loss: Floats
+
+
+@dataclass(frozen=True)
+class DrawColumns(ParquetFile):
+    """Columns of bootstrap.parquet [rows].
+
+    Attributes:
+        variant: as in `FitRecord`.
+        resource: as in `FitRecord`.
+        law: the primary law.
+        name: a coefficient, `k:<size>` or `E:<size>`.
+        draw: index of the draw.
+        value: the value drawn.
     """
-    try:
-        value = json.loads((folder / file).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{folder / file}: no such file; run `rlscale fit` first") from None
-    return list(value[key])
+
+    NAME: ClassVar[str] = "bootstrap.parquet"
+    variant: Strings
+    resource: Strings
+    law: Strings
+    name: Strings
+    draw: Ints
+    value: Floats
