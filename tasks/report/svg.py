@@ -1,4 +1,4 @@
-"""Figures with one look, and their way into the page: SVG text whose colours follow the reader's light or dark mode.
+"""Figures with one look as SVG documents, and as elements whose colors follow the reader's light or dark mode.
 
 Text stays text (searchable, in the page's font). Equal figures give equal bytes: ids are salted by the figure's name
 and no date is written.
@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from tasks.report.palette import ink, variables
+from tasks.fit_records import Estimate
+from tasks.report.style import color, css_colors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from tasks.report.inputs import Floats
 
 LOSS_TICKS = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _FONTS = ["DejaVu Sans", "Helvetica", "Arial", "sans-serif"]
@@ -24,7 +27,6 @@ _FONTS = ["DejaVu Sans", "Helvetica", "Arial", "sans-serif"]
 
 def _style(name: str) -> Any:
     """Settings by name; untyped, because matplotlib's stubs list its 300 keys as literals and ours are a plain dict."""
-    text, rule = ink("ink"), ink("rule")
     return {
         "svg.fonttype": "none",
         "svg.hashsalt": name,
@@ -34,18 +36,18 @@ def _style(name: str) -> Any:
         "axes.titleweight": "bold",
         "axes.titlelocation": "left",
         "axes.titlepad": 8,
-        "axes.labelcolor": ink("muted"),
-        "axes.edgecolor": ink("neutral"),
+        "axes.labelcolor": color("muted"),
+        "axes.edgecolor": color("neutral"),
         "axes.linewidth": 0.8,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.grid": True,
-        "grid.color": rule,
+        "grid.color": color("rule"),
         "grid.linewidth": 0.7,
-        "text.color": text,
-        "axes.titlecolor": text,
-        "xtick.color": ink("muted"),
-        "ytick.color": ink("muted"),
+        "text.color": color("ink"),
+        "axes.titlecolor": color("ink"),
+        "xtick.color": color("muted"),
+        "ytick.color": color("muted"),
         "xtick.minor.size": 2,
         "legend.frameon": False,
         "legend.fontsize": 9,
@@ -76,12 +78,16 @@ def panels(name: str, rows: int, columns: int, size: tuple[float, float], **shar
 
 
 def svg_of(figure: Figure) -> str:
-    """The figure as an SVG document on a transparent ground; to be called inside `panels`."""
+    """The figure as an SVG document without a background; to be called inside `panels`."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = re.sub(r' d="[^"]*"', _shortened, buffer.getvalue())
-    fallback = ", ".join(f"'{name}'" if " " in name else name for name in _FONTS)
-    return text.replace(f"'{_FONTS[0]}'", fallback)
+    return text.replace(f"'{_FONTS[0]}'", _font_list())
+
+
+def _font_list() -> str:
+    """The fonts as a CSS value."""
+    return ", ".join(f"'{name}'" if " " in name else name for name in _FONTS)
 
 
 def _shortened(path: re.Match[str]) -> str:
@@ -90,29 +96,36 @@ def _shortened(path: re.Match[str]) -> str:
 
 
 def on_white(svg: str) -> str:
-    """The SVG document with a white ground, for viewers with a dark one."""
+    """The SVG document on white, for viewers with a dark one."""
     return re.sub(r"(<svg[^>]*>)", r'\1<rect width="100%" height="100%" fill="#ffffff"/>', svg, count=1)
 
 
 def inline(svg: str) -> str:
-    """The SVG element for inside the page: colours become CSS variables, the font is the page's."""
+    """The SVG element for inside the page: colors become CSS variables, the font is the page's."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL)
     body = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", body, count=1))
-    fallback = ", ".join(f"'{name}'" if " " in name else name for name in _FONTS)
-    body = body.replace(fallback, "var(--font)")
-    for name, (light, _) in variables().items():
+    body = body.replace(_font_list(), "var(--font)")
+    for name, (light, _) in css_colors().items():
         body = body.replace(light, f"var({name})")
     return re.sub(r"\n\s*", "\n", body)
 
 
-def intervals(axes: Axes, x: Any, estimates: list[dict[str, Any]], colour: str, label: str) -> None:
-    """Dots with their intervals; an estimate without an interval is a dot alone."""
+def draw_estimates(axes: Axes, x: Floats, estimates: Sequence[Estimate], series: str) -> None:
+    """Dots with their intervals, in the color and with the label of a series; one without an interval is a dot alone.
+
+    Args:
+        axes: where to draw.
+        x: positions [P].
+        estimates: one per position.
+        series: a name in `COLORS`.
+    """
     import numpy as np
 
-    value, low, high = (np.array([row[name] for row in estimates], dtype=float) for name in ("value", "low", "high"))
+    table = np.array([(row.value, row.low, row.high) for row in estimates], dtype=float).reshape(-1, 3)
+    value, low, high = table.T
     reach = np.nan_to_num(np.stack([value - low, high - value]).clip(min=0.0))
-    axes.errorbar(x, value, reach, fmt="o", color=colour, markersize=4.5, elinewidth=1.1, label=label)
+    axes.errorbar(x, value, reach, fmt="o", color=color(series), markersize=4.5, elinewidth=1.1, label=series)
 
 
 def loss_axis(axes: Axes) -> None:

@@ -1,18 +1,19 @@
-"""Numbers as a reader wants them: few digits, thin spaces, signs that are minus signs."""
+"""Numbers as the page shows them: few digits, thin spaces, signs that are minus signs."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+
+from tasks.fit_records import Estimate
 
 SPACE = "\u00a0"
-Z95 = 1.959963984540054
+MISSING = "–"
 
 
 def compact(value: float | None, digits: int = 3) -> str:
     """A number in `digits` significant digits; powers of ten outside 1e-3 .. 1e7; a dash for what does not exist."""
     if value is None or not math.isfinite(value):
-        return "–"
+        return MISSING
     if value == 0:
         return "0"
     exponent = math.floor(math.log10(abs(value)))
@@ -24,19 +25,21 @@ def compact(value: float | None, digits: int = 3) -> str:
     return minus(f"{value:.{digits - 1 - exponent}f}")
 
 
-def fixed(value: float | None, places: int = 3) -> str:
-    """A number with `places` decimals; a dash for what does not exist."""
-    return "–" if value is None or not math.isfinite(value) else minus(f"{value:.{places}f}")
+def fixed(value: float | None, decimals: int = 3) -> str:
+    """A number with so many decimals; a dash for what does not exist."""
+    return MISSING if value is None or not math.isfinite(value) else minus(f"{value:.{decimals}f}")
 
 
-def percent(share: float | None, places: int = 1) -> str:
-    """A share in per cent."""
-    return "–" if share is None else f"{fixed(100 * share, places)}{SPACE}%"
+def percent(fraction: float | None, decimals: int = 1) -> str:
+    """A fraction in per cent; a dash for what does not exist."""
+    if fraction is None or not math.isfinite(fraction):
+        return MISSING
+    return f"{fixed(100 * fraction, decimals)}{SPACE}%"
 
 
 def change(ratio: float | None) -> str:
-    """A ratio as a relative change, e.g. 0.94 as −6.0 %."""
-    return "–" if ratio is None else minus(f"{100 * (ratio - 1):+.1f}{SPACE}%")
+    """A ratio as a relative change, e.g. 0.94 as −6.0 %; a dash for what does not exist."""
+    return MISSING if ratio is None else minus(f"{100 * (ratio - 1):+.1f}{SPACE}%")
 
 
 def count(value: float) -> str:
@@ -56,22 +59,21 @@ def minus(text: str) -> str:
     return text.replace("-", "\u2212")
 
 
-def interval(estimate: dict[str, Any], digits: int = 3) -> str:
+def interval(estimate: Estimate, digits: int = 3) -> str:
     """`value [low, high]`, or the value alone where it has no interval."""
-    value = compact(estimate["value"], digits)
-    if estimate["low"] is None or estimate["high"] is None:
+    value = compact(estimate.value, digits)
+    if estimate.low is None or estimate.high is None:
         return value
-    return between(value, compact(estimate["low"], digits), compact(estimate["high"], digits))
+    return between(value, compact(estimate.low, digits), compact(estimate.high, digits))
+
+
+def relative(ratio: Estimate) -> str:
+    """A ratio and its interval as relative changes, or the value alone where it has no interval."""
+    if ratio.low is None or ratio.high is None:
+        return change(ratio.value)
+    return between(change(ratio.value), change(ratio.low), change(ratio.high))
 
 
 def between(value: str, low: str, high: str) -> str:
     """`value [low, high]` in one unbroken line."""
     return f"{value}{SPACE}[{low},{SPACE}{high}]"
-
-
-def wilson(right: int, trials: int) -> tuple[float, float]:
-    """95 % Wilson interval of a share of `trials`."""
-    share, spread = right / trials, Z95**2 / trials
-    centre = (share + spread / 2) / (1 + spread)
-    reach = Z95 * math.sqrt(share * (1 - share) / trials + spread / (4 * trials)) / (1 + spread)
-    return max(centre - reach, 0.0), min(centre + reach, 1.0)

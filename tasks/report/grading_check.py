@@ -1,24 +1,29 @@
-"""Grading checked on this study's own answers: a seeded draw of them is graded again, and by plain math-verify."""
+"""Grading checked on this study's own answers: a seeded sample of them is graded again, and by plain math-verify."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tasks.grading import Answer, GradingPool
-from tasks.grading.audit import audit
+from tasks.grading.audit import Audit, audit
 from tasks.grid import expand_grid
 from tasks.layout import Layout
 from tasks.params import Params
+from tasks.record_files import read_columns
 from tasks.records import read_problems
-from tasks.report.evidence import RunLog
-from tasks.report.files import read_columns
+from tasks.report.inputs import RunLog
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Strings = npt.NDArray[np.object_]
 
 AUDITED = 600
-SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -28,18 +33,25 @@ class GradingCheck:
     Attributes:
         totals: counts over all training rollouts, by name as in the metrics rows.
         distinct: distinct (gold, answer) pairs among the final samples.
-        summary: counts of the audit; empty where there were no samples.
-        disagreements: the first `SHOWN` answers on which the graders differ.
+        audit: both graders' verdicts on a sample of these; None where there were no samples.
     """
 
     totals: dict[str, int]
     distinct: int = 0
-    summary: dict[str, Any] = field(default_factory=dict)
-    disagreements: list[dict[str, Any]] = field(default_factory=list)
+    audit: Audit | None = None
+
+
+@dataclass(frozen=True)
+class SampleColumns:
+    """Columns of samples.parquet that are audited, one entry per sample."""
+
+    problem_id: Strings
+    text: Strings
+    status: Strings
 
 
 def check_grading(params: Params, runs: list[RunLog]) -> GradingCheck:
-    """Adds up the verdicts of training and audits a draw of the final samples, seeded by `params.evaluate.seed`."""
+    """Adds up the verdicts of training and audits some of the final samples, seeded by `params.evaluate.seed`."""
     totals: Counter[str] = Counter()
     for log in runs:
         for row in log.rows:
@@ -47,11 +59,10 @@ def check_grading(params: Params, runs: list[RunLog]) -> GradingCheck:
     answers = sampled_answers(params)
     if not answers:
         return GradingCheck(dict(totals))
-    drawn = draw(answers, AUDITED, params.evaluate.seed)
+    audited = draw(answers, AUDITED, params.evaluate.seed)
     limits = params.hardware
     with GradingPool(limits.grading_workers, limits.grading_seconds, limits.grading_memory_mb) as pool:
-        found = audit(drawn, pool)
-    return GradingCheck(dict(totals), len(answers), found.summary(), found.rows()[:SHOWN])
+        return GradingCheck(dict(totals), len(answers), audit(audited, pool))
 
 
 def draw(answers: Mapping[Answer, bool], number: int, seed: int) -> list[Answer]:
@@ -73,8 +84,7 @@ def sampled_answers(params: Params) -> dict[Answer, bool]:
         for run in expand_grid(params):
             path = layout.samples(run, benchmark)
             if path.is_file():
-                columns = read_columns(path)
-                rows = zip(*(columns[key].tolist() for key in ("problem_id", "text", "status")), strict=True)
-                for name, text, status in rows:
+                samples = read_columns(path, SampleColumns)
+                for name, text, status in zip(samples.problem_id, samples.text, samples.status, strict=True):
                     seen[problems[name].data_source, problems[name].answer, text] = status == "right"
     return {Answer(source, text, gold): seen[source, gold, text] for source, gold, text in sorted(seen)}
