@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tasks.fit_records import Finding, FindingsFile, FitRecord, FitsFile
+from tasks.finding_records import Finding, FindingsFile
+from tasks.fit_records import FitRecord, FitsFile
 from tasks.format import interval, number
 from tasks.layout import Layout
 from tasks.params import Params

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from fit_examples import SIZES, k_of, pivot_points
 
+from tasks.finding_records import ReuseEffect
 from tasks.fit.analyse import analyse
 from tasks.fit.estimate import Options, fit_law
 from tasks.fit.findings import larger_is_better, law_holds, learning_grows, pair_effects, reuse_is_harmless
@@ -18,7 +19,7 @@ from tasks.fit.measurements import Measurements, measure
 from tasks.fit.profile import profile_intervals
 from tasks.fit.reuse_effect import reuse_effects
 from tasks.fit.saturation import saturation_test
-from tasks.fit_records import Estimate, ReuseEffect, SaturationTest
+from tasks.fit_records import Estimate, SaturationTest
 from tasks.record_files import to_json
 
 OPTIONS = Options(draws=400)

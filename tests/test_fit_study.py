@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from tasks.errors import InputError
+from tasks.finding_records import FindingsFile
 from tasks.fit.points import COLUMNS, read_points, scale_points
 from tasks.fit.study import FILES, fit_study
-from tasks.fit_records import FindingsFile, FitsFile
+from tasks.fit_records import FitsFile
 from tasks.grid import Run, expand_grid
 from tasks.layout import Layout
 from tasks.params import Params, load_params

@@ -15,7 +15,8 @@ import pytest
 from report_study import make_finished_study
 
 from tasks.errors import InputError
-from tasks.fit_records import BackTestsFile, DrawColumns, FindingsFile, FitsFile, ForecastsFile, PointColumns
+from tasks.finding_records import FindingsFile
+from tasks.fit_records import BackTestsFile, DrawColumns, FitsFile, ForecastsFile, PointColumns
 from tasks.layout import Layout
 from tasks.record_files import JsonFile, from_json, to_json
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from report_study import make_finished_study
 
-from tasks.fit_records import Estimate, Finding, FitOptions, FitRecord, SizeSlope
+from tasks.finding_records import Finding
+from tasks.fit_records import Estimate, FitOptions, FitRecord, SizeSlope
 from tasks.grid import expand_grid
 from tasks.proportion import wilson_interval
 from tasks.report.format import change, compact, interval

@@ -93,7 +93,8 @@ def _fit_stage(params_file: Path, plot: Path | None, as_json: bool) -> None:
     import sys
 
     from flows.run import run_stage
-    from tasks.fit_records import FindingsFile, FitsFile
+    from tasks.finding_records import FindingsFile
+    from tasks.fit_records import FitsFile
     from tasks.layout import Layout
     from tasks.params import load_params
     from tasks.record_files import to_json

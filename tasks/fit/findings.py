@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from tasks.finding_records import Finding, PairEffect, ReuseEffect
 from tasks.fit.estimate import Fitted
 from tasks.fit.forecast import progress
 from tasks.fit.inference import Uncertain
 from tasks.fit.measurements import Floats
 from tasks.fit.saturation import CONTRADICTED, SUPPORTED, UNDECIDED
-from tasks.fit_records import Estimate, Finding, PairEffect, ReuseEffect, SaturationTest
+from tasks.fit_records import Estimate, SaturationTest
 from tasks.published import HARMLESS
 
 R2_GOOD, R2_BAD = 0.95, 0.90

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.errors import InputError
+from tasks.finding_records import ReuseEffect
 from tasks.fit.benchmark_gain import Gain
 from tasks.fit.inference import Uncertain
 from tasks.fit.measurements import Measurements
 from tasks.fit.plan import AxisPoint, Option
 from tasks.fit.trajectory import Trajectory
-from tasks.fit_records import ForecastRecord, ReuseEffect
+from tasks.fit_records import ForecastRecord
 from tasks.store import atomic_path
 
 if TYPE_CHECKING:

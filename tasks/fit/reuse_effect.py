@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from tasks.finding_records import ReuseEffect
 from tasks.fit.bootstrap import draw_lines, run_level_variance
 from tasks.fit.estimate import Options, fit_law
 from tasks.fit.forecast import progress
 from tasks.fit.laws import LAWS
 from tasks.fit.measurements import Floats, Mask, Measurements
 from tasks.fit.student import quantile
-from tasks.fit_records import Estimate, ReuseEffect
+from tasks.fit_records import Estimate
 
 LATE = 0.8
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tasks.finding_records import Finding, FindingsFile, ReuseEffect
 from tasks.fit.analyse import Analysis, analyse
 from tasks.fit.estimate import Options, fit_law
 from tasks.fit.findings import larger_is_better, law_holds, learning_grows, pair_effects, reuse_is_harmless
@@ -16,16 +17,7 @@ from tasks.fit.laws import LAWS, SIZE_LAWS
 from tasks.fit.points import RESOURCES, collect_points, read_points, reuse_points, scale_points, write_points
 from tasks.fit.reuse_effect import reuse_effects
 from tasks.fit.state import LineState
-from tasks.fit_records import (
-    BackTestsFile,
-    DrawColumns,
-    Finding,
-    FindingsFile,
-    FitsFile,
-    ForecastsFile,
-    PointColumns,
-    ReuseEffect,
-)
+from tasks.fit_records import BackTestsFile, DrawColumns, FitsFile, ForecastsFile, PointColumns
 from tasks.grading import GRADER_VERSION
 from tasks.grid import expand_grid
 from tasks.identity import fit_mark

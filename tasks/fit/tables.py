@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tasks.finding_records import Finding, ReuseEffect
 from tasks.fit.benchmark_gain import Gain, Trend
 from tasks.fit.grid_cost import GridCost, by_size
 from tasks.fit.measurements import short_count
 from tasks.fit.plan import AxisPoint, Option, TargetOption
 from tasks.fit.summary import Summary
 from tasks.fit.trajectory import Trajectory
-from tasks.fit_records import BackTest, Estimate, Finding, ForecastRecord, ReuseEffect, WindowFit
+from tasks.fit_records import BackTest, Estimate, ForecastRecord, WindowFit
 from tasks.format import bounds, number
 
 Text = tuple[str, Sequence[str], Iterable[Sequence[Any]]]

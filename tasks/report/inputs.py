@@ -11,19 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.errors import InputError
+from tasks.finding_records import Finding, FindingsFile, ReuseEffect
 from tasks.fit_records import (
     BackTest,
     BackTestsFile,
     DrawColumns,
-    Finding,
-    FindingsFile,
     FitRecord,
     FitsFile,
     ForecastRecord,
     ForecastsFile,
     LawChoice,
     PointColumns,
-    ReuseEffect,
     WindowFit,
 )
 from tasks.grid import Run, expand_grid

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from tasks.fit_records import Estimate, Finding, FitRecord
+from tasks.finding_records import Finding
+from tasks.fit_records import Estimate, FitRecord
 from tasks.report.format import interval, relative
 
 VERDICTS = ("supported", "contradicted", "undecided")

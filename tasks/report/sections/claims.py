@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tasks.fit_records import Finding
+from tasks.finding_records import Finding
 from tasks.published import CLAIMS, SOURCE
 from tasks.report.html import SIGNS, Html, Row, badge, details, joined, paragraph, table, tag
 from tasks.report.inputs import StudyResults
