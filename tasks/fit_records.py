@@ -277,7 +277,7 @@ class ForecastsFile(JsonFile):
 
 @dataclass(frozen=True)
 class PointColumns(ParquetFile):
-    """Columns of points.parquet that the report draws, one entry per run and step [P]; all are described there."""
+    """The columns of points.parquet (`tasks.fit.points.COLUMNS`) that the report draws, by run and step [P]."""
 
     NAME: ClassVar[str] = "points.parquet"
     variant: Strings
