@@ -21,8 +21,8 @@ from tasks.fit.laws import LAWS
 from tasks.fit.solver.estimate import Options
 from tasks.fit.summary import PublishedComparison, summarize
 from tasks.fit.validation.backtest import backtests, held_out_largest, held_out_of
-from tasks.fit_records import BackTest
-from tasks.record_files import to_json
+from tasks.records.fits import BackTest
+from tasks.records.json_files import to_json
 
 
 def judge(file: Path) -> dict[str, Any]:

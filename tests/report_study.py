@@ -12,10 +12,10 @@ from tasks.evaluate.policies import benchmark_names, list_policies, score_folder
 from tasks.evaluate.samples import Sample, write_samples
 from tasks.evaluate.steps import write_all
 from tasks.fit.study import fit_study
-from tasks.proportion import wilson_interval
 from tasks.records.metrics import StepMetrics
 from tasks.records.problems import Problem, write_problems
 from tasks.records.scores import Score
+from tasks.records.statistics import wilson_interval
 from tasks.study.fingerprints import evaluate_fingerprint, model_fingerprint, prepare_fingerprint, run_fingerprint
 from tasks.study.grid import Run, expand_grid
 from tasks.study.manifests import write_json, write_manifest, write_text

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
 from tasks.evaluate.samples import Sample, read_samples, score_of, write_samples
-from tasks.evaluate.statistics import mean_pass_at_k, pass_at_k
-from tasks.proportion import wilson_interval
+from tasks.records.statistics import mean_pass_at_k, pass_at_k, wilson_interval
 
 
 @given(trials=st.integers(1, 3000), share=st.floats(0, 1))

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from fit_examples import SIZES, k_of, pivot_points
 
-from tasks.finding_records import ReuseEffect
 from tasks.fit.analyse import analyze
 from tasks.fit.data.measurements import Measurements, measure
 from tasks.fit.laws import LAWS
@@ -19,8 +18,9 @@ from tasks.fit.validation.findings import larger_is_better, law_holds, learning_
 from tasks.fit.validation.fit_warnings import flags_of
 from tasks.fit.validation.reuse_effect import reuse_effects
 from tasks.fit.validation.saturation import saturation_test
-from tasks.fit_records import Estimate, SaturationTest
-from tasks.record_files import to_json
+from tasks.records.findings import ReuseEffect
+from tasks.records.fits import Estimate, SaturationTest
+from tasks.records.json_files import to_json
 
 OPTIONS = Options(draws=400)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.finding_records import FindingsFile
 from tasks.fit.data.points import COLUMNS, read_points, scale_points
 from tasks.fit.study import FILES, fit_study
-from tasks.fit_records import FitsFile
+from tasks.records.findings import FindingsFile
+from tasks.records.fits import FitsFile
 from tasks.records.metrics import StepMetrics
 from tasks.study.errors import InputError
 from tasks.study.grid import Run, expand_grid

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from report_study import make_finished_study
 
-from tasks.finding_records import FindingsFile
-from tasks.fit_records import BackTestsFile, DrawColumns, FitsFile, ForecastsFile, PointColumns
-from tasks.record_files import JsonFile, from_json, to_json
+from tasks.records.findings import FindingsFile
+from tasks.records.fits import BackTestsFile, DrawColumns, FitsFile, ForecastsFile, PointColumns
+from tasks.records.json_files import JsonFile, from_json, to_json
 from tasks.study.errors import InputError
 from tasks.study.paths import StudyPaths
 

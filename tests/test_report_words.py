@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from report_study import make_finished_study
 
-from tasks.finding_records import Finding
-from tasks.fit_records import Estimate, FitOptions, FitRecord, SizeSlope
-from tasks.proportion import wilson_interval
+from tasks.records.findings import Finding
+from tasks.records.fits import Estimate, FitOptions, FitRecord, SizeSlope
+from tasks.records.statistics import wilson_interval
 from tasks.report.format import change, compact, interval
 from tasks.report.html import Cell, Html, table, tag
 from tasks.report.inputs import read_results, running_mean

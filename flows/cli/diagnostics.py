@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tasks.machine import describe_machine, package_versions
+from tasks.runtime.machine import describe_machine, package_versions
 from tasks.study.errors import InputError
 from tasks.study.grid import expand_grid
 from tasks.study.params import HubFamily, Params, load_params

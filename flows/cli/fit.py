@@ -93,9 +93,9 @@ def _fit_stage(params_file: Path, plot: Path | None, as_json: bool) -> None:
     import sys
 
     from flows.cli.stage_runner import run_stage
-    from tasks.finding_records import FindingsFile
-    from tasks.fit_records import FitsFile
-    from tasks.record_files import to_json
+    from tasks.records.findings import FindingsFile
+    from tasks.records.fits import FitsFile
+    from tasks.records.json_files import to_json
     from tasks.study.params import load_params
     from tasks.study.paths import StudyPaths
 
@@ -131,7 +131,7 @@ def _show_fits(
     groups: list[tuple[str, Measurements]], law: str, options: Options, plot: Path | None, as_json: bool
 ) -> None:
     from tasks.fit.summary import summarize
-    from tasks.record_files import to_json
+    from tasks.records.json_files import to_json
 
     summaries = [summarize(points, name, law, options) for name, points in groups]
     if plot is not None:
@@ -159,7 +159,7 @@ def _show_reuse(table: Table, loss: str | None, options: Options, plot: Path | N
     from tasks.fit.output.tables import findings_table, reuse_table
     from tasks.fit.validation.findings import reuse_is_harmless
     from tasks.fit.validation.reuse_effect import reuse_effects
-    from tasks.record_files import to_json
+    from tasks.records.json_files import to_json
 
     groups = reuse_groups(table, loss)
     effects = {name: reuse_effects(points, options, name) for name, points in groups.items()}
@@ -181,7 +181,7 @@ def _show_reuse(table: Table, loss: str | None, options: Options, plot: Path | N
 def _show_gains(table: Table, plot: Path | None, as_json: bool) -> None:
     from tasks.fit.output.tables import gain_tables
     from tasks.fit.validation.benchmark_gain import gains
-    from tasks.record_files import to_json
+    from tasks.records.json_files import to_json
 
     rows, trends = gains(table)
     if plot is not None:

@@ -76,7 +76,7 @@ def forecast(
         raise InputError("forecast: give --n and --x, or --run for a running trajectory")
     from tasks.fit.analyse import forecast_at
     from tasks.fit.output.tables import forecast_table
-    from tasks.record_files import to_json
+    from tasks.records.json_files import to_json
 
     uncertain = fitted(points, law or law_for(points, [n], options), options)
     row = forecast_at(uncertain, name, n, x)
@@ -103,7 +103,7 @@ def _show_trajectory(
     from tasks.fit.forecasting.trajectory import forecast_run
     from tasks.fit.laws import law_named
     from tasks.fit.output.tables import trajectory_table
-    from tasks.record_files import to_json
+    from tasks.records.json_files import to_json
 
     x, target = aim
     plot, as_json = output

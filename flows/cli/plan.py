@@ -92,7 +92,7 @@ def _show_plan(
     title: str, result: Any, need: Any, assumed: list[str], context: tuple[PlanSettings, BootstrappedFit], as_json: bool
 ) -> None:
     from tasks.fit.output.tables import plan_tables
-    from tasks.record_files import to_json
+    from tasks.records.json_files import to_json
 
     setting, uncertain = context
     if as_json:
@@ -125,7 +125,7 @@ def _reuse_need(steps: int, problems: int | None, reuse: Path | None, setting: P
 def _show_grid(grid: Path, gpu: Any, efficiency: Any, tokens: float | None, output: tuple[Path | None, bool]) -> None:
     from tasks.costs.grid_cost import by_size, grid_cost
     from tasks.fit.output.tables import grid_tables
-    from tasks.record_files import to_json
+    from tasks.records.json_files import to_json
     from tasks.study.params import load_params
 
     plot, as_json = output

@@ -7,9 +7,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.evaluate.statistics import mean_pass_at_k
-from tasks.proportion import wilson_interval
 from tasks.records.scores import Score
+from tasks.records.statistics import mean_pass_at_k, wilson_interval
 from tasks.study.errors import InputError
 from tasks.study.manifests import atomic_path
 

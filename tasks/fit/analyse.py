@@ -18,7 +18,7 @@ from tasks.fit.validation.backtest import backtests, choose_law, windows
 from tasks.fit.validation.fit_warnings import flags_of
 from tasks.fit.validation.goodness_of_fit import quality
 from tasks.fit.validation.saturation import saturation_test
-from tasks.fit_records import (
+from tasks.records.fits import (
     BackTest,
     Estimate,
     FitOptions,

@@ -1,4 +1,4 @@
-"""The fit stage as a plain function: points of all runs in, the files of `tasks.fit_records` out."""
+"""The fit stage as a plain function: points of all runs in, the files of `tasks.records.fits` out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from tasks.finding_records import Finding, FindingsFile, ReuseEffect
 from tasks.fit.analyse import Analysis, analyze
 from tasks.fit.data.points import RESOURCES, collect_points, read_points, reuse_points, scale_points, write_points
 from tasks.fit.laws import LAWS, SIZE_LAWS
@@ -17,8 +16,9 @@ from tasks.fit.solver.parameters import LineParameters
 from tasks.fit.uncertainty.inference import BootstrappedFit, with_draws
 from tasks.fit.validation.findings import larger_is_better, law_holds, learning_grows, pair_effects, reuse_is_harmless
 from tasks.fit.validation.reuse_effect import reuse_effects
-from tasks.fit_records import BackTestsFile, DrawColumns, FitsFile, ForecastsFile, PointColumns
-from tasks.record_files import to_json
+from tasks.records.findings import Finding, FindingsFile, ReuseEffect
+from tasks.records.fits import BackTestsFile, DrawColumns, FitsFile, ForecastsFile, PointColumns
+from tasks.records.json_files import to_json
 from tasks.study.fingerprints import GRADER_VERSION, fit_fingerprint
 from tasks.study.grid import expand_grid
 from tasks.study.manifests import atomic_path, once, write_json

@@ -15,8 +15,8 @@ from tasks.fit.uncertainty.profile import profile_intervals
 from tasks.fit.validation.backtest import held_out_largest, tests_ahead, windows
 from tasks.fit.validation.goodness_of_fit import quality
 from tasks.fit.validation.saturation import saturation_test
-from tasks.fit_records import BackTest, FitRecord, LawChoice, SaturationTest, WindowFit
-from tasks.published import FITS, FITS_WITHOUT_72B, SIZES, UNITS, PublishedFit
+from tasks.records.fits import BackTest, FitRecord, LawChoice, SaturationTest, WindowFit
+from tasks.records.published import FITS, FITS_WITHOUT_72B, SIZES, UNITS, PublishedFit
 from tasks.study.errors import InputError
 
 

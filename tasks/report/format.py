@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from tasks.fit_records import Estimate
+from tasks.records.fits import Estimate
 
 SPACE = "\u00a0"
 MISSING = "–"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tasks.grading import GradeRequest, GradingPool
 from tasks.grading.audit import Audit, audit
-from tasks.record_files import read_columns
+from tasks.records.json_files import read_columns
 from tasks.records.problems import read_problems
 from tasks.report.inputs import RunLog
 from tasks.study.grid import expand_grid

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tasks.finding_records import Finding, FindingsFile, ReuseEffect
-from tasks.fit_records import (
+from tasks.records.findings import Finding, FindingsFile, ReuseEffect
+from tasks.records.fits import (
     BackTest,
     BackTestsFile,
     DrawColumns,

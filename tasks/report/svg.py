@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from tasks.fit_records import Estimate
+from tasks.records.fits import Estimate
 from tasks.report.style import color, css_colors
 
 if TYPE_CHECKING:

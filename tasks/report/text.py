@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from tasks.finding_records import Finding
-from tasks.fit_records import Estimate, FitRecord
+from tasks.records.findings import Finding
+from tasks.records.fits import Estimate, FitRecord
 from tasks.report.format import interval, relative
 
 VERDICTS = ("supported", "contradicted", "undecided")

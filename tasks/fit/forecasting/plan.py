@@ -16,7 +16,7 @@ from tasks.costs.step_cost import Budget, Cost, Efficiency, Workload, cost_of
 from tasks.fit.data.measurements import Floats, Measurements
 from tasks.fit.forecasting.forecast import ExtrapolationSpread, predict, size_errors, warnings_of
 from tasks.fit.uncertainty.inference import BootstrappedFit
-from tasks.published import UNITS
+from tasks.records.published import UNITS
 from tasks.study.errors import InputError
 
 _AXIS = tuple(2.0**power for power in range(-4, 5))

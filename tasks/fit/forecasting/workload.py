@@ -10,7 +10,7 @@ from tasks.costs.step_cost import Workload
 from tasks.fit.data.measurements import Measurements
 from tasks.fit.forecasting.plan import tokens_per_step
 from tasks.fit.solver.estimate import Options
-from tasks.published import HARMLESS, UNITS
+from tasks.records.published import HARMLESS, UNITS
 from tasks.study.errors import InputError
 
 # As published: 512 prompts a step; 1,000 tokens are about what its runs took per completion with its prompt.

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tasks.finding_records import ReuseEffect
 from tasks.fit.data.measurements import Measurements
 from tasks.fit.forecasting.plan import BudgetPoint, SizeOption
 from tasks.fit.forecasting.trajectory import RunForecast
 from tasks.fit.uncertainty.inference import BootstrappedFit
 from tasks.fit.validation.benchmark_gain import Gain
-from tasks.fit_records import ForecastRecord
+from tasks.records.findings import ReuseEffect
+from tasks.records.fits import ForecastRecord
 from tasks.study.errors import InputError
 from tasks.study.manifests import atomic_path
 

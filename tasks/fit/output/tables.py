@@ -7,13 +7,13 @@ from typing import Any
 
 from tasks.costs.grid_cost import GridCost, by_size
 from tasks.costs.units import short_count
-from tasks.finding_records import Finding, ReuseEffect
 from tasks.fit.forecasting.plan import BudgetPoint, SizeOption, TargetOption
 from tasks.fit.forecasting.trajectory import RunForecast
 from tasks.fit.summary import Summary
 from tasks.fit.validation.benchmark_gain import Gain, Trend
-from tasks.fit_records import BackTest, Estimate, ForecastRecord, WindowFit
-from tasks.format import bounds, number
+from tasks.records.findings import Finding, ReuseEffect
+from tasks.records.fits import BackTest, Estimate, ForecastRecord, WindowFit
+from tasks.records.format import bounds, number
 
 TextTable = tuple[str, Sequence[str], Iterable[Sequence[Any]]]
 

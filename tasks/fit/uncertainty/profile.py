@@ -16,7 +16,7 @@ from tasks.fit.solver.line_statistics import line_statistics
 from tasks.fit.solver.parameters import LineParameters
 from tasks.fit.solver.variable_projection import profile as sum_of_squares
 from tasks.fit.uncertainty.inference import BootstrappedFit
-from tasks.fit_records import Estimate
+from tasks.records.fits import Estimate
 
 _T2 = 1.959964**2
 

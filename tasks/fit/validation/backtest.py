@@ -20,7 +20,7 @@ from tasks.fit.solver.estimate import Options, fit_law
 from tasks.fit.solver.parameters import LineParameters
 from tasks.fit.uncertainty.inference import BootstrappedFit, with_draws
 from tasks.fit.validation.goodness_of_fit import r_squared
-from tasks.fit_records import BackTest, LawChoice, WindowFit
+from tasks.records.fits import BackTest, LawChoice, WindowFit
 
 _DRAWS = 500
 _WINDOWS = ((0.0, 0.25), (0.0, 0.5), (0.0, 0.75), (0.0, 1.0), (0.1, 1.0), (0.25, 1.0), (0.5, 1.0))

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.finding_records import Finding, PairEffect, ReuseEffect
 from tasks.fit.data.measurements import Floats
 from tasks.fit.forecasting.forecast import run_fraction
 from tasks.fit.solver.estimate import FitResult
 from tasks.fit.uncertainty.inference import BootstrappedFit
 from tasks.fit.validation.saturation import CONTRADICTED, SUPPORTED, UNDECIDED
-from tasks.fit_records import Estimate, SaturationTest
-from tasks.published import HARMLESS
+from tasks.records.findings import Finding, PairEffect, ReuseEffect
+from tasks.records.fits import Estimate, SaturationTest
+from tasks.records.published import HARMLESS
 
 R2_GOOD, R2_BAD = 0.95, 0.90
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tasks.fit.uncertainty.inference import BootstrappedFit
-from tasks.fit_records import Estimate, Flag
+from tasks.records.fits import Estimate, Flag
 
 
 def flags_of(uncertain: BootstrappedFit, profile: dict[str, Estimate]) -> list[Flag]:

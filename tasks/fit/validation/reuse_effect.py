@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.finding_records import ReuseEffect
 from tasks.fit.data.measurements import Floats, Mask, Measurements
 from tasks.fit.forecasting.forecast import run_fraction
 from tasks.fit.laws import LAWS
 from tasks.fit.solver.estimate import Options, fit_law
 from tasks.fit.uncertainty.bootstrap import draw_lines, run_level_variance
 from tasks.fit.uncertainty.student_t import quantile
-from tasks.fit_records import Estimate
+from tasks.records.findings import ReuseEffect
+from tasks.records.fits import Estimate
 
 LATE = 0.8
 

@@ -15,7 +15,7 @@ from tasks.fit.laws import LAWS
 from tasks.fit.solver.estimate import FitResult, fit_law
 from tasks.fit.uncertainty.inference import BootstrappedFit
 from tasks.fit.uncertainty.student_t import two_sided_p
-from tasks.fit_records import Estimate, SaturationTest
+from tasks.records.fits import Estimate, SaturationTest
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
 

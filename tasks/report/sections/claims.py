@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tasks.finding_records import Finding
-from tasks.published import CLAIMS, SOURCE
+from tasks.records.findings import Finding
+from tasks.records.published import CLAIMS, SOURCE
 from tasks.report.html import SIGNS, Html, Row, badge, details, joined, paragraph, table, tag
 from tasks.report.inputs import StudyResults
 from tasks.report.sections import Section, section

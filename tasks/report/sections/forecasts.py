@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.fit_records import BackTest, LawChoice
+from tasks.records.fits import BackTest, LawChoice
 from tasks.report.format import compact, count, fixed, percent
 from tasks.report.html import Html, Row, details, joined, paragraph, table, tag
 from tasks.report.inputs import StudyResults

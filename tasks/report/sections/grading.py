@@ -50,7 +50,7 @@ def _audit(check: GradingCheck) -> list[Html]:
         return [title, paragraph(text)]
     columns = ["data source", "gold", "answer", "ours", "math-verify", "our reason"]
     rows: list[Row] = [
-        [row.data_source, row.ground_truth, row.answer, row.ours, row.reference, row.reason]
+        [row.data_source, row.gold, row.answer, row.ours, row.second, row.reason]
         for row in audit.disagreements[:LISTED]
     ]
     lead = f"The first {len(rows)} of them:" if len(rows) < number else "All of them:"

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.fit_records import FitRecord, SizeSlope
-from tasks.published import FITS, SOURCE
+from tasks.records.fits import FitRecord, SizeSlope
+from tasks.records.published import FITS, SOURCE
 from tasks.report.format import compact, count, fixed, interval
 from tasks.report.html import Html, Row, details, joined, paragraph, table, tag
 from tasks.report.inputs import Floats, StudyResults

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.fit_records import FitRecord
+from tasks.records.fits import FitRecord
 from tasks.report.format import count, interval
 from tasks.report.html import Html, Row, details, table
 from tasks.report.inputs import StudyResults

@@ -7,11 +7,11 @@ from typing import Any
 
 import yaml
 
-from tasks.machine import describe_machine, package_versions
 from tasks.report.format import count, duration
 from tasks.report.html import Html, Row, details, paragraph, table, tag
 from tasks.report.inputs import StudyResults
 from tasks.report.sections import Section, section
+from tasks.runtime.machine import describe_machine, package_versions
 from tasks.study.fingerprints import VERSIONS, report_fingerprint
 from tasks.study.paths import STAGES
 

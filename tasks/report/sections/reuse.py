@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.published import HARMLESS
+from tasks.records.published import HARMLESS
 from tasks.report.format import count, interval, relative
 from tasks.report.html import Row, paragraph, table
 from tasks.report.inputs import StudyResults, mean_curve

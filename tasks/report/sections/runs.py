@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tasks.proportion import wilson_interval
 from tasks.records.metrics import StepMetrics
+from tasks.records.statistics import wilson_interval
 from tasks.report.format import between, compact, count, duration, fixed
 from tasks.report.html import Cell, Content, Html, Row, paragraph, table
 from tasks.report.inputs import RunLog, StudyResults

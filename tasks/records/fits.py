@@ -7,7 +7,7 @@
 | bootstrap.parquet | `DrawColumns`: draws of the primary laws, one row per variant, resource, coefficient and draw |
 | backtests.json | `BackTestsFile`: held-out error, fits to parts of the runs, saturation of k, law for unseen sizes |
 | forecasts.json | `ForecastsFile`: twice the largest size, twice the resource of the largest |
-| findings.json | `tasks.finding_records.FindingsFile`: the published claims, judged; effects of reuse and of size |
+| findings.json | `tasks.records.findings.FindingsFile`: the published claims, judged; effects of reuse and of size |
 | metrics.json | flat name -> number for `dvc metrics show` |
 | manifest.json | completion marker of the stage |
 
@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tasks.record_files import JsonFile, ParquetFile
+from tasks.records.json_files import JsonFile, ParquetFile
 
 if TYPE_CHECKING:
     import numpy as np

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.fit_records import Estimate
+from tasks.records.fits import Estimate
 
 
 def number(value: float | None, digits: int = 4, missing: str = "") -> str:
