@@ -74,7 +74,7 @@ def main() -> None:
     wrappings = dict(list(WRAPPINGS.items())[:1]) if options.boxed_gold_only else WRAPPINGS
     with GradingPool(workers=2, seconds=20.0) as pool:
         ours = pool.grade([GradeRequest("math", pair.completion, pair.gold) for pair in pairs])
-        stats = pool.last
+        stats = pool.last_stats
     start = time.perf_counter()
     with ProcessPoolExecutor(2) as processes:
         theirs = list(processes.map(partial(reference, wrappings=wrappings), pairs, chunksize=20))

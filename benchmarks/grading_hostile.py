@@ -209,7 +209,7 @@ def main() -> None:
                     scored += 1
                     print("SCORED", kind, repr(completion[:200]), verdict)
             sizes.append(max(resident_mb(os.getpid()).values()))
-        total = pool.total
+        total = pool.total_stats
     print(f"{total.graded} answers in {time.perf_counter() - start:.0f} s, limit {options.seconds} s")
     print(f"worst verdict {worst:.2f} s = {worst / options.seconds:.2f} x limit")
     print(f"scored {scored}, given up {total.timed_out}")

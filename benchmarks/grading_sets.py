@@ -94,10 +94,10 @@ def main() -> None:
         print(f"{'set':40} {'rows':>5} {'perfect=1':>9} {'s':>6} {'wrong=0':>8} {'s':>6} {'unjudged':>8}")
         for name in SETS:
             missed = grade_set(pool, name, perfect, 1.0)
-            first = pool.last
+            first = pool.last_stats
             scored = grade_set(pool, name, wrong, 0.0)
             counts = f"{first.graded - len(missed):9} {first.seconds:6.1f} {first.graded - len(scored):8}"
-            print(f"{name:40} {first.graded:5} {counts} {pool.last.seconds:6.1f} {pool.last.unjudged:8}")
+            print(f"{name:40} {first.graded:5} {counts} {pool.last_stats.seconds:6.1f} {pool.last_stats.unjudged:8}")
             for line in (*missed, *scored):
                 print("   ", line)
     gold = next(gold for _, gold in read_rows("codegen__humaneval_164"))

@@ -157,8 +157,8 @@ def compare_signatures() -> None:
     """MinHash signatures of 64 components over 5-byte pieces: vectorised here, and datasketch one text at a time."""
     from datasketch import MinHash
 
-    from tasks.prepare.normalize import normalize
     from tasks.prepare.overlap.minhash import minhash_signatures, shingle_set
+    from tasks.prepare.sources.normalize import normalize
 
     texts = [normalize(text) for text, _ in problems(4000, np.random.default_rng(1))]
     minhash_signatures(texts[:10])

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tasks.grading import GradeRequest, GradingPool, Verdict
-from tasks.grading.pool.time_limits import MAX_STRETCH
 from tasks.grading.sandbox import run_program
 from tasks.grading.scorers.code import extract_program
+from tasks.grading.time_limits import MAX_STRETCH
 
 GOLD = json.dumps({"functional": "def check(f):\n    assert f(2) == 4\n    assert f(-3) == 9\n\ncheck(square)"})
 RIGHT = "def square(x):\n    return x * x\n"
@@ -81,7 +81,7 @@ def test_a_misbehaving_program_fails_within_the_limit(pool: GradingPool, name: s
     verdict = grade(pool, f"{program}\n{RIGHT}")
     assert (verdict.status, verdict.score, verdict.reason) == ("wrong", 0.0, reason)
     # Twice the limit on a machine with a core to spare; a crowded one may stretch it, see
-    # tasks.grading.pool.time_limits.
+    # tasks.grading.time_limits.
     assert verdict.seconds < MAX_STRETCH * LIMIT + 1.0
 
 

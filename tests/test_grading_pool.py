@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tasks.grading import GradeRequest, GradeStats, GradingPool
-from tasks.grading.pool.time_limits import MAX_STRETCH
+from tasks.grading.time_limits import MAX_STRETCH
 from tasks.study.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,7 +83,7 @@ def test_plain_numbers_start_no_process_and_cost_microseconds() -> None:
         fresh.grade(answers)
         fastest = min(_seconds(lambda: fresh.grade(answers)) for _ in range(5))
         assert children_of(os.getpid()) == before
-        assert fresh.last.fast_path == 1000
+        assert fresh.last_stats.fast_path == 1000
     assert fastest < 0.05
 
 
@@ -96,9 +96,9 @@ def _seconds(body: Callable[[], object]) -> float:
 def test_equal_pairs_are_graded_once_and_remembered(pool: GradingPool) -> None:
     answers = [math("\\boxed{y + 1 + 1}", "y + 2")] * 8
     assert all(verdict.correct for verdict in pool.grade(answers))
-    assert (pool.last.fast_path, pool.last.remembered) == (0, 7)
+    assert (pool.last_stats.fast_path, pool.last_stats.remembered) == (0, 7)
     assert all(verdict.correct for verdict in pool.grade(answers))
-    assert pool.last.remembered == 8
+    assert pool.last_stats.remembered == 8
 
 
 def test_a_hung_worker_is_replaced_its_answer_tried_again_and_the_rest_graded() -> None:
@@ -110,20 +110,20 @@ def test_a_hung_worker_is_replaced_its_answer_tried_again_and_the_rest_graded() 
         assert (hung.status, hung.score, hung.reason) == ("wrong", 0.0, "timed out")
         assert 3.0 <= hung.seconds < 1.5 * 2.0 * MAX_STRETCH + 1.0
         assert [verdict.correct for verdict in verdicts] == [n % 3 != 0 for n in range(6)]
-        assert (limited.last.timed_out, limited.last.retried) == (1, 1)
-        assert limited.last.timed_out_rate == pytest.approx(1 / 7)
+        assert (limited.last_stats.timed_out, limited.last_stats.retried) == (1, 1)
+        assert limited.last_stats.timed_out_rate == pytest.approx(1 / 7)
         assert limited.grade([math(*SLOW_BUT_RIGHT)])[0].correct
 
 
 def test_a_worker_that_dies_costs_no_verdict(pool: GradingPool) -> None:
     pool.grade(needing_a_worker(4))
-    workers = {child for nursery in children_of(os.getpid()) for child in children_of(nursery)}
+    workers = {child for fork_server in children_of(os.getpid()) for child in children_of(fork_server)}
     assert workers
     for worker in workers:
         os.kill(worker, signal.SIGKILL)
     verdicts = pool.grade([math(f"\\boxed{{z + {n}}}", f"{n} + z") for n in range(1, 9)])
     assert all(verdict.correct for verdict in verdicts)
-    assert pool.last.timed_out == 0
+    assert pool.last_stats.timed_out == 0
 
 
 def test_an_answer_that_needs_too_much_memory_is_wrong_and_the_next_one_graded() -> None:
@@ -157,7 +157,7 @@ def test_workers_outlive_the_thread_that_started_them() -> None:
         thread.join()
         time.sleep(0.2)
         assert fresh.grade([math("\\boxed{\\sqrt{27}}", "3\\sqrt{3}")])[0].correct
-        assert fresh.last.retried == 0
+        assert fresh.last_stats.retried == 0
 
 
 def test_an_event_loop_stays_responsive_while_grading(pool: GradingPool) -> None:
@@ -175,16 +175,16 @@ def test_an_event_loop_stays_responsive_while_grading(pool: GradingPool) -> None
 
 
 def test_an_unknown_data_source_is_refused_before_anything_is_graded(pool: GradingPool) -> None:
-    total = pool.total
+    total = pool.total_stats
     with pytest.raises(InputError, match="'physics'"):
         pool.grade([math("\\boxed{x}", "x+0"), GradeRequest("physics", "\\boxed{1}", "1")])
-    assert pool.total == total
+    assert pool.total_stats == total
 
 
 def test_counts_add_up_and_make_a_row() -> None:
     stats = GradeStats(graded=4, right=1, unjudged=1, timed_out=2, fast_path=1, seconds=0.5)
     both = stats + stats
-    assert (both.graded, both.timed_out_rate, both.unjudged_rate, both.fast_share) == (8, 0.5, 0.25, 0.25)
+    assert (both.graded, both.timed_out_rate, both.unjudged_rate, both.fast_fraction) == (8, 0.5, 0.25, 0.25)
     assert both.row()["grading_seconds"] == 1.0
     assert GradeStats().timed_out_rate == 0.0
 
@@ -199,8 +199,8 @@ def test_closing_ends_every_process_and_the_pool_can_be_used_again() -> None:
     fresh = GradingPool(workers=2, seconds=20.0)
     before = children_of(os.getpid())
     fresh.grade(needing_a_worker(4))
-    nurseries = children_of(os.getpid()) - before
-    family = nurseries | {child for nursery in nurseries for child in children_of(nursery)}
+    fork_servers = children_of(os.getpid()) - before
+    family = fork_servers | {child for fork_server in fork_servers for child in children_of(fork_server)}
     assert len(family) == 3
     fresh.close()
     assert gone_within(5.0, family)
@@ -231,8 +231,8 @@ def test_a_caller_ended_by_a_signal_leaves_no_process(ending: signal.Signals) ->
     assert caller.stdout is not None
     assert caller.stdout.readline() == b"started\n"
     time.sleep(0.3)
-    nurseries = children_of(caller.pid)
-    family = nurseries | {child for nursery in nurseries for child in children_of(nursery)}
+    fork_servers = children_of(caller.pid)
+    family = fork_servers | {child for fork_server in fork_servers for child in children_of(fork_server)}
     assert len(family) == 3
     os.killpg(caller.pid, ending)
     caller.wait(60)
@@ -253,7 +253,7 @@ def test_a_forked_child_gets_workers_of_its_own(pool: GradingPool) -> None:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert pool.grade([math("\\boxed{\\sqrt{18}}", "3\\sqrt{2}")])[0].correct
-    assert pool.last.retried == 0
+    assert pool.last_stats.retried == 0
 
 
 def test_grading_works_under_accelerate_launch(tmp_path: Path) -> None:

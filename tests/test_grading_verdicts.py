@@ -85,7 +85,6 @@ def test_a_wrong_malformed_empty_or_hostile_answer_scores_nothing(
 
 def test_the_extracted_answer_and_the_reason_are_given(pool: GradingPool) -> None:
     assert grade(pool, "so \\boxed{45}", "46") == Verdict("wrong", 0.0, "45", "another number")
-    assert grade(pool, "\\boxed{x+2}", "x+1") == Verdict("wrong", 0.0, "x+2", "another value")
     verdict = grade(pool, "\\boxed{\\sin(x)}", "x+1")
     assert (verdict.extracted, verdict.reason) == ("\\sin(x)", "different by math-verify")
 

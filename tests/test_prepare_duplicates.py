@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.prepare.normalize import OPERATORS, normalize
 from tasks.prepare.overlap.contamination import EvaluationEntry, EvaluationIndex, without_boilerplate
 from tasks.prepare.overlap.duplicates import equal_texts, near_duplicates
 from tasks.prepare.overlap.minhash import (
@@ -20,6 +19,7 @@ from tasks.prepare.overlap.minhash import (
     similarity,
     word_ngrams,
 )
+from tasks.prepare.sources.normalize import OPERATORS, normalize
 
 SENTENCE = "a train leaves the station at noon and travels north at a steady speed of 60 miles per hour until it stops"
 words = st.lists(st.sampled_from(["alpha", "x", "12", "+", "beta", "7", "=", "最", "gamma"]), max_size=30)

@@ -17,8 +17,8 @@ import yaml
 
 from tasks.evaluate.problem_sets import load_set
 from tasks.prepare.describe import description, tables
-from tasks.prepare.normalize import normalize
 from tasks.prepare.prepare import prepare
+from tasks.prepare.sources.normalize import normalize
 from tasks.records.problems import Problem, read_problems
 from tasks.study.errors import InputError
 from tasks.study.fingerprints import evaluate_fingerprint, prepare_fingerprint

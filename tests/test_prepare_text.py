@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.prepare.normalize import normalize, numbers
 from tasks.prepare.sources.instructions import bare_problem, carries_instruction, with_instructions
+from tasks.prepare.sources.normalize import normalize, numbers
 from tasks.prepare.sources.rows import repair_backslashes
 
 PREFIX = "You are a knowledgeable math assistant. Answer the following questions and think step by step."

@@ -11,12 +11,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.grading.ground_truth import ground_truth_text
 from tasks.grading.registry import scorer_for
-from tasks.grading.verdicts import GradeRequest
+from tasks.grading.verdicts import GradeRequest, ground_truth_text
 from tasks.study.errors import InputError
 
-_FIELD_BYTES = 1 << 27
+_MAX_FIELD_BYTES = 1 << 27
 
 
 def read_answers(path: Path, data_source: str) -> list[GradeRequest]:
@@ -34,13 +33,13 @@ def read_answers(path: Path, data_source: str) -> list[GradeRequest]:
         raise InputError(f"{path}: expected a .csv, .jsonl or .parquet file")
     if not path.is_file():
         raise InputError(f"{path}: there is no such file")
-    answers = [_answer(path, number, row, data_source) for number, row in readers[path.suffix](path)]
-    if not answers:
+    requests = [_request(path, number, row, data_source) for number, row in readers[path.suffix](path)]
+    if not requests:
         raise InputError(f"{path}: holds no rows; expected the columns answer and gold")
-    return answers
+    return requests
 
 
-def _answer(path: Path, number: int, row: Mapping[str, Any], data_source: str) -> GradeRequest:
+def _request(path: Path, number: int, row: Mapping[str, Any], data_source: str) -> GradeRequest:
     for column in ("answer", "gold"):
         if row.get(column) is None:
             raise InputError(f"{path} row {number}: no value in column {column!r}; expected answer and gold")
@@ -55,7 +54,7 @@ def _answer(path: Path, number: int, row: Mapping[str, Any], data_source: str) -
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    csv.field_size_limit(_FIELD_BYTES)
+    csv.field_size_limit(_MAX_FIELD_BYTES)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             yield from enumerate(csv.DictReader(file), start=1)

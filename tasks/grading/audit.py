@@ -1,4 +1,4 @@
-"""Audits our verdicts with a second grader: where do we and plain math-verify disagree, and what do those answers say?
+"""Audits our verdicts with a reference grader: where do we and plain math-verify disagree, and what do the answers say?
 
 Disagreement is expected where a completion has several boxes, states another answer outside its box, or holds a number
 too large to evaluate; anything else deserves a look.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from tasks.grading.pool.pool import ABORTED, GradingPool
 from tasks.grading.registry import scorer_for
-from tasks.grading.scorers import math_verify_baseline as plain
+from tasks.grading.scorers.math_verify_baseline import DATA_SOURCE
 from tasks.grading.verdicts import GradeRequest, GradeStats, Verdict
 
 _TAIL = 160
@@ -25,10 +25,10 @@ class Disagreement:
     Attributes:
         row: position in the audited list, from 0.
         data_source: the problem set.
-        gold: the gold answer.
+        gold: the ground truth.
         answer: what we extracted, or the end of the completion.
         ours: our status.
-        second: the second grader's status, "given up" when it ran out of time or memory.
+        second: the reference grader's status, "given up" when it ran out of time or memory.
         reason: our reason.
     """
 
@@ -62,7 +62,7 @@ class Audit:
             "right": self.stats.right,
             "unjudged": self.stats.unjudged,
             "timed_out": self.stats.timed_out,
-            "fast_share": self.stats.fast_share,
+            "fast_share": self.stats.fast_fraction,
             "seconds": self.stats.seconds,
             "audited": self.audited,
             "disagreements": len(self.disagreements),
@@ -72,33 +72,33 @@ class Audit:
         }
 
 
-def audit(answers: Sequence[GradeRequest], pool: GradingPool) -> Audit:
+def audit(requests: Sequence[GradeRequest], pool: GradingPool) -> Audit:
     """Grades answers twice and compares. Answers that are not mathematics are graded once and not compared.
 
     Args:
-        answers: what to grade.
-        pool: does the grading, ours and the second one's, with its limits.
+        requests: what to grade.
+        pool: does the grading, ours and the reference's, with its limits.
 
     Raises:
         InputError: a data source has no scorer.
     """
-    verdicts = pool.grade(answers)
-    stats = pool.last
-    places = [place for place, each in enumerate(answers) if scorer_for(each.data_source).name in ("math", "number")]
-    second = pool.grade([dataclasses.replace(answers[place], data_source=plain.DATA_SOURCE) for place in places])
-    found = tuple(
-        _disagreement(place, answers[place], verdicts[place], other)
-        for place, other in zip(places, second, strict=True)
-        if verdicts[place].correct != other.correct or other.reason in ABORTED
+    verdicts = pool.grade(requests)
+    stats = pool.last_stats
+    rows = [row for row, each in enumerate(requests) if scorer_for(each.data_source).name in ("math", "number")]
+    reference = pool.grade([dataclasses.replace(requests[row], data_source=DATA_SOURCE) for row in rows])
+    disagreements = tuple(
+        _disagreement(row, requests[row], verdicts[row], other)
+        for row, other in zip(rows, reference, strict=True)
+        if verdicts[row].correct != other.correct or other.reason in ABORTED
     )
-    return Audit(stats, pool.last, len(places), found, tuple(verdicts))
+    return Audit(stats, pool.last_stats, len(rows), disagreements, tuple(verdicts))
 
 
-def _disagreement(place: int, answer: GradeRequest, ours: Verdict, second: Verdict) -> Disagreement:
-    shown = ours.extracted if ours.extracted is not None else answer.completion[-_TAIL:]
-    status = "given up" if second.reason in ABORTED else second.status
-    gold, shown = _printable(answer.ground_truth), _printable(shown)
-    return Disagreement(place, answer.data_source, gold, shown, ours.status, status, ours.reason)
+def _disagreement(row: int, request: GradeRequest, ours: Verdict, reference: Verdict) -> Disagreement:
+    answer = _printable(ours.extracted if ours.extracted is not None else request.completion[-_TAIL:])
+    status = "given up" if reference.reason in ABORTED else reference.status
+    ground_truth = _printable(request.ground_truth)
+    return Disagreement(row, request.data_source, ground_truth, answer, ours.status, status, ours.reason)
 
 
 def _printable(text: str) -> str:

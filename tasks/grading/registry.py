@@ -7,11 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from tasks.grading.scorers import choice
-from tasks.grading.scorers import code as code_answer
-from tasks.grading.scorers import math as mathematics
-from tasks.grading.scorers import math_verify_baseline as plain
-from tasks.grading.scorers import zebra as grid
+from tasks.grading.scorers import choice, code, math, math_verify_baseline, zebra
 from tasks.grading.verdicts import DeferredGrade, GradeRequest, Verdict
 from tasks.study.errors import InputError
 
@@ -23,7 +19,7 @@ class Scorer:
     Attributes:
         name: short name, travels to the worker process.
         grade_fast: decides in the calling process, or returns the work a worker has to do. Cheap and safe on any text.
-        grade_slow: decides in a worker process within a limit in seconds; may hang or die, the pool deals with it.
+        grade_slow: decides in a worker process within a limit in seconds; may hang or die, which the pool handles.
             None where `grade_fast` decides everything.
     """
 
@@ -35,12 +31,12 @@ class Scorer:
 SCORERS: dict[str, Scorer] = {
     scorer.name: scorer
     for scorer in (
-        Scorer("math", mathematics.grade_fast, mathematics.grade_slow),
-        Scorer("number", mathematics.grade_number),
-        Scorer("plain", plain.grade_fast, plain.grade_slow),
+        Scorer("math", math.grade_fast, math.grade_slow),
+        Scorer("number", math.grade_number),
+        Scorer("plain", math_verify_baseline.grade_fast, math_verify_baseline.grade_slow),
         Scorer("choice", choice.grade_fast),
-        Scorer("grid", grid.grade_fast),
-        Scorer("code", code_answer.grade_fast, code_answer.grade_slow),
+        Scorer("grid", zebra.grade_fast),
+        Scorer("code", code.grade_fast, code.grade_slow),
     )
 }
 
@@ -51,7 +47,7 @@ DATA_SOURCES: tuple[tuple[str, str], ...] = (
     (r"math.*", "math"),
     (r"(openai/)?gsm8k.*", "math"),
     (r"(aime|amc).*", "math"),
-    (re.escape(plain.DATA_SOURCE), "plain"),
+    (re.escape(math_verify_baseline.DATA_SOURCE), "plain"),
     (r"(stem__)?supergpqa.*", "choice"),
     (r"(logic__)?zebra_puzzle.*", "grid"),
     (r"(codegen__)?humaneval.*", "code"),
@@ -68,5 +64,5 @@ def scorer_for(data_source: str) -> Scorer:
     for pattern, name in DATA_SOURCES:
         if re.fullmatch(pattern, data_source):
             return SCORERS[name]
-    known = ", ".join(pattern for pattern, _ in DATA_SOURCES)
-    raise InputError(f"data_source {data_source!r} has no scorer; known patterns are {known}")
+    patterns = ", ".join(pattern for pattern, _ in DATA_SOURCES)
+    raise InputError(f"data_source {data_source!r} has no scorer; known patterns are {patterns}")

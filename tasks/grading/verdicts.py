@@ -1,9 +1,12 @@
-"""The records of grading: an answer goes in, a verdict comes out, counts say how a batch went."""
+"""The records of grading: a request goes in, a verdict comes out, counts describe a batch."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
+
+from tasks.study.errors import InputError
 
 Status = Literal["right", "wrong", "unjudged"]
 
@@ -15,7 +18,7 @@ class GradeRequest:
     Attributes:
         data_source: name of the problem set; chooses the scorer (`scorer_for`).
         completion: the model's text, whole.
-        ground_truth: the gold answer as text; structured golds (grid) as JSON, see `ground_truth_text`.
+        ground_truth: as text; structured ones (grids) as JSON, see `ground_truth_text`.
     """
 
     data_source: str
@@ -28,11 +31,11 @@ class Verdict:
     """What grading found.
 
     Attributes:
-        status: "unjudged" means the gold answer itself cannot be read, so that nothing could have scored.
+        status: "unjudged" means that the ground truth cannot be read, so that nothing could have scored.
         score: 0 to 1. All-or-nothing scorers give 1.0 exactly when right; `grid` gives the fraction of right cells.
         extracted: the answer found in the completion, None where there was none.
         reason: one short phrase, always filled.
-        seconds: wall seconds in a worker process; 0.0 where the answer was decided at once or remembered.
+        seconds: wall seconds in a worker process; 0.0 where the answer was decided at once or its verdict cached.
     """
 
     status: Status
@@ -49,12 +52,12 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class DeferredGrade:
-    """What a scorer could not decide at once: goes to a worker process as plain text.
+    """What a scorer could not decide in the calling process: goes to a worker process as plain text.
 
     Attributes:
-        scorer: name of the scorer whose `slow` half decides.
-        ground_truth: the gold answer.
-        text: what the slow half reads (an extracted answer, a whole completion or a program).
+        scorer: name of the scorer whose `grade_slow` decides.
+        ground_truth: what is right, as text.
+        text: what `grade_slow` reads (an extracted answer, a whole completion or a program).
         extracted: what the verdict reports as extracted.
         boxed: whether `text` was taken out of a box; otherwise it is the whole completion.
     """
@@ -73,10 +76,10 @@ class GradeStats:
     Attributes:
         graded: answers graded.
         right: answers with status "right".
-        unjudged: answers whose gold could not be read.
-        timed_out: answers given up after the second worker ran out of time or memory or died.
+        unjudged: answers whose ground truth could not be read.
+        timed_out: answers aborted after the second worker ran out of time or memory or died.
         fast_path: answers decided in the calling process.
-        remembered: answers whose verdict was known from an equal (gold, answer) pair.
+        remembered: answers whose verdict was cached, or shared with an equal (ground truth, answer) pair.
         retried: answers given to a second worker.
         seconds: wall seconds spent in `GradingPool.grade`.
     """
@@ -95,24 +98,52 @@ class GradeStats:
 
     @property
     def timed_out_rate(self) -> float:
-        """Share of answers given up."""
+        """Fraction of answers aborted."""
         return self.timed_out / self.graded if self.graded else 0.0
 
     @property
     def unjudged_rate(self) -> float:
-        """Share of answers whose gold could not be read."""
+        """Fraction of answers whose ground truth could not be read."""
         return self.unjudged / self.graded if self.graded else 0.0
 
     @property
-    def fast_share(self) -> float:
-        """Share of answers decided without a worker process."""
+    def fast_fraction(self) -> float:
+        """Fraction of answers decided without a worker process."""
         return (self.fast_path + self.remembered) / self.graded if self.graded else 0.0
 
     def row(self) -> dict[str, float]:
-        r"""Returns the columns a training step logs: rates in 0..1 and seconds."""
+        """Returns the columns a training step logs: rates in 0..1 and seconds."""
         return {
             "grading_timed_out_rate": self.timed_out_rate,
             "grading_unjudged_rate": self.unjudged_rate,
-            "grading_fast_share": self.fast_share,
+            "grading_fast_share": self.fast_fraction,
             "grading_seconds": self.seconds,
         }
+
+
+def ground_truth_text(value: Any) -> str:
+    """Returns a ground truth as the text scorers read: text as it is, numbers as text, structures as JSON.
+
+    Args:
+        value: as a parquet reader gives it: str, int, float, or nested dicts, lists and arrays (the puzzle grids).
+
+    Raises:
+        InputError: the value has no text form.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    try:
+        return json.dumps(_to_lists(value), ensure_ascii=False)
+    except TypeError as error:
+        raise InputError(f"ground_truth of type {type(value).__name__} has no text form: {error}") from error
+
+
+def _to_lists(value: Any) -> Any:
+    """Turns arrays (anything with `tolist`) and tuples into lists, all the way down."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(key): _to_lists(item) for key, item in value.items()}
+    return [_to_lists(item) for item in value] if isinstance(value, (list, tuple)) else value

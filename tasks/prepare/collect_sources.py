@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from tasks.grading import GradingPool
 from tasks.prepare.checks.lengths import PromptLengthChecker
 from tasks.prepare.checks.rejections import Rejections
-from tasks.prepare.checks.scan import Rules, ScanResult, scan
 from tasks.prepare.evaluation_sets import EvaluationSet, in_curriculum_order, read_set
 from tasks.prepare.overlap.contamination import EvaluationIndex
 from tasks.prepare.pass_rates import read_pass_rates
 from tasks.prepare.row_store import RowStore, StoredRows
+from tasks.prepare.scan import Rules, ScanResult, scan
 from tasks.prepare.sources.source import Source, benchmark_source, heldout_source, training_source
 from tasks.study.errors import InputError
 from tasks.study.params import Params

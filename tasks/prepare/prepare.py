@@ -20,7 +20,7 @@ from tasks.prepare.checks.rejections import Rejections
 from tasks.prepare.collect_sources import PrepareResources, collect_sources
 from tasks.prepare.evaluation_sets import EvaluationSet, shared_problems, ungradable_ids
 from tasks.prepare.row_store import RowStore, write_rows
-from tasks.prepare.splits.selection import Selection, clean, select
+from tasks.prepare.selection import Selection, clean, select
 from tasks.prepare.summary import describe_training
 from tasks.records.problems import Problem, write_problems
 from tasks.study.fingerprints import prepare_fingerprint

@@ -61,7 +61,8 @@ class RolloutSampler:
         )
         scores = iter([verdict.score for verdict in verdicts])
         rows = [[next(scores) for _ in row] for row in completions]
-        return GradedCompletions(completions, rows, sum(verdict.correct for verdict in verdicts), self.grader.last)
+        right = sum(verdict.correct for verdict in verdicts)
+        return GradedCompletions(completions, rows, right, self.grader.last_stats)
 
 
 def rollout_groups(requests: Sequence[Request], graded: GradedCompletions, eps: float) -> list[RolloutGroup]:

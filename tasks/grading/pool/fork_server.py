@@ -1,4 +1,4 @@
-"""The nursery: a small single-threaded process that imports math-verify once and forks the grading workers.
+"""The fork server: a small single-threaded process that imports math-verify once and forks the grading workers.
 
 Differs from a process pool in what it guards against:
 - it is started by exec, never by fork, so the caller may hold threads, an event loop, CUDA or accelerate state;
@@ -39,7 +39,7 @@ def die_with_parent() -> None:
 
 
 def _fork_worker(control: socket.socket, memory_mb: int, children: set[int]) -> None:
-    ours, theirs = socket.socketpair()
+    pool_end, worker_end = socket.socketpair()
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
@@ -48,18 +48,18 @@ def _fork_worker(control: socket.socket, memory_mb: int, children: set[int]) -> 
             die_with_parent()
             if os.getppid() == parent:
                 control.close()
-                ours.close()
+                pool_end.close()
                 limit = memory_mb << 20
                 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
                 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-                worker.serve(theirs)
+                worker.serve(worker_end)
                 code = 0
         finally:
             os._exit(code)
     children.add(pid)
-    theirs.close()
-    socket.send_fds(control, [PID.pack(pid)], [ours.fileno()])
-    ours.close()
+    worker_end.close()
+    socket.send_fds(control, [PID.pack(pid)], [pool_end.fileno()])
+    pool_end.close()
 
 
 def _reap(children: set[int]) -> None:
@@ -69,7 +69,7 @@ def _reap(children: set[int]) -> None:
 
 
 def _kill(pid: int, children: set[int]) -> None:
-    """Kills a worker of ours; a process id that was reaped already may belong to a stranger by now."""
+    """Kills a worker of ours; a process id that was reaped already may belong to another process by now."""
     if pid in children:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
@@ -108,12 +108,12 @@ def main() -> None:
     """Entry point: imports what the workers share, then serves."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=int(sys.argv[1]))
-    with tempfile.TemporaryDirectory(prefix="grading-") as scratch:
-        # Workers are killed without ceremony; what they leave on disk lies below this folder and goes with it.
-        tempfile.tempdir = scratch
+    with tempfile.TemporaryDirectory(prefix="grading-") as folder:
+        # Workers are killed without notice; what they leave on disk lies below this folder and goes with it.
+        tempfile.tempdir = folder
         worker.preload()
         serve(control)
-    os._exit(0)  # nothing is left to tidy up, and taking sympy apart takes half a second
+    os._exit(0)  # nothing is left to close, and unloading sympy takes half a second
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Framing between the pool, the nursery and the workers: a length, then JSON (any text survives, surrogates too)."""
+"""Messages between the pool, the fork server and the workers: a length, then JSON (lone surrogates survive it)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 import struct
 from typing import Any
 
-# What the pool tells its nursery (a verb and a number), and what comes back with a worker's socket.
+# What the pool tells its fork server (a verb and a number), and what comes back with a worker's socket.
 MESSAGE = struct.Struct("!cI")
 PID = struct.Struct("!I")
 _LENGTH = struct.Struct("!I")

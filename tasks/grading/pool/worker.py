@@ -1,7 +1,7 @@
 """What a grading worker does: reads one piece of work, sends its verdict, until the other side closes.
 
-A worker that ran out of memory answers "wrong" and leaves, so that a torn heap grades nothing else; so does one that
-has grown past half its limit, which keeps memory flat over any number of answers.
+A worker that ran out of memory answers "wrong" and leaves, so that a corrupted heap grades nothing else; so does one
+that has grown past half its limit, which keeps memory flat over any number of answers.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import resource
 import socket
 import sys
 
-from tasks.grading.pool import framing as wire
+from tasks.grading.pool.framing import encode, receive
 from tasks.grading.registry import SCORERS
-from tasks.grading.scorers import math as mathematics
+from tasks.grading.scorers import math as math_scorer
 from tasks.grading.verdicts import DeferredGrade, Verdict
 
 OUT_OF_MEMORY = "out of memory"
 _RECURSION = 1_000
 
 
-# Its parser and sympy learn as they go, which makes a first answer of each form 10 to 50 times slower: the nursery
-# takes these lessons once, the workers inherit them.
+# math-verify's parser and sympy cache as they go: a first answer of each form takes 10 to 50 times longer. These pairs
+# are parsed once, before the workers are forked, so that those start warm.
 _WARMUP_PAIRS = (
     ("\\frac{1}{2}", "\\sqrt{2}+x"),
     ("2\\sqrt{3}-\\frac{\\sqrt{5}}{2}", "\\frac{7\\pi}{4}+1"),
@@ -42,23 +42,23 @@ _WARMUP_PAIRS = (
 
 def preload() -> None:
     """Imports and warms up what every worker needs, before the first fork."""
-    for gold, text in _WARMUP_PAIRS:
-        mathematics.grade_slow(DeferredGrade("math", gold, text, None), 60.0)
+    for ground_truth, text in _WARMUP_PAIRS:
+        math_scorer.grade_slow(DeferredGrade("math", ground_truth, text, None), 60.0)
 
 
 def serve(connection: socket.socket) -> None:
     """Grades until the connection closes or memory says to leave."""
     os.setpgid(0, 0)
     sys.setrecursionlimit(_RECURSION)
-    largest = resource.getrlimit(resource.RLIMIT_AS)[0] // 2
+    max_resident_bytes = resource.getrlimit(resource.RLIMIT_AS)[0] // 2
     while True:
         try:
-            message = wire.receive(connection)
+            message = receive(connection)
         except EOFError:
             return
         verdict = _grade(DeferredGrade(**message["work"]), message["seconds"])
-        leaving = verdict.reason == OUT_OF_MEMORY or _resident_bytes() > largest
-        connection.sendall(wire.encode({"verdict": dataclasses.asdict(verdict), "leaving": leaving}))
+        leaving = verdict.reason == OUT_OF_MEMORY or _resident_bytes() > max_resident_bytes
+        connection.sendall(encode({"verdict": dataclasses.asdict(verdict), "leaving": leaving}))
         if leaving:
             return
 
@@ -66,9 +66,9 @@ def serve(connection: socket.socket) -> None:
 def _grade(work: DeferredGrade, seconds: float) -> Verdict:
     """The boundary around third-party code: what a hostile answer makes it raise is a wrong answer."""
     try:
-        slow = SCORERS[work.scorer].grade_slow
-        assert slow is not None
-        return slow(work, seconds)
+        grade_slow = SCORERS[work.scorer].grade_slow
+        assert grade_slow is not None
+        return grade_slow(work, seconds)
     except MemoryError:
         return Verdict("wrong", 0.0, work.extracted, OUT_OF_MEMORY)
     except Exception as error:

@@ -27,13 +27,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.grading.pool.time_limits import remaining_seconds
+from tasks.grading.time_limits import remaining_seconds
 
 MEMORY_MB = 512
 PASSED = "passed"
 TIMED_OUT = "timed out"
 UNSAFE = "no sandbox on this machine"
-_LONGEST_REPORT = 4096
+_MAX_REPORT_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def run_program(program: str, seconds: float, memory_mb: int = MEMORY_MB) -> Out
 
     Args:
         program: source; passes when it runs to its end without an exception.
-        seconds: time limit, see `clock`; the kernel's CPU limit is a second more.
+        seconds: time limit, see `time_limits`; the kernel's CPU limit is a second more.
         memory_mb: address space in MiB.
     """
     start = time.monotonic()
@@ -88,17 +88,17 @@ def _start(folder: str, writing: int, memory_mb: int, seconds: float) -> subproc
 
 
 def _send_and_wait(child: subprocess.Popen[bytes], message: bytes, seconds: float) -> bool:
-    """Hands over the program and waits. Returns whether it ended by itself within the limit; it is gone either way."""
-    start, patience = time.monotonic(), seconds
-    feed: bytes | None = message
+    """Sends the program and waits. Returns whether it ended by itself within the limit; it is gone either way."""
+    start, timeout_s = time.monotonic(), seconds
+    unsent: bytes | None = message
     try:
-        while patience > 0:
+        while timeout_s > 0:
             try:
-                child.communicate(feed, timeout=patience)
+                child.communicate(unsent, timeout=timeout_s)
                 return True
             except subprocess.TimeoutExpired:
-                feed = None  # it goes on with what is left to send
-                patience = remaining_seconds(child.pid, 0.0, seconds, time.monotonic() - start)
+                unsent = None  # communicate keeps what is left to send
+                timeout_s = remaining_seconds(child.pid, 0.0, seconds, time.monotonic() - start)
         return False
     finally:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -108,7 +108,7 @@ def _send_and_wait(child: subprocess.Popen[bytes], message: bytes, seconds: floa
 
 def _report(reading: int, token: str) -> str | None:
     """Returns what the child reported under its token; None where it reported nothing."""
-    text = os.read(reading, _LONGEST_REPORT)
+    text = os.read(reading, _MAX_REPORT_BYTES)
     try:
         report = json.loads(text)
     except ValueError:

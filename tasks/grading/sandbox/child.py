@@ -1,4 +1,4 @@
-"""The sandboxed interpreter: takes a program from stdin, gives up every right it does not need, runs it, reports.
+"""The sandboxed interpreter: reads a program from stdin, drops every right it does not need, runs it, reports.
 
 Started by `sandbox.run_program` as `python -I -S child.py RESULT_FD MEMORY_MB CPU_SECONDS PARENT_PID`, in a session and
 an empty folder of its own. Reports on RESULT_FD the token it was given and the word "passed", or why not. A program
@@ -39,7 +39,7 @@ def _drop_capabilities() -> None:
 
 
 def _lock_down(memory_mb: int, cpu_seconds: int, parent: int) -> bool:
-    """Gives up rights, widest first. Returns False where the system-call filter cannot be installed."""
+    """Drops rights, widest first. Returns False where the system-call filter cannot be installed."""
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path.insert(0, here)
     import landlock
@@ -58,7 +58,7 @@ def _lock_down(memory_mb: int, cpu_seconds: int, parent: int) -> bool:
 
 
 def _run(source: str) -> str:
-    """Runs the program and returns "passed" or why not. `__name__` is not "__main__": demonstrations stay asleep."""
+    """Runs the program and returns "passed" or why not. `__name__` is not "__main__": such blocks do not run."""
     try:
         exec(compile(source, "<answer>", "exec"), {"__name__": "answer"})
     except SystemExit:

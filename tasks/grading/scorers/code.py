@@ -1,6 +1,6 @@
 """Grades a program: the last Python block of the completion, followed by the problem's tests, run in the sandbox.
 
-The gold answer is JSON with a key "functional": the text of the tests, which raise when the program is wrong. It
+The ground truth is JSON with a key "functional": the text of the tests, which raise when the program is wrong. It
 passes only if the tests run to their end; leaving early by any way fails. Always graded in a worker process.
 """
 
@@ -12,21 +12,21 @@ import re
 from tasks.grading.verdicts import DeferredGrade, GradeRequest, Verdict
 
 PROGRAM_TIMED_OUT = "the program timed out"
-_LONGEST_PROGRAM = 100_000
+_MAX_PROGRAM_LENGTH = 100_000
 _FENCE = "```"
 _LANGUAGES = {"", "python", "python3", "py"}
 
 
-def grade_fast(answer: GradeRequest) -> Verdict | DeferredGrade:
+def grade_fast(request: GradeRequest) -> Verdict | DeferredGrade:
     """Finds the program; running it is left to a worker."""
-    tests = _tests(answer.ground_truth)
+    tests = _tests(request.ground_truth)
     if tests is None:
         return Verdict("unjudged", 0.0, None, 'the gold answer is not JSON with tests under "functional"')
-    program = extract_program(answer.completion)
+    program = extract_program(request.completion)
     if program is None:
         return Verdict("wrong", 0.0, None, "no program found")
-    if len(program) > _LONGEST_PROGRAM:
-        return Verdict("wrong", 0.0, program[:200], f"the program is longer than {_LONGEST_PROGRAM} characters")
+    if len(program) > _MAX_PROGRAM_LENGTH:
+        return Verdict("wrong", 0.0, program[:200], f"the program is longer than {_MAX_PROGRAM_LENGTH} characters")
     return DeferredGrade("code", tests, program, program[:200])
 
 
@@ -39,9 +39,8 @@ def grade_slow(work: DeferredGrade, seconds: float) -> Verdict:
         return Verdict("right", 1.0, work.extracted, "the tests passed")
     if outcome.reason == sandbox.UNSAFE:
         return Verdict("unjudged", 0.0, work.extracted, sandbox.UNSAFE)
-    return Verdict(
-        "wrong", 0.0, work.extracted, PROGRAM_TIMED_OUT if outcome.reason == sandbox.TIMED_OUT else outcome.reason
-    )
+    reason = PROGRAM_TIMED_OUT if outcome.reason == sandbox.TIMED_OUT else outcome.reason
+    return Verdict("wrong", 0.0, work.extracted, reason)
 
 
 def extract_program(completion: str) -> str | None:
@@ -56,8 +55,8 @@ def extract_program(completion: str) -> str | None:
 
 def _tests(ground_truth: str) -> str | None:
     try:
-        gold = json.loads(ground_truth)
+        record = json.loads(ground_truth)
     except ValueError:
         return None
-    tests = gold.get("functional") if isinstance(gold, dict) else None
+    tests = record.get("functional") if isinstance(record, dict) else None
     return tests if isinstance(tests, str) and tests.strip() else None

@@ -1,4 +1,4 @@
-r"""Decides plainly written numbers without math-verify, only where the two provably agree.
+r"""Decides plainly written numbers and equal texts without math-verify, only where the two provably agree.
 
 Read are, in ASCII and after stripping: integers (`46`, `-046`, `+5`, `1,234`, `1{,}234`), decimals (`2.50`, `.5`) and
 simple fractions (`3/4`, `-\frac{3}{4}`, `\dfrac34` with one-digit parts). math-verify turns integers and fractions into
@@ -17,7 +17,7 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-LONGEST = 1000
+MAX_LENGTH = 1000
 _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _GROUPED = re.compile(r"-?[1-9][0-9]{0,2}(?:(?:,|\{,\})[0-9]{3})+", re.ASCII)
 _DECIMAL = re.compile(r"-?[0-9]*\.([0-9]+)", re.ASCII)
@@ -33,8 +33,14 @@ _WITH_UNIT = re.compile(
     re.ASCII,
 )
 _DEGREES = re.compile(r"(?<=[0-9])(?:\^\\\\?circ|\^\{\\\\?circ\})$", re.ASCII)
-_DIGITS = 15
-_LARGEST = 10**9
+# Only ASCII, and no percent sign, dollar or quote, which its normalization moves or drops.
+_ORDINARY = re.compile(r"[0-9A-Za-z+\-*/^_=<>(),.;:!|\[\]{}\\ ]+", re.ASCII)
+_LEFT_RIGHT = re.compile(r"\\left(?=[(\[|]|\\\{)|\\right(?=[)\]|]|\\\})")
+_DROPPED = re.compile(r"\\displaystyle(?![A-Za-z])|\\! *")
+_FRAC_COMMAND = re.compile(r"\\[dtc]frac(?![A-Za-z])")
+_COMMAND = re.compile(r"\\[A-Za-z]+|\{th\}")
+_MAX_DIGITS = 15
+_MAX_VALUE = 10**9
 
 
 class Numeral(NamedTuple):
@@ -46,7 +52,7 @@ class Numeral(NamedTuple):
 
 def read_integer(text: str) -> int | None:
     """Returns the integer a stripped text writes, or None."""
-    if len(text) > LONGEST:
+    if len(text) > MAX_LENGTH:
         return None
     if _INTEGER.fullmatch(text):
         return int(text)
@@ -57,17 +63,17 @@ def read_integer(text: str) -> int | None:
 
 def read_numeral(text: str) -> Numeral | None:
     """Returns the decimal or simple fraction a stripped text writes, or None (also for more than 15 digits)."""
-    if len(text) > 3 * _DIGITS:
+    if len(text) > 3 * _MAX_DIGITS:
         return None
     match = _DECIMAL.fullmatch(text)
     if match:
-        short = len(text.lstrip("-")) <= _DIGITS + 1
+        short = len(text.lstrip("-")) <= _MAX_DIGITS + 1
         return Numeral(Fraction(text), len(match.group(1))) if short else None
     match = _SLASH.fullmatch(text) or _FRAC.fullmatch(text)
     if match:
         sign, *rest = match.groups()
         numerator, denominator = (part for part in rest if part is not None)
-        if int(denominator) == 0 or len(numerator) > _DIGITS or len(denominator) > _DIGITS:
+        if int(denominator) == 0 or len(numerator) > _MAX_DIGITS or len(denominator) > _MAX_DIGITS:
             return None
         value = Fraction(int(numerator), int(denominator))
         return Numeral(-value if sign else value, -1)
@@ -75,15 +81,15 @@ def read_numeral(text: str) -> Numeral | None:
     return None if integer is None else Numeral(Fraction(integer), -1)
 
 
-def same_plain_number(gold: str, answer: str) -> bool | None:
-    """Tells whether two stripped texts write the same number, as math-verify would; None where it has to be asked."""
-    first, second = read_integer(gold), read_integer(answer)
+def same_plain_number(ground_truth: str, answer: str) -> bool | None:
+    """Tells whether two stripped texts write one number, as math-verify would; None where math-verify must decide."""
+    first, second = read_integer(ground_truth), read_integer(answer)
     if first is not None and second is not None:
         return first == second
-    one, other = read_numeral(gold), read_numeral(answer)
+    one, other = read_numeral(ground_truth), read_numeral(answer)
     if one is None or other is None:
         return None
-    if max(abs(one.value), abs(other.value)) >= _LARGEST:
+    if max(abs(one.value), abs(other.value)) >= _MAX_VALUE:
         return None
     distance = abs(one.value - other.value)
     decimals = max(one.decimals, other.decimals)
@@ -94,39 +100,31 @@ def same_plain_number(gold: str, answer: str) -> bool | None:
     return False if distance > Fraction(1, 10**5) else None
 
 
-def same_number(gold: str, answer: str) -> bool | None:
-    """Like `same_plain_number`, and also reads numbers in the dress that math-verify takes off.
+def same_number(ground_truth: str, answer: str) -> bool | None:
+    """Like `same_plain_number`, and also reads numbers with a prefix or unit that math-verify strips.
 
     That is `x =` before an answer, parentheses around an integer, and a unit in text or a degree sign behind.
     """
-    decided = same_plain_number(gold, answer)
-    if decided is not None or len(gold) > LONGEST or len(answer) > LONGEST:
+    decided = same_plain_number(ground_truth, answer)
+    if decided is not None or len(ground_truth) > MAX_LENGTH or len(answer) > MAX_LENGTH:
         return decided
-    gold = _DEGREES.sub("", gold)
+    ground_truth = _DEGREES.sub("", ground_truth)
     match = _ASSIGNED.fullmatch(answer) or _WITH_UNIT.fullmatch(answer) or _BRACKETED.fullmatch(answer)
-    return same_plain_number(gold, match.group(1) if match else answer)
+    return same_plain_number(ground_truth, match.group(1) if match else answer)
 
 
-# Only ASCII, and no percent sign, dollar or quote, which its normalisation moves or drops.
-_ORDINARY = re.compile(r"[0-9A-Za-z+\-*/^_=<>(),.;:!|\[\]{}\\ ]+", re.ASCII)
-_LEFT_RIGHT = re.compile(r"\\left(?=[(\[|]|\\\{)|\\right(?=[)\]|]|\\\})")
-_DROPPED = re.compile(r"\\displaystyle(?![A-Za-z])|\\! *")
-_FRAC_COMMAND = re.compile(r"\\[dtc]frac(?![A-Za-z])")
-_COMMAND = re.compile(r"\\[A-Za-z]+|\{th\}")
-
-
-def same_text(gold: str, answer: str) -> bool:
+def same_text(ground_truth: str, answer: str) -> bool:
     """Tells whether two stripped texts are certainly one to math-verify; False says nothing."""
-    if not _ORDINARY.fullmatch(gold) or not _ORDINARY.fullmatch(answer):
+    if not _ORDINARY.fullmatch(ground_truth) or not _ORDINARY.fullmatch(answer):
         return False
-    if "\\boxed" in gold or "\\fbox" in gold or not _leaves_something(gold):
+    if "\\boxed" in ground_truth or "\\fbox" in ground_truth or not _has_content(ground_truth):
         return False
-    return gold == answer or _plain(gold) == _plain(answer)
+    return ground_truth == answer or _without_layout(ground_truth) == _without_layout(answer)
 
 
-def _leaves_something(text: str) -> bool:
+def _has_content(text: str) -> bool:
     return any("0" <= letter <= "9" for letter in text) or any(map(str.isalpha, _COMMAND.sub("", text)))
 
 
-def _plain(text: str) -> str:
+def _without_layout(text: str) -> str:
     return _FRAC_COMMAND.sub(r"\\frac", _DROPPED.sub("", _LEFT_RIGHT.sub("", text)))

@@ -1,7 +1,7 @@
-r"""The second grader of an audit: math-verify alone, on the whole completion.
+r"""The reference grader of an audit: math-verify alone, on the whole completion.
 
 `verify(parse("\boxed{gold}"), parse(completion))` with its defaults, except that its alarms are off and the pool keeps
-the time limit. The gold is boxed because its README wants golds inside a LaTeX environment.
+the time limit. The ground truth is boxed because its README wants it inside a LaTeX environment.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from tasks.grading.verdicts import DeferredGrade, GradeRequest, Verdict
 DATA_SOURCE = "plain-math-verify"
 
 
-def grade_fast(answer: GradeRequest) -> DeferredGrade:
+def grade_fast(request: GradeRequest) -> DeferredGrade:
     """Decides nothing: everything goes to math-verify."""
-    return DeferredGrade("plain", answer.ground_truth.strip(), answer.completion, None, boxed=False)
+    return DeferredGrade("plain", request.ground_truth.strip(), request.completion, None, boxed=False)
 
 
 def grade_slow(work: DeferredGrade, seconds: float) -> Verdict:

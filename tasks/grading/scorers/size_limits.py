@@ -14,12 +14,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-DEEPEST = 60
-DIGITS = 20_000
-LARGEST_FACTORIAL = 5_000
-LONGEST_SUM = 100_000
-LARGEST_EXPANSION = 500
-MOST_NODES = 20_000
+MAX_DEPTH = 60
+MAX_DIGITS = 20_000
+MAX_FACTORIAL = 5_000
+MAX_TERMS = 100_000
+MAX_EXPANSION_POWER = 500
+MAX_NODES = 20_000
 # The parser computes binomial coefficients while it reads them, so these are refused as text.
 _BIG_BINOMIAL = re.compile(r"\\[dt]?binom\s*\{[^{}]*[0-9]{6}|[0-9]{6}[^{}]{0,20}\\choose")
 
@@ -27,19 +27,19 @@ _BIG_BINOMIAL = re.compile(r"\\[dt]?binom\s*\{[^{}]*[0-9]{6}|[0-9]{6}[^{}]{0,20}
 def unreadable(text: str) -> str | None:
     """Returns why a text must not even be parsed, or None."""
     if nested_too_deeply(text):
-        return f"brackets nested deeper than {DEEPEST}"
+        return f"brackets nested deeper than {MAX_DEPTH}"
     return "too large a binomial coefficient" if _BIG_BINOMIAL.search(text) else None
 
 
 def nested_too_deeply(text: str) -> bool:
     """Tells whether brackets of any kind nest deeper than 60, as no answer needs and the parser takes minutes for."""
-    if text.count("{") + text.count("(") + text.count("[") <= DEEPEST:
+    if text.count("{") + text.count("(") + text.count("[") <= MAX_DEPTH:
         return False
     depth = 0
     for letter in text:
         if letter in "{([":
             depth += 1
-            if depth > DEEPEST:
+            if depth > MAX_DEPTH:
                 return True
         elif letter in "})]":
             depth -= 1
@@ -51,20 +51,20 @@ def too_large(expression: Any) -> str | None:
     import sympy
 
     for count, node in enumerate(_nodes(expression)):
-        if count > MOST_NODES:
+        if count > MAX_NODES:
             return "too many terms"
         if isinstance(node, sympy.Pow):
-            if _digits_of_power(node) > DIGITS:
+            if _digits_of_power(node) > MAX_DIGITS:
                 return "too large a power"
-            if node.base.is_Add and node.base.free_symbols and abs(_estimate(node.exp)) > LARGEST_EXPANSION:
+            if node.base.is_Add and node.base.free_symbols and abs(_estimate(node.exp)) > MAX_EXPANSION_POWER:
                 return "too large an expansion"
         if isinstance(node, (sympy.factorial, sympy.factorial2, sympy.subfactorial)):
-            if abs(_estimate(node.args[0])) > LARGEST_FACTORIAL:
+            if abs(_estimate(node.args[0])) > MAX_FACTORIAL:
                 return "too large a factorial"
         elif isinstance(node, sympy.binomial):
-            if max(abs(_estimate(arg)) for arg in node.args) > LONGEST_SUM:
+            if max(abs(_estimate(arg)) for arg in node.args) > MAX_TERMS:
                 return "too large a binomial coefficient"
-        elif isinstance(node, (sympy.Sum, sympy.Product)) and _terms(node) > LONGEST_SUM:
+        elif isinstance(node, (sympy.Sum, sympy.Product)) and _terms(node) > MAX_TERMS:
             return "too many terms in a sum or product"
     return None
 
@@ -96,7 +96,7 @@ def _terms(node: Any) -> float:
 
 def _estimate(node: Any, depth: int = 0) -> float:
     """Approximate value of a tree as a float; inf when it overflows, nan when unknown."""
-    if depth > DEEPEST:
+    if depth > MAX_DEPTH:
         return math.nan
     try:
         if node.is_Number or node.is_NumberSymbol:

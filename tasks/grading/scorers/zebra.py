@@ -2,7 +2,7 @@
 
     score = right cells / (rows x columns without the first)
 
-counted by row label (the first column of the gold grid, "Position") and column name, so their order is free; labels and
+counted by row label (the first column of the true grid, "Position") and column name, so their order is free; labels and
 cells are compared without case and outer blanks. The verdict is right when every cell is, and the score then 1.0.
 A grid that gives a label or a column twice has no score: it could list every possibility.
 """
@@ -17,34 +17,34 @@ from typing import Any
 from tasks.grading.scorers.size_limits import nested_too_deeply
 from tasks.grading.verdicts import GradeRequest, Verdict
 
-_LONGEST_GRID = 20_000
+_MAX_GRID_LENGTH = 20_000
 Cells = dict[tuple[str, str], str]
 
 
-def grade_fast(answer: GradeRequest) -> Verdict:
+def grade_fast(request: GradeRequest) -> Verdict:
     """Decides a grid answer."""
-    gold = _read_grid(answer.ground_truth)
-    if gold is None or not _columns(gold)[1:]:
+    true_grid = _read_grid(request.ground_truth)
+    if true_grid is None or not _columns(true_grid)[1:]:
         return Verdict("unjudged", 0.0, None, "the gold answer is not a grid with a header and rows")
-    label = _columns(gold)[0]
-    expected = _cells(gold, label)
+    label = _columns(true_grid)[0]
+    expected = _cells(true_grid, label)
     if not expected:
         return Verdict("unjudged", 0.0, None, "the gold grid has no usable rows")
-    text = _last_tag(answer.completion)
+    text = _last_tag(request.completion)
     if text is None:
         return Verdict("wrong", 0.0, None, "no <answer> tag")
-    found = text[:200]
-    given = _read_grid(text)
-    if given is None:
-        return Verdict("wrong", 0.0, found, "the answer is not a grid with a header and rows")
-    cells = _cells(given, label)
+    extracted = text[:200]
+    grid = _read_grid(text)
+    if grid is None:
+        return Verdict("wrong", 0.0, extracted, "the answer is not a grid with a header and rows")
+    cells = _cells(grid, label)
     if cells is None:
-        return Verdict("wrong", 0.0, found, "a row or a column is missing its label or given twice")
-    right = sum(cells.get(place) == value for place, value in expected.items())
+        return Verdict("wrong", 0.0, extracted, "a row or a column is missing its label or given twice")
+    right = sum(cells.get(cell) == value for cell, value in expected.items())
     reason = f"{right} of {len(expected)} cells right"
     if right == len(expected):
-        return Verdict("right", 1.0, found, reason)
-    return Verdict("wrong", right / len(expected), found, reason)
+        return Verdict("right", 1.0, extracted, reason)
+    return Verdict("wrong", right / len(expected), extracted, reason)
 
 
 def _last_tag(completion: str) -> str | None:
@@ -56,7 +56,7 @@ def _last_tag(completion: str) -> str | None:
 
 def _read_grid(text: str) -> Mapping[str, Any] | None:
     """Reads {"header": [...], "rows": [[...], ...]} in JSON or Python spelling; None if the text is not that."""
-    if len(text) > _LONGEST_GRID or nested_too_deeply(text):
+    if len(text) > _MAX_GRID_LENGTH or nested_too_deeply(text):
         return None
     try:
         grid = json.loads(text)
@@ -79,14 +79,14 @@ def _cells(grid: Mapping[str, Any], label: str) -> Cells | None:
     columns = _columns(grid)
     if label not in columns or len(set(columns)) != len(columns):
         return None
-    place = columns.index(label)
+    label_index = columns.index(label)
     cells: Cells = {}
     seen: set[str] = set()
     for row in grid["rows"]:
-        if len(row) != len(columns) or _plain(row[place]) in seen:
+        if len(row) != len(columns) or (row_label := _plain(row[label_index])) in seen:
             return None
-        seen.add(_plain(row[place]))
-        cells.update({(_plain(row[place]), name): _plain(value) for name, value in zip(columns, row, strict=True)})
+        seen.add(row_label)
+        cells.update({(row_label, name): _plain(value) for name, value in zip(columns, row, strict=True)})
     return {key: value for key, value in cells.items() if key[1] != label}
 
 

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.prepare.normalize import OPERATORS
 from tasks.prepare.overlap.minhash import (
     Hashes,
     lsh_bands,
@@ -28,6 +27,7 @@ from tasks.prepare.overlap.minhash import (
     similarity,
     word_ngrams,
 )
+from tasks.prepare.sources.normalize import OPERATORS
 
 FEWEST_WORDS = 5
 MOST_EVALUATION = 2

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.prepare.normalize import numbers
 from tasks.prepare.overlap.minhash import Hashes, shingle_set, similarity
+from tasks.prepare.sources.normalize import numbers
 
 CLOSEST = 16
 _CHUNK = 2000

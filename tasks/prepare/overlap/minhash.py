@@ -17,7 +17,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.prepare.normalize import OPERATORS
+from tasks.prepare.sources.normalize import OPERATORS
 
 SHINGLE = 5
 PERMUTATIONS = 64

@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from tasks.prepare.normalize import normalize
 from tasks.prepare.sources.instructions import bare_problem, with_instructions
+from tasks.prepare.sources.normalize import normalize
 from tasks.records.problems import Problem
 from tasks.study.params import Prepare
 

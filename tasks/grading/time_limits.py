@@ -23,15 +23,15 @@ def cpu_wait_seconds(pid: int) -> float:
         return 0.0
 
 
-def remaining_seconds(pid: int, before: float, limit: float, elapsed: float) -> float:
+def remaining_seconds(pid: int, wait_at_start: float, limit: float, elapsed: float) -> float:
     """Returns the seconds a process that reached its limit should still get; 0.0 when it must stop.
 
     Args:
         pid: the process.
-        before: what `cpu_wait_seconds` said when its work began.
+        wait_at_start: `cpu_wait_seconds` when its work began.
         limit: seconds the work may take.
         elapsed: wall seconds since the work began.
     """
-    withheld = cpu_wait_seconds(pid) - before
-    owed = min(limit - (elapsed - withheld), MAX_STRETCH * limit - elapsed)
-    return owed if owed >= _SHORTEST_WAIT else 0.0
+    waited = cpu_wait_seconds(pid) - wait_at_start
+    remaining = min(limit - (elapsed - waited), MAX_STRETCH * limit - elapsed)
+    return remaining if remaining >= _SHORTEST_WAIT else 0.0
