@@ -1,4 +1,4 @@
-"""Evaluation sets: read whole, repaired and rendered like training problems, never thinned or dropped from."""
+"""Evaluation sets: read whole, repaired and rendered like training problems, never subsampled or filtered."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def read_set(name: str, source: Source, spec: Prepare) -> EvaluationSet:
                 if raw is None:
                     raise RowRejected("schema", "the record is not a JSON object")
                 rows.append(read_row(raw, spec, source.columns._replace(prefix=name)))
-            except RowRejected as refusal:
-                raise InputError(f"{source.label}: row {len(rows)} of evaluation set {name}: {refusal}") from None
+            except RowRejected as error:
+                raise InputError(f"{source.label}: row {len(rows)} of evaluation set {name}: {error}") from None
     return EvaluationSet(name, tuple(_with_unique_ids(rows)), {"source": source.label, **source.facts})
 
 
@@ -69,34 +69,34 @@ def in_curriculum_order(rows: Sequence[Row], seed: int) -> list[Row]:
     """Orders held-out problems easiest first."""
     rates = np.asarray([np.nan if row.problem.pass_rate is None else row.problem.pass_rate for row in rows])
     levels = np.asarray([-1 if row.problem.level is None else row.problem.level for row in rows])
-    return [rows[place] for place in curriculum(rates, levels, seed).tolist()]
+    return [rows[index] for index in curriculum(rates, levels, seed).tolist()]
 
 
 def ungradable_ids(evaluation: EvaluationSet, pool: GradingPool) -> dict[str, str]:
     """Problems of a set whose perfect answer is not right, with the reason; they count against every model."""
     problems = evaluation.problems
-    return {problems[place].problem_id: reason for place, reason in ungradable_answers(problems, pool).items()}
+    return {problems[index].problem_id: reason for index, reason in ungradable_answers(problems, pool).items()}
 
 
 def shared_problems(sets: Sequence[EvaluationSet], spec: Prepare) -> dict[str, int]:
     """How many problems of one set are also (nearly) in another, by `set in other`; only pairs that share some."""
     counts: Counter[str] = Counter()
     texts = {evaluation.name: [row.normalized for row in evaluation.rows] for evaluation in sets}
-    hashed = {name: minhash_signatures(own) for name, own in texts.items()}
+    signatures = {name: minhash_signatures(own) for name, own in texts.items()}
     for other in sets:
         index = EvaluationIndex(other.entries, spec.cleaning.overlap_similarity, n=0)
         for name in texts.keys() - {other.name}:
-            counts[f"{name} in {other.name}"] += sum(bool(hits) for hits in index.find(texts[name], hashed[name]))
+            counts[f"{name} in {other.name}"] += sum(bool(hits) for hits in index.find(texts[name], signatures[name]))
     return {pair: count for pair, count in sorted(counts.items()) if count}
 
 
 def _with_unique_ids(rows: Sequence[Row]) -> list[Row]:
     """Numbers problems that occur twice in a set, so that ids stay unique."""
-    seen: Counter[str] = Counter()
-    out = []
+    counts: Counter[str] = Counter()
+    numbered = []
     for row in rows:
-        name = row.problem.problem_id
-        seen[name] += 1
-        again = dataclasses.replace(row.problem, problem_id=f"{name}-{seen[name]}")
-        out.append(row if seen[name] == 1 else dataclasses.replace(row, problem=again))
-    return out
+        problem_id = row.problem.problem_id
+        counts[problem_id] += 1
+        renamed = dataclasses.replace(row.problem, problem_id=f"{problem_id}-{counts[problem_id]}")
+        numbered.append(row if counts[problem_id] == 1 else dataclasses.replace(row, problem=renamed))
+    return numbered

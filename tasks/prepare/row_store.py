@@ -22,12 +22,12 @@ from tasks.study.manifests import atomic_path
 
 @dataclass(frozen=True)
 class StoredRows:
-    """The rows of a finished scratch file.
+    """The rows of a finished store.
 
     Attributes:
-        table: the mapped file: the published layout plus `normalized` and `origin` (row number in the source).
-        keys: hash of each normalised text, shape (rows,).
-        bands: band hashes for near-duplicates, shape (rows, bands); no bands where they are not wanted.
+        table: the mapped file: the published layout plus `normalised` text and `origin` (row number in the source).
+        keys: hash of each normalized text, shape (rows,).
+        bands: band hashes for near-duplicates, shape (rows, bands); no bands where they are switched off.
         rates: pass rates, NaN where unknown.
         levels: levels, -1 where there is none.
     """
@@ -39,7 +39,7 @@ class StoredRows:
     levels: NDArray[np.int64]
 
     def texts(self, rows: Sequence[int]) -> tuple[list[str], list[str]]:
-        """Normalised texts and answers of some rows."""
+        """Normalized texts and ground truths of some rows."""
         part = self.table.select(["normalised", "reward_model"]).take(pa.array(rows, pa.int64()))
         return part["normalised"].to_pylist(), [entry["ground_truth"] for entry in part["reward_model"].to_pylist()]
 
@@ -55,7 +55,7 @@ class RowStore:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self.rows = 0
+        self.num_rows = 0
         self._schema = _schema()
         self._writer = pa.ipc.new_file(str(path), self._schema)
         self._keys: list[Hashes] = []
@@ -83,10 +83,10 @@ class RowStore:
         self._bands.append(bands)
         self._rates.append(np.asarray([np.nan if rate is None else rate for rate in rates]))
         self._levels.append(np.asarray([-1 if level is None else level for level in levels]))
-        self.rows += len(rows)
+        self.num_rows += len(rows)
 
     def finish(self) -> StoredRows:
-        """Closes the file, maps it and returns what was kept."""
+        """Closes the file, maps it and returns its rows."""
         self._writer.close()
         table = pa.ipc.open_file(pa.memory_map(str(self.path))).read_all()
         empty = np.empty(0, dtype=np.uint64)
@@ -121,7 +121,7 @@ def _batch(rows: Sequence[Row], origins: Sequence[int], schema: pa.Schema) -> pa
 
 
 def write_rows(path: Path, table: pa.Table, rows: Sequence[int] | NDArray[np.int64], split: str) -> None:
-    """Writes some rows of a scratch table as a problem set in the published layout, numbered in this order."""
+    """Writes some rows of a store's table as a problem set in the published layout, numbered in this order."""
     import pyarrow.parquet as pq
 
     schema = problem_schema()

@@ -14,8 +14,8 @@ from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
 
 
-def _problems(given: dict[str, Any]) -> tuple[Path, str]:
-    params: Params = given["params"]
+def _problems(arguments: dict[str, Any]) -> tuple[Path, str]:
+    params: Params = arguments["params"]
     return StudyPaths.of(params).stage("prepare"), prepare_fingerprint(params)
 
 

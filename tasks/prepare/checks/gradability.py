@@ -1,10 +1,10 @@
-r"""Gold answers that cannot be graded.
+r"""Ground truths that cannot be graded.
 
-A gold is sound when its perfect answer `\boxed{gold}` is right and when a wrong answer is found wrong, not unjudged:
-a gold that the grader can only compare as text (`27\%`, `\frac{1}{`) would fail every answer written otherwise.
+A ground truth can be graded when its perfect answer `\boxed{ground truth}` is right and a wrong answer is wrong, not
+unjudged: one that the grader can only compare as text (`27\%`, `\frac{1}{`) would fail every answer written otherwise.
 
-The second test needs the grader's slow half for most LaTeX golds. Golds that visibly are expressions (numbers, letters,
-fractions, roots, powers, signs, lists) are spared it; on the published files the two agree wherever both were asked.
+The second test needs a grading worker for most LaTeX. Ground truths that visibly are expressions (numbers, letters,
+fractions, roots, powers, signs, lists) skip it; on the published files both methods agree wherever both were tried.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from tasks.grading import GradeRequest, GradingPool
 from tasks.records.problems import Problem
 
-# No data set has this as its answer: a gold that calls it right is as bad as one that cannot tell.
+# No data set has this as its answer: a ground truth that it equals is as bad as one that cannot tell.
 WRONG_ANSWER = "987654321987654319"
 # Operands become 0, fractions and roots single signs, what binds two operands a plus; then operands are merged.
 _STEPS = (
@@ -30,7 +30,7 @@ _STEPS = (
 _REDUCTIONS = re.compile(
     r"§(?:\{0\}|0){2}|¤(?:\[0\])?(?:\{0\}|0)|0[\^_](?:\{0\}|0)|[(\[]0[)\]]|\{0\}(?=$)|00|0\+0|(?<![0)\]}])\+0"
 )
-_LONGEST = 200
+_MAX_LENGTH = 200
 
 
 def ungradable_answers(problems: Sequence[Problem], pool: GradingPool) -> dict[int, str]:
@@ -41,30 +41,29 @@ def ungradable_answers(problems: Sequence[Problem], pool: GradingPool) -> dict[i
         pool: the grading pool.
 
     Returns:
-        Reason by position, for golds that cannot be graded.
+        Reason by index, for ground truths that cannot be graded.
 
     Raises:
         InputError: a data source has no scorer.
     """
-    places = [place for place, problem in enumerate(problems) if problem.ability == "math"]
+    checked = [index for index, problem in enumerate(problems) if problem.ability == "math"]
     reasons = {}
-    perfect = pool.grade([_answer(problems[place], problems[place].answer) for place in places])
-    for place, verdict in zip(places, perfect, strict=True):
+    perfect = pool.grade([_boxed(problems[index], problems[index].answer) for index in checked])
+    for index, verdict in zip(checked, perfect, strict=True):
         if not verdict.correct:
-            reasons[place] = f"its own perfect answer is {verdict.status}: {verdict.reason}"
-    doubtful = [place for place in places if place not in reasons and not is_simple_expression(problems[place].answer)]
-    wrong = pool.grade([_answer(problems[place], WRONG_ANSWER) for place in doubtful])
-    for place, verdict in zip(doubtful, wrong, strict=True):
+            reasons[index] = f"its own perfect answer is {verdict.status}: {verdict.reason}"
+    unsure = [index for index in checked if index not in reasons and not is_simple_expression(problems[index].answer)]
+    wrong = pool.grade([_boxed(problems[index], WRONG_ANSWER) for index in unsure])
+    for index, verdict in zip(unsure, wrong, strict=True):
         if verdict.status != "wrong":
-            reasons[place] = f"a wrong answer is {verdict.status}: {verdict.reason}"
+            reasons[index] = f"a wrong answer is {verdict.status}: {verdict.reason}"
     return reasons
 
 
-def is_simple_expression(gold: str) -> bool:
-    """Tells whether a gold is an expression by a small grammar: it reduces, piece by piece, to one operand."""
-    if len(gold) > _LONGEST:
+def is_simple_expression(text: str) -> bool:
+    """Tells whether a text is an expression by a small grammar: it reduces, piece by piece, to one operand."""
+    if len(text) > _MAX_LENGTH:
         return False
-    text = gold
     for pattern, replacement in _STEPS:
         text = pattern.sub(replacement, text)
     before = ""
@@ -73,5 +72,5 @@ def is_simple_expression(gold: str) -> bool:
     return text == "0"
 
 
-def _answer(problem: Problem, text: str) -> GradeRequest:
+def _boxed(problem: Problem, text: str) -> GradeRequest:
     return GradeRequest(problem.data_source, f"\\boxed{{{text}}}", problem.answer)

@@ -44,7 +44,7 @@ class PromptLengthChecker:
 
     @classmethod
     def of(cls, params: Params) -> PromptLengthChecker | None:
-        """The study's ruler; None where it names no tokenizer."""
+        """The study's checker; None where it names no tokenizer."""
         spec = params.prepare
         if spec.tokenizer is None:
             return None
@@ -59,15 +59,15 @@ class PromptLengthChecker:
         return np.asarray([len(ids) + self._overhead for ids in encoded], dtype=np.int64)
 
     def too_long(self, problems: Sequence[Problem]) -> dict[int, str]:
-        """Reason by position, for prompts over the limit."""
-        doubtful = [
-            place
-            for place, problem in enumerate(problems)
+        """Reason by index, for prompts over the limit."""
+        unsure = [
+            index
+            for index, problem in enumerate(problems)
             if sum(len(text.encode()) + 1 for _, text in problem.messages) + self._overhead > self.limit
         ]
-        lengths = self.tokens([problems[place] for place in doubtful]).tolist()
-        pairs = zip(doubtful, lengths, strict=True)
-        return {place: f"{length} tokens, {self.limit} allowed" for place, length in pairs if length > self.limit}
+        lengths = self.tokens([problems[index] for index in unsure]).tolist()
+        pairs = zip(unsure, lengths, strict=True)
+        return {index: f"{length} tokens, {self.limit} allowed" for index, length in pairs if length > self.limit}
 
     def _template_tokens(self) -> int:
         if not self._tokenizer.chat_template:

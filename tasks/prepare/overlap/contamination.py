@@ -29,15 +29,15 @@ from tasks.prepare.overlap.minhash import (
 )
 from tasks.prepare.sources.normalize import OPERATORS
 
-FEWEST_WORDS = 5
-MOST_EVALUATION = 2
-MOST_TRAINING = 2
+MIN_WORDS = 5
+MAX_EVALUATION_PROBLEMS = 2
+MAX_TRAINING_PROBLEMS = 2
 LIKELY = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationEntry:
-    """An evaluation problem: its set, its id there and its normalised text."""
+    """An evaluation problem: its set, its id there and its normalized text."""
 
     set: str
     problem_id: str
@@ -51,7 +51,7 @@ class Overlap:
     Attributes:
         kind: `exact`, `near` or `ngram`.
         entry: the evaluation problem.
-        similarity: Jaccard similarity of the normalised texts.
+        similarity: Jaccard similarity of the normalized texts.
         evidence: the words they share, for an n-gram.
         gram: hash of the shared n-gram; 0 for the other kinds.
     """
@@ -61,6 +61,10 @@ class Overlap:
     similarity: float
     evidence: str = ""
     gram: int = 0
+
+
+RowOverlaps = list[tuple[int, list[Overlap]]]
+"""Rows of the training set with their overlaps, boilerplate still among them."""
 
 
 class EvaluationIndex:
@@ -80,58 +84,56 @@ class EvaluationIndex:
         self._exact: dict[str, EvaluationEntry] = {}
         for entry in entries:
             self._exact.setdefault(entry.normalized, entry)
-        self._width = rows_per_band(threshold) if threshold < 1.0 else 0
+        self._rows_per_band = rows_per_band(threshold) if threshold < 1.0 else 0
         self._bands: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
         self._gram_hashes, self._gram_rows = self._distinctive_grams()
         if entries:
             self._index_bands()
         self._band_hashes = np.asarray([key for _, key in self._bands], dtype=np.uint64)
 
-    def find(self, texts: Sequence[str], signature: Hashes | None = None) -> list[list[Overlap]]:
+    def find(self, texts: Sequence[str], signatures: Hashes | None = None) -> list[list[Overlap]]:
         """Looks up training problems.
 
         Args:
-            texts: normalised texts.
-            signature: their MinHash signatures, if at hand.
+            texts: normalized texts.
+            signatures: their MinHash signatures; None: computed here.
 
         Returns:
             The overlaps of each text, the strongest first; an n-gram hit may turn out to be boilerplate, see
             `without_boilerplate`.
         """
-        found: list[list[Overlap]] = [
+        overlaps: list[list[Overlap]] = [
             [Overlap("exact", self._exact[text], 1.0)] if text in self._exact else [] for text in texts
         ]
-        if self._width:
-            self._find_near(texts, minhash_signatures(texts) if signature is None else signature, found)
-        self._find_grams(texts, found)
-        return found
+        if self._rows_per_band:
+            self._find_near(texts, minhash_signatures(texts) if signatures is None else signatures, overlaps)
+        self._find_grams(texts, overlaps)
+        return overlaps
 
     def _index_bands(self) -> None:
-        if self._width:
-            for row, values in enumerate(lsh_bands(self._signatures(), self._width).tolist()):
+        if self._rows_per_band:
+            signatures = minhash_signatures([entry.normalized for entry in self.entries])
+            for row, values in enumerate(lsh_bands(signatures, self._rows_per_band).tolist()):
                 for key in enumerate(values):
                     self._bands[key].append(row)
-
-    def _signatures(self) -> Hashes:
-        return minhash_signatures([entry.normalized for entry in self.entries])
 
     def _distinctive_grams(self) -> tuple[Hashes, NDArray[np.int64]]:
         """Hashes of the n-grams that are no boilerplate, ascending, and the evaluation problem each stands in."""
         if not self.n or not self.entries:
             return np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.int64)
         grams = word_ngrams([entry.normalized for entry in self.entries], self.n)
-        kept = grams.words >= min(FEWEST_WORDS, self.n)
-        hashes, rows = grams.hashes[kept], grams.row[kept]
+        distinctive = grams.words >= min(MIN_WORDS, self.n)
+        hashes, rows = grams.hashes[distinctive], grams.row[distinctive]
         order = np.lexsort((rows, hashes))
         hashes, rows = hashes[order], rows[order]
         first = np.ones(len(hashes), dtype=bool)
         first[1:] = (hashes[1:] != hashes[:-1]) | (rows[1:] != rows[:-1])
-        distinct, start, spread = np.unique(hashes[first], return_index=True, return_counts=True)
-        rare = spread <= MOST_EVALUATION
+        distinct, start, num_problems = np.unique(hashes[first], return_index=True, return_counts=True)
+        rare = num_problems <= MAX_EVALUATION_PROBLEMS
         return distinct[rare], rows[first][start][rare]
 
-    def _find_near(self, texts: Sequence[str], signature: Hashes, found: list[list[Overlap]]) -> None:
-        banded = lsh_bands(signature, self._width)
+    def _find_near(self, texts: Sequence[str], signatures: Hashes, overlaps: list[list[Overlap]]) -> None:
+        banded = lsh_bands(signatures, self._rows_per_band)
         candidates: dict[int, set[int]] = defaultdict(set)
         for row, band in np.argwhere(np.isin(banded, self._band_hashes)).tolist():
             candidates[row].update(self._bands.get((band, int(banded[row, band])), ()))
@@ -139,14 +141,14 @@ class EvaluationIndex:
             own = shingle_set(texts[row])
             scored = [(similarity(own, shingle_set(self.entries[other].normalized)), other) for other in sorted(others)]
             best, other = max(scored, key=lambda pair: pair[0], default=(0.0, 0))
-            if best >= self.threshold and not found[row]:
-                found[row].append(Overlap("near", self.entries[other], best))
+            if best >= self.threshold and not overlaps[row]:
+                overlaps[row].append(Overlap("near", self.entries[other], best))
 
-    def _find_grams(self, texts: Sequence[str], found: list[list[Overlap]]) -> None:
+    def _find_grams(self, texts: Sequence[str], overlaps: list[list[Overlap]]) -> None:
         if not len(self._gram_hashes):
             return
         grams = word_ngrams(texts, self.n)
-        hits = np.flatnonzero(np.isin(grams.hashes, self._gram_hashes) & (grams.words >= min(FEWEST_WORDS, self.n)))
+        hits = np.flatnonzero(np.isin(grams.hashes, self._gram_hashes) & (grams.words >= min(MIN_WORDS, self.n)))
         scores: dict[tuple[int, int], float] = {}
         for hit in hits.tolist():
             gram, row, first = int(grams.hashes[hit]), int(grams.row[hit]), int(grams.first[hit])
@@ -155,23 +157,27 @@ class EvaluationIndex:
                 scores[row, other] = similarity(shingle_set(texts[row]), shingle_set(self.entries[other].normalized))
             words = [word for word in texts[row].split(" ") if word not in OPERATORS]
             evidence = " ".join(words[first : first + self.n])
-            found[row].append(Overlap("ngram", self.entries[other], scores[row, other], evidence, gram))
+            overlaps[row].append(Overlap("ngram", self.entries[other], scores[row, other], evidence, gram))
 
 
-def without_boilerplate(found: Iterable[tuple[int, list[Overlap]]]) -> dict[int, Overlap]:
+def without_boilerplate(overlaps: Iterable[tuple[int, list[Overlap]]]) -> dict[int, Overlap]:
     """Chooses the strongest overlap of each row, boilerplate left out.
 
     Args:
-        found: (row, its overlaps) of the whole training set.
+        overlaps: (row, its overlaps) of the whole training set.
 
     Returns:
         One overlap by row; rows that share nothing but boilerplate are absent.
     """
-    rows = list(found)
-    spread = Counter(gram for _, overlaps in rows for gram in {overlap.gram for overlap in overlaps})
-    chosen = {}
-    for row, overlaps in rows:
-        kept = [o for o in overlaps if not o.gram or spread[o.gram] <= MOST_TRAINING or o.similarity >= LIKELY]
-        if kept:
-            chosen[row] = max(kept, key=lambda overlap: (not overlap.gram, overlap.similarity))
-    return chosen
+    rows = list(overlaps)
+    num_rows = Counter(gram for _, hits in rows for gram in {hit.gram for hit in hits})
+    strongest = {}
+    for row, hits in rows:
+        distinctive = [
+            hit
+            for hit in hits
+            if not hit.gram or num_rows[hit.gram] <= MAX_TRAINING_PROBLEMS or hit.similarity >= LIKELY
+        ]
+        if distinctive:
+            strongest[row] = max(distinctive, key=lambda hit: (not hit.gram, hit.similarity))
+    return strongest

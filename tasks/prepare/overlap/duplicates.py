@@ -1,4 +1,4 @@
-"""Duplicate training problems: equal normalised texts, and near-duplicates found by banded MinHash, then checked.
+"""Duplicate training problems: equal normalized texts, and near-duplicates found by banded MinHash, then checked.
 
 Of each pair the earlier row stays. Texts that are similar but have other numbers *and* another answer are different
 problems printed from one template, and both stay.
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tasks.prepare.overlap.minhash import Hashes, shingle_set, similarity
 from tasks.prepare.sources.normalize import numbers
 
-CLOSEST = 16
+MAX_PREDECESSORS = 16
 _CHUNK = 2000
 
 
@@ -26,7 +26,7 @@ class Duplicate:
     Attributes:
         row: the later row.
         of: the earlier row, which stays.
-        similarity: Jaccard similarity of the normalised texts, 1.0 for equal ones.
+        similarity: Jaccard similarity of the normalized texts, 1.0 for equal ones.
     """
 
     row: int
@@ -49,7 +49,7 @@ def near_duplicates(
 
     Args:
         banded: band hashes, shape (rows, bands).
-        texts_of: gives the (normalised texts, answers) of some rows; only candidates are asked for.
+        texts_of: returns the (normalized texts, ground truths) of some rows; called for candidates only.
         threshold: Jaccard similarity from which two texts are near-duplicates.
 
     Returns:
@@ -57,22 +57,24 @@ def near_duplicates(
     """
     pairs = _candidates(banded)
     removed: set[int] = set()
-    out = []
+    duplicates = []
     for start in range(0, len(pairs), _CHUNK):
-        part = pairs[start : start + _CHUNK]
-        needed = sorted({row for pair in part for row in pair})
-        texts, answers = texts_of(needed)
-        known = {row: (shingle_set(t), numbers(t), a.strip()) for row, t, a in zip(needed, texts, answers, strict=True)}
-        for later, earlier in part:
+        chunk = pairs[start : start + _CHUNK]
+        rows = sorted({row for pair in chunk for row in pair})
+        texts, answers = texts_of(rows)
+        features = {
+            row: (shingle_set(t), numbers(t), a.strip()) for row, t, a in zip(rows, texts, answers, strict=True)
+        }
+        for later, earlier in chunk:
             if later in removed or earlier in removed:
                 continue
-            (shingles, digits, answer), (other, other_digits, other_answer) = known[later], known[earlier]
+            (shingles, digits, answer), (other, other_digits, other_answer) = features[later], features[earlier]
             if digits != other_digits and answer != other_answer:
                 continue
             if (score := similarity(shingles, other)) >= threshold:
                 removed.add(later)
-                out.append(Duplicate(later, earlier, score))
-    return out
+                duplicates.append(Duplicate(later, earlier, score))
+    return duplicates
 
 
 def _candidates(banded: Hashes) -> list[tuple[int, int]]:
@@ -81,7 +83,7 @@ def _candidates(banded: Hashes) -> list[tuple[int, int]]:
     for band in range(banded.shape[1]):
         order = np.argsort(banded[:, band], kind="stable")
         values = banded[order, band]
-        for distance in range(1, CLOSEST + 1):
+        for distance in range(1, MAX_PREDECESSORS + 1):
             same = np.flatnonzero(values[distance:] == values[:-distance])
             if not len(same):
                 break

@@ -25,10 +25,10 @@ _BYTE_PRIME = 0x9E3779B97F4A7C15 | 1
 _WORD_PRIME = 0xC2B2AE3D27D4EB4F | 1
 _IS_OPERATOR = np.isin(np.arange(256), np.frombuffer(OPERATORS.encode(), dtype=np.uint8))
 _IS_DIGIT = np.isin(np.arange(256), np.arange(ord("0"), ord("9") + 1))
-_PIECE = 256
+_CHUNK = 256
 
 Hashes = NDArray[np.uint64]
-Places = NDArray[np.int64]
+Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -43,33 +43,33 @@ class WordNgrams:
     """
 
     hashes: Hashes
-    row: Places
-    words: Places
-    first: Places
+    row: Integers
+    words: Integers
+    first: Integers
 
 
 def minhash_signatures(texts: Sequence[str]) -> Hashes:
     """Returns MinHash signatures, shape (texts, 64)."""
-    out = np.empty((len(texts), PERMUTATIONS), dtype=np.uint64)
-    for start in range(0, len(texts), _PIECE):  # pieces that stay in the processor's cache
-        part = texts[start : start + _PIECE]
-        shingles, starts = _shingles(part)
+    signatures = np.empty((len(texts), PERMUTATIONS), dtype=np.uint64)
+    for start in range(0, len(texts), _CHUNK):  # chunks that stay in the processor's cache
+        chunk = texts[start : start + _CHUNK]
+        shingles, starts = _shingles(chunk)
         work = np.empty_like(shingles)
         for number, (factor, shift) in enumerate(_permutations()):
             np.multiply(shingles, factor, out=work)
             np.add(work, shift, out=work)
-            out[start : start + len(part), number] = np.minimum.reduceat(work, starts)
-    return out
+            signatures[start : start + len(chunk), number] = np.minimum.reduceat(work, starts)
+    return signatures
 
 
-def lsh_bands(signature: Hashes, rows_per_band: int) -> Hashes:
+def lsh_bands(signatures: Hashes, rows_per_band: int) -> Hashes:
     """Hashes each run of `rows_per_band` components; equal bands make two texts candidates. Shape (texts, bands)."""
     count = PERMUTATIONS // rows_per_band
-    grouped = signature[:, : count * rows_per_band].reshape(len(signature), count, rows_per_band)
-    out = np.zeros((len(signature), count), dtype=np.uint64)
+    grouped = signatures[:, : count * rows_per_band].reshape(len(signatures), count, rows_per_band)
+    bands = np.zeros((len(signatures), count), dtype=np.uint64)
     for component in range(rows_per_band):
-        out = _mix(out * np.uint64(_WORD_PRIME) + grouped[:, :, component])
-    return out
+        bands = _mix(bands * np.uint64(_WORD_PRIME) + grouped[:, :, component])
+    return bands
 
 
 def rows_per_band(similarity: float, miss: float = 1e-3) -> int:
@@ -94,13 +94,13 @@ def similarity(first: frozenset[bytes], second: frozenset[bytes]) -> float:
 
 
 def word_ngrams(texts: Sequence[str], n: int) -> WordNgrams:
-    """Hashes the word n-grams of normalised texts (tokens joined by single spaces)."""
-    data, offsets = _laid_out([text + " " for text in texts])
+    """Hashes the word n-grams of normalized texts (tokens joined by single spaces)."""
+    data, offsets = _concatenate([text + " " for text in texts])
     prefix = _prefix_hashes(data, _BYTE_PRIME)
     ends = np.flatnonzero(data == ord(" "))
     starts = np.concatenate([[0], ends[:-1] + 1]) if len(ends) else ends
-    kept = (ends > starts) & ~_IS_OPERATOR[data[np.minimum(starts, max(len(data) - 1, 0))]]
-    starts, ends = starts[kept], ends[kept]
+    is_word = (ends > starts) & ~_IS_OPERATOR[data[np.minimum(starts, max(len(data) - 1, 0))]]
+    starts, ends = starts[is_word], ends[is_word]
     words = _mix((prefix[ends] - prefix[starts]) * _powers(_BYTE_PRIME, True, len(prefix))[starts])
     row = np.searchsorted(offsets, starts, side="right") - 1
     letters = np.cumsum(np.concatenate([[0], ~_IS_DIGIT[data[starts]] & (ends - starts > 1)]))
@@ -112,9 +112,9 @@ def word_ngrams(texts: Sequence[str], n: int) -> WordNgrams:
     return WordNgrams(hashes, row[begin], letters[begin + n] - letters[begin], first)
 
 
-def _shingles(texts: Sequence[str]) -> tuple[Hashes, Places]:
+def _shingles(texts: Sequence[str]) -> tuple[Hashes, Integers]:
     """Hashes of all shingles of some texts, and where each text's begin; no text is without one."""
-    data, offsets = _laid_out([text if len(text) >= SHINGLE else text.ljust(SHINGLE) for text in texts])
+    data, offsets = _concatenate([text if len(text) >= SHINGLE else text.ljust(SHINGLE) for text in texts])
     prefix = _prefix_hashes(data, _BYTE_PRIME)
     lengths = np.diff(offsets) - SHINGLE + 1
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
@@ -122,7 +122,7 @@ def _shingles(texts: Sequence[str]) -> tuple[Hashes, Places]:
     return _mix((prefix[begin + SHINGLE] - prefix[begin]) * _powers(_BYTE_PRIME, True, len(prefix))[begin]), starts
 
 
-def _laid_out(texts: Sequence[str]) -> tuple[NDArray[np.uint8], Places]:
+def _concatenate(texts: Sequence[str]) -> tuple[NDArray[np.uint8], Integers]:
     """All bytes end to end, and the offsets of the texts with the total last."""
     encoded = [text.encode() for text in texts]
     offsets = np.concatenate([[0], np.cumsum([len(text) for text in encoded])]).astype(np.int64)
@@ -134,9 +134,9 @@ def _prefix_hashes(data: NDArray[np.uint8], prime: int) -> Hashes:
 
 
 def _prefix_sums(values: Hashes, prime: int) -> Hashes:
-    out = np.zeros(len(values) + 1, dtype=np.uint64)
-    np.cumsum(values * _powers(prime, False, len(values) + 1)[: len(values)], out=out[1:])
-    return out
+    sums = np.zeros(len(values) + 1, dtype=np.uint64)
+    np.cumsum(values * _powers(prime, False, len(values) + 1)[: len(values)], out=sums[1:])
+    return sums
 
 
 def _powers(prime: int, inverse: bool, count: int) -> Hashes:
@@ -158,7 +158,7 @@ def _permutations() -> tuple[tuple[np.uint64, np.uint64], ...]:
 
 
 def _mix(values: Hashes) -> Hashes:
-    """The finaliser of splitmix64: spreads every input bit over all output bits."""
+    """The finalizer of splitmix64: spreads every input bit over all output bits."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))

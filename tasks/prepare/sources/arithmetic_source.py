@@ -9,7 +9,7 @@ from tasks.prepare.sources.rows import Raw
 from tasks.study.errors import InputError
 from tasks.study.params import ArithmeticSource
 
-LARGEST_SHARE = 0.8
+MAX_FRACTION = 0.8
 
 
 def generate(source: ArithmeticSource, count: int, seed: int, exclude: Collection[str] = ()) -> list[Raw]:
@@ -25,8 +25,8 @@ def generate(source: ArithmeticSource, count: int, seed: int, exclude: Collectio
         InputError: the levels do not have that many problems.
     """
     records = []
-    for level, share in level_counts(source.levels, count).items():
-        records += [_record(expression, source) for expression in draw(level, share, seed, exclude)]
+    for level, level_count in level_counts(source.levels, count).items():
+        records += [_record(expression, source) for expression in draw(level, level_count, seed, exclude)]
     return records
 
 
@@ -36,24 +36,24 @@ def benchmark_records(source: ArithmeticSource, level: int, count: int, seed: in
 
 
 def level_counts(levels: int, count: int) -> dict[int, int]:
-    """Shares `count` problems equally over the levels; a level gives at most 80 % of what it has.
+    """Distributes `count` problems equally over the levels; a level gives at most 80 % of what it has.
 
-    What a small level cannot give is shared by the larger ones.
+    What a small level cannot give is distributed over the larger ones.
 
     Raises:
         InputError: the levels do not have that many problems.
     """
-    most = {level: int(LARGEST_SHARE * capacity(level)) for level in range(1, levels + 1)}
-    if count > sum(most.values()):
+    limits = {level: int(MAX_FRACTION * capacity(level)) for level in range(1, levels + 1)}
+    if count > sum(limits.values()):
         raise InputError(
-            f"prepare.source: {count} arithmetic problems wanted, but levels 1 to {levels} give {sum(most.values())}"
+            f"prepare.source: {count} arithmetic problems wanted, but levels 1 to {levels} give {sum(limits.values())}"
         )
-    shares: dict[int, int] = {}
-    left = count
-    for position, level in enumerate(sorted(most, key=lambda level: most[level])):
-        shares[level] = min(most[level], left // (levels - position))
-        left -= shares[level]
-    return dict(sorted(shares.items()))
+    counts: dict[int, int] = {}
+    remaining = count
+    for position, level in enumerate(sorted(limits, key=lambda level: limits[level])):
+        counts[level] = min(limits[level], remaining // (levels - position))
+        remaining -= counts[level]
+    return dict(sorted(counts.items()))
 
 
 def _record(expression: Expression, source: ArithmeticSource) -> Raw:

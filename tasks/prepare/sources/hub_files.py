@@ -95,9 +95,9 @@ def _transfer(url: str, headers: dict[str, str], part: Path, size: int | None) -
 
 
 def _continue(url: str, headers: dict[str, str], part: Path) -> None:
-    held = part.stat().st_size if part.is_file() else 0
-    if held:
-        headers = headers | {"Range": f"bytes={held}-"}
+    offset = part.stat().st_size if part.is_file() else 0
+    if offset:
+        headers = headers | {"Range": f"bytes={offset}-"}
     request = urllib.request.Request(url, headers=headers)
     with contextlib.ExitStack() as stack:
         response = stack.enter_context(urllib.request.urlopen(request, timeout=TIMEOUT))

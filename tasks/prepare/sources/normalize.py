@@ -1,4 +1,4 @@
-r"""Normalised problem text: what two printings of one problem have in common.
+r"""Normalized problem text: what two printings of one problem have in common.
 
 Lower case, Unicode folded (NFKC), enumerations ("12.", "## Task 3 -"), drawings and LaTeX layout dropped, spellings of
 one symbol unified, then split into tokens joined by single spaces: runs of letters, runs of digits, single CJK
@@ -35,7 +35,7 @@ _TOKEN = re.compile(r"[a-z]+|\d+|[぀-ヿ㐀-鿿가-힯]|[^\W\d_]+|[+\-*/=<>!%]"
 
 
 def normalize(problem: str) -> str:
-    """Returns the normalised text of a problem; empty where nothing but layout was in it."""
+    """Returns the normalized text of a problem; empty where nothing but layout was in it."""
     text = unicodedata.normalize("NFKC", problem.translate(_SYMBOLS))
     text = _ENUMERATION.sub("", text, count=1) if _ENUMERATION.match(text) else text
     if "[asy]" in text:
@@ -47,5 +47,5 @@ def normalize(problem: str) -> str:
 
 
 def numbers(normalized: str) -> list[str]:
-    """Returns the numbers of a normalised text in ascending order: templates with other numbers differ here."""
+    """Returns the numbers of a normalized text in ascending order: templates with other numbers differ here."""
     return sorted(token for token in normalized.split(" ") if token.isdigit())

@@ -37,11 +37,11 @@ class RowRejected(Exception):
 
 
 class Columns(NamedTuple):
-    """What a source calls its things.
+    """Column names and id prefix of a source.
 
     Attributes:
-        pass_rate: where the pass rate stands besides `pass_rate`.
-        key: column that names a problem; empty: problems are named by a digest of their normalised text.
+        pass_rate: another column of the pass rate besides `pass_rate`.
+        key: column that names a problem; empty: problems are named by a digest of their normalized text.
         prefix: prefix of the problem ids; empty: the data source.
     """
 
@@ -56,7 +56,7 @@ class Row:
 
     Attributes:
         problem: what will be written.
-        normalized: normalised bare problem text, for comparisons.
+        normalized: normalized bare problem text, for comparisons.
         repaired: whether doubled backslashes were undone.
         had_instruction: whether the prompt already carried an instruction.
     """
@@ -72,7 +72,7 @@ class Row:
 
 
 def read_row(raw: Raw, spec: Prepare, columns: Columns) -> Row:
-    """Turns a raw record into a row: reads either layout, repairs, adds instructions, normalises.
+    """Turns a raw record into a row: reads either layout, repairs, adds instructions, normalizes.
 
     Args:
         raw: a record of a parquet or JSONL file, or of the generator.
@@ -80,7 +80,7 @@ def read_row(raw: Raw, spec: Prepare, columns: Columns) -> Row:
         columns: the source's names.
 
     Raises:
-        Refusal: the record breaks the rule `schema` or `empty`.
+        RowRejected: the record breaks the rule `schema` or `empty`.
     """
     published = "prompt" in raw
     messages = _messages(raw["prompt"]) if published else (("user", _text(raw, "problem")),)
@@ -91,12 +91,12 @@ def read_row(raw: Raw, spec: Prepare, columns: Columns) -> Row:
     if spec.cleaning.repair_backslashes and ability == "math":
         messages = tuple((role, repair_backslashes(text)) for role, text in messages)
         answer = repair_backslashes(answer)
-    asked = [text.strip() for role, text in messages if role == "user"]
-    bare = [bare_problem(text, spec.instruction, spec.suffix) for text in asked]
-    normalised = normalize("\n".join(bare))
-    if not normalised:
+    prompts = [text.strip() for role, text in messages if role == "user"]
+    bare = [bare_problem(text, spec.instruction, spec.suffix) for text in prompts]
+    normalized = normalize("\n".join(bare))
+    if not normalized:
         raise RowRejected("empty", "the problem has no text")
-    key = str(raw[columns.key]) if columns.key else text_key(normalised)
+    key = str(raw[columns.key]) if columns.key else text_key(normalized)
     problem = Problem(
         problem_id=f"{columns.prefix or source}/{key}",
         data_source=source,
@@ -106,11 +106,11 @@ def read_row(raw: Raw, spec: Prepare, columns: Columns) -> Row:
         pass_rate=_pass_rate(raw, columns.pass_rate),
         level=_level(raw),
     )
-    return Row(problem, normalised, repaired=(messages, answer) != original, had_instruction=bare != asked)
+    return Row(problem, normalized, repaired=(messages, answer) != original, had_instruction=bare != prompts)
 
 
 def text_key(normalized: str) -> str:
-    """Names a problem by its normalised text: 16 hex digits, stable when rows are reordered or reprinted."""
+    """Names a problem by its normalized text: 16 hex digits, stable when rows are reordered or reprinted."""
     return hashlib.blake2b(normalized.encode(), digest_size=8).hexdigest()
 
 
@@ -177,10 +177,10 @@ def _filled(value: Any, key: str) -> str:
 def _pass_rate(raw: Raw, column: str) -> float | None:
     """The pass rate from the named column or `pass_rate`, at the top or inside extra_info; None where unknown."""
     extra = raw.get("extra_info")
-    places = (raw, extra) if isinstance(extra, Mapping) else (raw,)
+    records = (raw, extra) if isinstance(extra, Mapping) else (raw,)
     for key in (column, "pass_rate"):
-        for place in places:
-            value = place.get(key) if key else None
+        for record in records:
+            value = record.get(key) if key else None
             if value is None or value != value:
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:

@@ -27,7 +27,7 @@ class Source:
     Attributes:
         label: what listings call it: a file's name, or what was generated.
         columns: the source's names.
-        open: starts the stream: batches of records, None for a record that is no record at all.
+        open: starts the stream: batches of records, None for what cannot be read as a record.
         facts: for the manifest: SHA-256 and size of the file, or the digest of the generator's arguments.
     """
 
@@ -119,10 +119,10 @@ def _arithmetic(params: Params) -> ArithmeticSource:
 
 
 def _generated(label: str, records: Callable[[], list[Raw]], seed: int, prefix: str = "") -> Source:
-    drawn = records()
-    facts = {"sha256": digest_text(canonical_json(drawn)), "seed": seed}
+    generated = records()
+    facts = {"sha256": digest_text(canonical_json(generated)), "seed": seed}
     columns = Columns(key="key", prefix=prefix)
-    return Source(label, columns, lambda: _in_batches(drawn), facts)
+    return Source(label, columns, lambda: _in_batches(generated), facts)
 
 
 def _in_batches(records: list[Raw]) -> Iterator[Batch]:

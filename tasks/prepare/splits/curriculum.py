@@ -1,4 +1,4 @@
-"""Difficulty: the curriculum's order, the strata of equal difficulty and the thinning that keeps the mix.
+"""Difficulty: the curriculum's order, the strata of equal difficulty and the subsampling that keeps the mix.
 
 All functions take pass rates (NaN = unknown, which counts as hardest) and levels (-1 = none) as arrays and return row
 numbers, so that a million rows need no million objects.
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tasks.study.errors import InputError
 
-MOST_RATES = 33
+MAX_DISTINCT_RATES = 33
 
 Rates = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -30,15 +30,15 @@ def strata(rates: Rates, levels: Integers) -> Integers:
     Where there are more than 33 pass rates they are put into bins of 1/32 first, since strata of single problems would
     keep no mix at all.
     """
-    known = np.where(np.isnan(rates), -1.0, rates)
-    if len(np.unique(known)) > MOST_RATES:
-        known = np.where(known < 0, -1.0, np.rint(known * 32) / 32)
-    _, member = np.unique(np.stack([known, levels.astype(float)], axis=1), axis=0, return_inverse=True)
+    binned = np.where(np.isnan(rates), -1.0, rates)
+    if len(np.unique(binned)) > MAX_DISTINCT_RATES:
+        binned = np.where(binned < 0, -1.0, np.rint(binned * 32) / 32)
+    _, member = np.unique(np.stack([binned, levels.astype(float)], axis=1), axis=0, return_inverse=True)
     return member.reshape(-1)
 
 
 def subsample_evenly(rows: Integers, count: int) -> Integers:
-    """Keeps `count` rows at even distances: of any stretch of a curriculum its share, within one row."""
+    """Keeps `count` rows at even distances: the same fraction of any stretch of a curriculum, within one row."""
     return rows[(2 * np.arange(count) + 1) * len(rows) // (2 * count)]
 
 
@@ -59,15 +59,15 @@ def split_heldout(rates: Rates, count: int, easy_threshold: float, seed: int) ->
     """
     easy = rates >= easy_threshold
     generator = np.random.default_rng([seed, 2])
-    taken = []
-    for name, rows, wanted in (
+    heldout = []
+    for name, rows, quota in (
         ("easy", np.flatnonzero(easy), count // 2),
         ("hard", np.flatnonzero(~easy), count - count // 2),
     ):
-        if len(rows) < wanted:
+        if len(rows) < quota:
             raise InputError(
-                f"prepare.heldout: {wanted} {name} problems wanted (prepare.easy_threshold {easy_threshold}), "
+                f"prepare.heldout: {quota} {name} problems wanted (prepare.easy_threshold {easy_threshold}), "
                 f"but the source has {len(rows)}"
             )
-        taken.append(generator.choice(rows, size=wanted, replace=False))
-    return np.sort(np.concatenate(taken))
+        heldout.append(generator.choice(rows, size=quota, replace=False))
+    return np.sort(np.concatenate(heldout))
