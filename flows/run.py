@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from flows.extras import require_study
 from flows.server import prefect_server
 from tasks.errors import InputError
 from tasks.grid import expand_grid, select_run
@@ -38,8 +39,10 @@ def run_stage(stage: str, params_file: Path) -> bool:
         Whether there was anything to do.
 
     Raises:
-        InputError: the params file is not valid, or an earlier stage has not been run.
+        InputError: the extra [study] is not installed, the params file is not valid, or an earlier stage has not been
+            run.
     """
+    require_study()
     params = load_params(params_file)
     expand_grid(params)
     if not open_stages(params, STAGES if stage == "study" else (stage,)):
@@ -78,8 +81,10 @@ def train_alone(run_id: str, params_file: Path) -> None:
     """Trains one run, or says that it is done; needs no Prefect server.
 
     Raises:
-        InputError: no run, or more than one, has an id that begins so, or an earlier stage has not been run.
+        InputError: the extra [study] is not installed; no run, or more than one, has an id that begins so; or an
+            earlier stage has not been run.
     """
+    require_study()
     from tasks.progress import watch_runs
     from tasks.tracking import publishing
     from tasks.train.launch import Launcher

@@ -466,6 +466,19 @@ def load_params(path: Path) -> Params:
         raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(raw, dict):
         raise InputError(f"{path}: expected a mapping of blocks (study, grid, prepare, ...)")
+    return make_params(raw, path)
+
+
+def make_params(raw: dict[str, Any], path: Path) -> Params:
+    """Checks the values of a params file.
+
+    Args:
+        raw: the file's blocks, as YAML gives them.
+        path: the file, written or not: messages name it, and `study.data_root` counts from its folder.
+
+    Raises:
+        InputError: an unknown key, a wrong type or an impossible value.
+    """
     try:
         params = Params.model_validate(_with_tuples(raw))
     except ValidationError as error:

@@ -44,9 +44,11 @@ def register(app: typer.Typer) -> None:
         if run_id is None and engine is None and benchmarks is None and server is None:
             _whole_stage(params, as_json)
             return
+        from flows.extras import require_study
         from tasks.evaluate.selection import make_orders
         from tasks.params import load_params
 
+        require_study()
         names = [name.strip() for name in (benchmarks or "").split(",") if name.strip()]
         orders = make_orders(load_params(params), run_id, engine, names, server)
         _run(orders)

@@ -69,10 +69,12 @@ def sync(
     as_json: JsonOption = False,
 ) -> None:
     """Replay the study's folders into an MLflow store, new or not; what is already there stays as it is."""
+    from flows.extras import require_study
     from tasks.params import load_params
     from tasks.tracking import store_uri
     from tasks.tracking import sync as replay
 
+    require_study()
     loaded = load_params(params)
     added = replay(loaded, uri)
     place = uri or store_uri(loaded)

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def study(
     params: ParamsOption = DEFAULT_PARAMS,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs, their cost and what is done.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the runs, their cost and what is done; write nothing.")
+    ] = False,
     change: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the params file, e.g. train.steps=20."),
@@ -24,17 +26,19 @@ def study(
     as_json: JsonOption = False,
 ) -> None:
     """Run all six stages, each doing only what is not done, and print the findings."""
-    from flows.derive import derive
+    from flows.derive import derive, preview
+    from flows.extras import require_study
     from flows.reproduce import reproduce, tracked_by_dvc
     from flows.run import run_stage
     from tasks.params import load_params
 
+    if dry_run:
+        _show_plan(preview(params, change) if change else load_params(params), as_json)
+        return
+    require_study()
     if change:
         params = derive(params, change)
     loaded = load_params(params)
-    if dry_run:
-        _show_plan(loaded, as_json)
-        return
     if direct or not tracked_by_dvc(params):
         run_stage("study", params)
     else:
