@@ -235,7 +235,7 @@ class Pretrain(Block):
 
 
 class Objective(Block):
-    """The GRPO objective: clipped surrogate minus KL, DESIGN.md section 4 of the study's set-up."""
+    """The GRPO objective: clipped surrogate minus KL to the initial policy; equations in `tasks.train.objective`."""
 
     clip_low: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(description="Ratio is clipped below at 1 - clip_low.")
     clip_high: PositiveFloat = Field(description="Ratio is clipped above at 1 + clip_high.")

@@ -154,7 +154,7 @@ class BackTest:
 
 @dataclass(frozen=True)
 class WindowFit:
-    """The primary law fitted to a part of every trajectory: `window` says which, e.g. `first 50 %`."""
+    """The primary law fitted to a part of every trajectory: `window` says which, e.g. `0-50 %`."""
 
     variant: str
     resource: str

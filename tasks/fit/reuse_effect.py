@@ -1,7 +1,7 @@
 """The effect of data reuse with intervals: d(tau) over the whole trajectory and over its last fifth.
 
 What one more run at the same tau would do is known from the scale axis, where sizes have several seeds: the spread of
-their levels, moderated over the sizes as in `bootstrap.moderate`, is the noise of a single reuse run. Without such runs
+their levels, moderated over the sizes (`moderation.moderate`), is the noise of a single reuse run. Without such runs
 (a table with one trajectory per tau) blocks of each trajectory are all there is, and the intervals hold no run-to-run
 variation.
 """

@@ -224,6 +224,13 @@ def _refuse_mixed(table: Table, group: str) -> None:
 
 
 def _points(table: Table, columns: Columns) -> Measurements:
+    """The rows as measurements, checked: N, X > 0, loss in (0, 1], one row per run and step, 3 points per size.
+
+    A table without a run column has one run per size.
+
+    Raises:
+        InputError: with the row and the column, or the size.
+    """
     assert columns.n is not None
     assert columns.x is not None
     assert columns.loss is not None

@@ -26,7 +26,7 @@ PATIENCE = 600.0
 
 
 class EngineLost(RuntimeError):
-    """The engine process died or was given up; the weights it held are gone with it."""
+    """The engine process died or was aborted; the weights it held are gone with it."""
 
 
 class EngineProcess:

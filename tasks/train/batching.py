@@ -58,7 +58,7 @@ class MicroBatch:
     live: bool = True
 
     def silent(self) -> MicroBatch:
-        """The same tokens with no weight: keeps processes in step when one has fewer micro-batches."""
+        """The same tokens with no weight, so that every rank makes the same number of collective calls."""
         return replace(self, weights=torch.zeros_like(self.weights), live=False)
 
 
