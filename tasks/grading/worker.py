@@ -1,7 +1,7 @@
 """What a grading worker does: reads one piece of work, sends its verdict, until the other side closes.
 
-A worker that ran out of memory answers "wrong" and leaves, so that a corrupted heap grades nothing else; so does one that
-has grown past half its limit, which keeps memory flat over any number of answers.
+A worker that ran out of memory answers "wrong" and leaves, so that a corrupted heap grades nothing else; so does one
+that has grown past half its limit, which keeps memory flat over any number of answers.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ OUT_OF_MEMORY = "out of memory"
 _RECURSION = 1_000
 
 
-# math-verify's parser and sympy cache as they go: a first answer of each form takes 10 to 50 times longer. These pairs are
-# parsed once, before the workers are forked, so that those start warm.
+# math-verify's parser and sympy cache as they go: a first answer of each form takes 10 to 50 times longer. These pairs
+# are parsed once, before the workers are forked, so that those start warm.
 _LESSONS = (
     ("\\frac{1}{2}", "\\sqrt{2}+x"),
     ("2\\sqrt{3}-\\frac{\\sqrt{5}}{2}", "\\frac{7\\pi}{4}+1"),
