@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tasks.evaluate.samples import Sample, sample_schema
 from tasks.fit import results
@@ -97,3 +99,24 @@ def test_no_page_names_a_markdown_page_that_is_not_in_the_repository() -> None:
     for page in pages():
         missing = set(named.findall(page.read_text())) - known
         assert not missing, f"{page.relative_to(ROOT)} names {', '.join(sorted(missing))}"
+
+
+def test_the_version_is_the_same_wherever_it_stands() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
+    assert f"## {version} " in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_hooks_and_workflow_pin_what_they_run() -> None:
+    lock = (ROOT / "requirements" / "test.lock").read_text().splitlines()
+    (ruff,) = [line for line in lock if line.startswith("ruff==")]
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    pins = {hook["id"]: hook["additional_dependencies"] for hook in hooks}
+    assert pins["ruff"] == pins["ruff-format"] == [ruff]
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    assert pins["codespell"][0] in workflow
+    used = re.findall(r"uses: (\S+)", workflow)
+    assert used
+    assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", action) for action in used)
+    for name in re.findall(r"requirements/\w+\.lock|\.ci/\w+", workflow):
+        assert (ROOT / name).is_file(), name
