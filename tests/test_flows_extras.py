@@ -110,6 +110,7 @@ def rlscale(planner: Path, folder: Path, *arguments: str) -> subprocess.Complete
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -136,6 +137,7 @@ def test_the_planners_commands_run_on_the_base_dependencies(
     assert "--plot" not in arguments or list(tmp_path.glob("picture.*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

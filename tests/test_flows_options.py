@@ -35,6 +35,7 @@ def test_version_is_that_of_pyproject(capsys: pytest.CaptureFixture[str]) -> Non
     assert run_cli(capsys, "--version") == (0, f"rlscale {version}\n", "")
 
 
+@pytest.mark.slow
 def test_the_shell_is_told_which_commands_begin_so() -> None:
     environment = os.environ | {"_RLSCALE_COMPLETE": "complete_bash", "COMP_WORDS": "rlscale p", "COMP_CWORD": "1"}
     code = "import sys; sys.argv[0] = 'rlscale'; from flows import cli; cli.main()"
