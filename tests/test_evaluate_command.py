@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from study_on_disk import make_study
+from support.studies import study_to_evaluate
 
 from flows.cli import main
 from tasks.errors import InputError
@@ -17,7 +17,7 @@ from tasks.params import Params
 
 @pytest.fixture
 def study(tmp_path: Path) -> Params:
-    return make_study(tmp_path, sizes=("3k", "7k"))
+    return study_to_evaluate(tmp_path, sizes=("3k", "7k"))
 
 
 def test_everything_is_one_order_per_size_with_initial_checkpoints_and_runs(study: Params) -> None:

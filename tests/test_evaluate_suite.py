@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from study_on_disk import REPOSITORY, make_study
+from support import REPOSITORY
+from support.studies import study_to_evaluate
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
@@ -64,7 +65,7 @@ def save_byte_model(folder: Path) -> None:
 
 @pytest.fixture
 def study(tmp_path: Path) -> Iterator[Params]:
-    params = make_study(tmp_path)
+    params = study_to_evaluate(tmp_path)
     sets = tuple(
         Benchmark(name=name, source="file", path=str(PUBLISHED / f"{file}.parquet")) for name, file in SUITE.items()
     )

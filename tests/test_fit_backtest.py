@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from fit_examples import SIZES, pivot_points
+from support.fit_examples import SIZES, pivot_points
 
 from tasks.fit import backtest
 from tasks.fit.backtest import backtests, best_for_unseen, choose, held_out_largest, windows

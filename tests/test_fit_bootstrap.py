@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fit_examples import KMAX, SIZES, k_of, pivot_points
 from scipy import special, stats
+from support.fit_examples import KMAX, SIZES, k_of, pivot_points
 
 from tasks.errors import InputError
 from tasks.fit.bootstrap import draw_lines, run_level_variance

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from fit_examples import SIZES, pivot_points
+from support.fit_examples import SIZES, pivot_points
 from typer.testing import CliRunner
 
 from flows.commands import laws

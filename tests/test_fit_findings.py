@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from fit_examples import SIZES, k_of, pivot_points
+from support.fit_examples import SIZES, k_of, pivot_points
 
 from tasks.fit.analyse import analyse
 from tasks.fit.estimate import Options, fit_law

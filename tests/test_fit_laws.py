@@ -6,7 +6,7 @@ import importlib
 
 import numpy as np
 import pytest
-from fit_examples import SIZES, pivot_points
+from support.fit_examples import SIZES, pivot_points
 
 from tasks.errors import InputError
 from tasks.fit.estimate import Options, fit_law

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fit_examples import SIZES, pivot_points
+from support.fit_examples import SIZES, pivot_points
 
 from tasks.errors import InputError
 from tasks.fit.cost import Budget, Efficiency, Workload, cost_of, parse_budget, step_flops

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import statsmodels.api as sm
-from fit_examples import SIZES, pivot_points
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import least_squares
+from support.fit_examples import SIZES, pivot_points
 
 from tasks.errors import InputError
 from tasks.fit.estimate import Options, fit_law

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from recorded_study import forget_run, make_recorded_study, record_run
+from support.recorded_study import forget_run, make_recorded_study, record_run
 
 from flows import cli
 from flows.derive import derive

@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
-from report_study import make_finished_study
+from support.report_study import make_finished_study
 
 from tasks.layout import Layout
 from tasks.state import stage_done

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tiny_training import REPOSITORY
+from support import REPOSITORY
 
 from tasks.errors import InputError
 from tasks.grid import expand_grid, select_run

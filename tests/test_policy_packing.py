@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_training import make_study
+from support.studies import study_to_train
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
@@ -35,7 +35,7 @@ GROUPS = st.lists(
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    params, run = make_study(tmp_path_factory.mktemp("packing"))
+    params, run = study_to_train(tmp_path_factory.mktemp("packing"))
     return Layout.of(params).model(run.model)
 
 
@@ -202,7 +202,7 @@ def test_a_fingerprint_changes_with_one_bit_and_with_two_swapped_values() -> Non
 
 
 def test_mfu_counts_forward_backward_and_the_other_passes_once(tmp_path: Path) -> None:
-    params, run = make_study(tmp_path)
+    params, run = study_to_train(tmp_path)
     session = replace(open_session(params, run, "tiny"), peak=1e12)
     try:
         session.folder.mkdir(parents=True)

@@ -12,7 +12,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from report_study import REPOSITORY, make_finished_study
+from support import REPOSITORY
+from support.report_study import make_finished_study
 
 from tasks.errors import InputError
 from tasks.grading import Answer

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_training import make_study
+from support.studies import study_to_train
 from transformers import AutoModelForCausalLM
 
 from tasks.errors import InputError
@@ -27,13 +27,13 @@ PROMPTS = [Request(f"p{index}", tuple(range(5, 6 + index))) for index in range(7
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> TransformersEngine:
-    params, run = make_study(tmp_path_factory.mktemp("engine"))
+    params, run = study_to_train(tmp_path_factory.mktemp("engine"))
     return TransformersEngine(Layout.of(params).model(run.model))
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    params, run = make_study(tmp_path_factory.mktemp("checkpoint"))
+    params, run = study_to_train(tmp_path_factory.mktemp("checkpoint"))
     return Layout.of(params).model(run.model)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from study_on_disk import make_params, save_random_model
+from support.studies import make_evaluate_params, save_random_model
 
 from tasks.errors import InputError
 from tasks.params import Hardware
@@ -29,7 +29,7 @@ SETTINGS = SamplingSettings(n=2, temperature=1.0, top_p=1.0, max_tokens=4, seed=
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    save_random_model(make_params(tmp_path), "7k", 0, tmp_path / "model")
+    save_random_model(make_evaluate_params(tmp_path), "7k", 0, tmp_path / "model")
     return tmp_path / "model"
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from study_on_disk import make_study, save_random_model
+from support.studies import save_random_model, study_to_evaluate
 from transformers import AutoModelForCausalLM
 
 from tasks.errors import InputError
@@ -121,7 +121,7 @@ def stand() -> Iterator[Stand]:
 
 @pytest.fixture
 def study(tmp_path: Path) -> Params:
-    return make_study(tmp_path)
+    return study_to_evaluate(tmp_path)
 
 
 def test_every_sequence_is_asked_once_with_a_seed_of_its_own_and_answers_keep_their_order(stand: Stand) -> None:

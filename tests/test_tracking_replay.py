@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run as TrackedRun
-from recorded_study import forget_run, make_recorded_study, record_run
+from support.recorded_study import forget_run, make_recorded_study, record_run
 
 from tasks.grid import expand_grid
 from tasks.params import Params

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import copy_study, make_study, numbers
+from support.studies import copy_study, numbers, study_to_train
 
 from tasks.errors import InputError
 from tasks.grid import Run
@@ -42,7 +42,7 @@ Study = tuple[Params, Run]
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Params:
-    return make_study(tmp_path_factory.mktemp("source"), train=TRAIN, checkpoints=KEEP)[0]
+    return study_to_train(tmp_path_factory.mktemp("source"), train=TRAIN, checkpoints=KEEP)[0]
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import REPOSITORY, make_study
+from support import REPOSITORY
+from support.studies import study_to_train
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from tasks.devices import Device
@@ -124,7 +125,7 @@ def test_a_sampler_spans_as_few_devices_as_hold_the_model(paper: Params) -> None
 
 
 def test_a_run_that_cannot_fit_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    params, run = make_study(tmp_path)
+    params, run = study_to_train(tmp_path)
     folder = Layout.of(params).model(run.model)
     assert read_shape(folder).total == sum(p.numel() for p in load_model(folder, "float32").parameters())
     assert place(params, run, (Device("GPU-a", 8 << 30),)).gpu

@@ -10,7 +10,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_training import REPOSITORY, make_study
+from support import REPOSITORY
+from support.studies import study_to_train
 
 from tasks.layout import Layout
 from tasks.params import Objective, load_params
@@ -89,7 +90,7 @@ class Batch:
 
 @pytest.fixture(scope="module")
 def batch(tmp_path_factory: pytest.TempPathFactory) -> Batch:
-    params, run = make_study(tmp_path_factory.mktemp("parity"))
+    params, run = study_to_train(tmp_path_factory.mktemp("parity"))
     checkpoint = Layout.of(params).model(run.model)
     shifted = tmp_path_factory.mktemp("reference")
     generator = torch.Generator().manual_seed(5)

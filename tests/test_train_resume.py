@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tiny_training import copy_study, make_study, numbers
+from support.studies import copy_study, numbers, study_to_train
 
 from tasks.grid import Run, expand_grid
 from tasks.layout import Layout
@@ -27,7 +27,7 @@ SOME_CHECKPOINTS = {"every": 4, "keep_last": 2}
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Params:
-    return make_study(tmp_path_factory.mktemp("source"))[0]
+    return study_to_train(tmp_path_factory.mktemp("source"))[0]
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from support import REPOSITORY
 from tasks.evaluate.collect import write_all
 from tasks.evaluate.samples import Sample, write_samples
 from tasks.evaluate.statistics import wilson
@@ -22,7 +23,6 @@ from tasks.state import model_names, stage_mark
 from tasks.store import write_json, write_manifest, write_text
 from tasks.train.collect import collect
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 SIZES = {"3k": 3072, "7k": 6912, "25k": 24704, "56k": 55_488, "99k": 98_560, "222k": 221_568, "394k": 393_728}
 KMAX, N0 = {"base": 0.16, "instruct": 0.12}, {"base": 6e4, "instruct": 9e4}
 

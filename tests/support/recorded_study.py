@@ -7,14 +7,13 @@ from pathlib import Path
 
 import yaml
 
+from support import REPOSITORY
 from tasks.grid import Run, expand_grid
 from tasks.identity import run_mark
 from tasks.layout import Layout
 from tasks.params import Params, load_params
 from tasks.records import StepMetrics
 from tasks.store import write_json, write_manifest, write_text
-
-REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def make_recorded_study(root: Path, steps: int = 4, **tracking: object) -> Params:
