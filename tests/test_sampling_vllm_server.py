@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -47,6 +46,8 @@ class Stand:
     lives: int = 1 << 30
     torn: bool = False
     deaf: bool = False
+    root: Path = Path()
+    updates: int = 0
     folder: str = ""
     asked: list[dict[str, Any]] = field(default_factory=list)
     url: str = ""
@@ -62,12 +63,15 @@ class Stand:
         if path == "/collective_rpc":
             folder, _ = body["args"]
             if not self.deaf:
-                self.folder = tempfile.mkdtemp(prefix="stand-")
-                shutil.copytree(folder, self.folder, dirs_exist_ok=True)
+                self.updates += 1
+                self.folder = str(self.root / str(self.updates))
+                shutil.copytree(folder, self.folder)
             sums = {name: bit_sums(tensor) for name, tensor in stored_tensors(Path(folder))}
             return 200, {"results": [dict(list(sums.items())[1:]) if self.torn else sums]}
         if path == "/reset_prefix_cache":
             return 200, None
+        if path != "/v1/completions":
+            return 404, {"error": {"message": f"no such path: {path}"}}
         if "prompt_logprobs" in body:
             return 200, {"choices": [{"prompt_logprobs": score(self.folder, body["prompt"])}]}
         if 99 in body["prompt"]:
@@ -87,8 +91,8 @@ def score(folder: str, prompt: list[int]) -> list[dict[str, Any] | None]:
 
 
 @pytest.fixture
-def stand() -> Iterator[Stand]:
-    state = Stand()
+def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    state = Stand(root=tmp_path_factory.mktemp("stand"))
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
