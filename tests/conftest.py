@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import REPOSITORY, own_home
+from support import REPOSITORY, own_home, shared_folder
 
 # Before anything is imported that reads these variables.
 _REAL_HOME = own_home.enter()
@@ -71,6 +71,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def repository() -> Path:
     """The repository's root."""
     return REPOSITORY
+
+
+@pytest.fixture(scope="session", params=["written", pytest.param("published", marks=pytest.mark.shared)])
+def problem_sets(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of problem sets in the published layout: rows written for the tests, then the published files."""
+    if request.param == "published":
+        return shared_folder("guru_math")
+    from support.problem_sets import write_problem_sets
+
+    folder = tmp_path_factory.mktemp("problem_sets")
+    write_problem_sets(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
