@@ -14,6 +14,8 @@ from tasks.evaluate.selection import make_orders
 from tasks.evaluate.subjects import benchmark_names, list_subjects, missing
 from tasks.params import Params
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def study(tmp_path: Path) -> Params:

@@ -29,6 +29,8 @@ from tasks.params import Params
 from tasks.records import read_scores
 from tasks.store import read_manifest, verify
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Params:

@@ -34,6 +34,8 @@ SUITE = {
 }
 EACH, CONTEXT = 2, 12000
 
+pytestmark = pytest.mark.slow
+
 
 def save_byte_model(folder: Path) -> None:
     """A random one-layer model that reads any text: one token per byte."""

@@ -167,6 +167,7 @@ def test_bad_use_is_refused_in_one_sentence(
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_fit_of_a_table_imports_neither_torch_nor_anything_slow(table: Path) -> None:
     code = (
         "import sys, typer; from typer.testing import CliRunner; from flows.commands import laws; app = typer.Typer(); "

@@ -37,6 +37,7 @@ def run_cli(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
     return int(end.value.code or 0), captured.out, captured.err
 
 
+@pytest.mark.slow
 def test_light_modules_import_nothing_heavy() -> None:
     modules = "tasks.params, tasks.grid, tasks.layout, tasks.store, tasks.errors, tasks.identity, tasks.state"
     modules += ", tasks.records, tasks.tracked, tasks.tracking, tasks.findings, tasks.orchestration, flows.run"
@@ -45,11 +46,13 @@ def test_light_modules_import_nothing_heavy() -> None:
     assert answer.stdout.strip() == "[]", answer.stderr
 
 
+@pytest.mark.slow
 def test_training_imports_no_prefect() -> None:
     answer = python("import sys, tasks.train.loop, tasks.pretrain.tiny\nprint('prefect' in sys.modules)")
     assert answer.stdout.strip() == "False", answer.stderr
 
 
+@pytest.mark.slow
 def test_help_answers_within_a_second_of_processor_time() -> None:
     before = os.times()
     answer = python("import flows.cli; flows.cli.main(['--help'])")
@@ -112,6 +115,7 @@ def test_dry_run_lists_the_54_runs_of_the_miniature_with_their_cost(capsys: pyte
     assert [run["size"] for run in runs[:12:6]] == ["3k", "7k"]
 
 
+@pytest.mark.slow
 def test_status_tells_done_running_stopped_and_waiting_runs_apart(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -182,6 +186,7 @@ def test_set_makes_a_checked_params_file_in_the_data_root(tmp_path: Path, monkey
         derive(Path("params.yaml"), ["train.stepz=3"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_unwinds_the_command_and_gives_its_exit_code(number: signal.Signals, code: int) -> None:
     program = (

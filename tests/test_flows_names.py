@@ -67,6 +67,7 @@ def test_a_dvc_stage_names_params_and_files_that_exist(stage: str) -> None:
             assert (ROOT / name).exists(), name
 
 
+@pytest.mark.slow
 def test_dvc_itself_accepts_the_pipeline(tmp_path: Path) -> None:
     for name in ("dvc.yaml", "params.yaml", ".dvcignore"):
         shutil.copy(ROOT / name, tmp_path)

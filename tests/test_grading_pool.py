@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 HANGS = "\\boxed{\\gcd(10^{10^8},3)}"
 SLOW_BUT_RIGHT = ("\\boxed{\\frac{\\sqrt{12}}{2}}", "\\sqrt{3}")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[GradingPool]:

@@ -14,6 +14,8 @@ from tasks.grading import Answer, GradingPool
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _benchmarks_importable() -> Iterator[None]:

@@ -13,6 +13,8 @@ import pytest
 from tasks.errors import InputError
 from tasks.grading import Answer, GradingPool, Verdict, ground_truth_text, scorer_for
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[GradingPool]:

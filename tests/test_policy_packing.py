@@ -50,6 +50,7 @@ def _one_by_one(model: torch.nn.Module, groups: list[Group]) -> torch.Tensor:
     return torch.stack(found)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(groups=GROUPS, share=st.booleans())
 def test_packed_log_probs_equal_one_by_one(checkpoint: Path, groups: list[Group], share: bool) -> None:
@@ -59,6 +60,7 @@ def test_packed_log_probs_equal_one_by_one(checkpoint: Path, groups: list[Group]
         torch.testing.assert_close(policy(pack(groups, share)), _one_by_one(plain, groups), atol=2e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_gradients_through_shared_prompts_equal_one_by_one(checkpoint: Path) -> None:
     groups = [Group((5, 6, 7), ((8, 9), (10,), (11, 12, 13))), Group((14,), ((15, 16, 17, 18), (19, 5)))]
     policy = Policy(load_model(checkpoint, "float32"))
@@ -70,6 +72,7 @@ def test_gradients_through_shared_prompts_equal_one_by_one(checkpoint: Path) -> 
         torch.testing.assert_close(mine.grad, other.grad, atol=1e-4, rtol=1e-4, msg=name)
 
 
+@pytest.mark.slow
 def test_a_completion_does_not_see_its_siblings(checkpoint: Path) -> None:
     policy = Policy(load_model(checkpoint, "float32"))
     alone, beside = (5, 6), (7, 8, 9)
@@ -110,6 +113,7 @@ def _varlen_kernel(
     return torch.cat(out)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(groups=GROUPS, share=st.booleans())
 def test_the_variable_length_plan_gives_the_blocks_numbers(checkpoint: Path, groups: list[Group], share: bool) -> None:
@@ -201,6 +205,7 @@ def test_a_fingerprint_changes_with_one_bit_and_with_two_swapped_values() -> Non
     assert len({fingerprint(weights), fingerprint(swapped), fingerprint(nudged)}) == 3
 
 
+@pytest.mark.slow
 def test_mfu_counts_forward_backward_and_the_other_passes_once(tmp_path: Path) -> None:
     params, run = study_to_train(tmp_path)
     session = replace(open_session(params, run, "tiny"), peak=1e12)

@@ -29,6 +29,8 @@ from tasks.records import read_models, read_problems
 
 TEXT = st.text(alphabet="0123456789+-*=", max_size=20)
 
+pytestmark = pytest.mark.slow
+
 
 @settings(deadline=None)
 @given(prompt=TEXT, answer=TEXT)

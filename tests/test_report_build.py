@@ -28,6 +28,8 @@ from tasks.store import valid, verify
 VOID = {"meta", "link", "br", "hr", "img"}
 GRID = {"sizes": ["3k", "25k", "99k"], "seeds": [0, 1], "reuse": {"size": "25k", "seed": 0, "factors": [2, 100]}}
 
+pytestmark = pytest.mark.slow
+
 
 class Reader(HTMLParser):
     """Collects addresses, text and unbalanced tags of a document."""

@@ -24,6 +24,8 @@ from tasks.sampling.transformers_engine import TransformersEngine
 SETTINGS = SamplingSettings(n=4, temperature=1.0, top_p=1.0, max_tokens=10, seed=3, step=2)
 PROMPTS = [Request(f"p{index}", tuple(range(5, 6 + index))) for index in range(7)]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> TransformersEngine:

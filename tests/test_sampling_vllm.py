@@ -27,7 +27,7 @@ from tasks.sampling.protocol import Completion, Job, Request, SamplingSettings
 from tasks.sampling.transformers_engine import TransformersEngine
 from tasks.sampling.weights import state_dict
 
-pytestmark = pytest.mark.vllm
+pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 SIZE, CONTEXT = "7k", 36
 GREEDY = SamplingSettings(n=1, temperature=0.0, top_p=1.0, max_tokens=12, seed=0)
 ROLLOUT = SamplingSettings(n=4, temperature=1.0, top_p=1.0, max_tokens=12, seed=3, step=5)

@@ -105,6 +105,7 @@ def test_weights_that_do_not_fit_into_memory_are_refused_before_they_are_written
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SHARED_MEMORY.is_dir(), reason="no shared memory here")
 def test_a_killed_process_leaves_no_weights_in_memory_for_long() -> None:
     code = "from tasks.sampling.weights import new_stage; print(new_stage())"

@@ -35,6 +35,8 @@ from tasks.sampling.weights import state_dict, stored_tensors
 SETTINGS = SamplingSettings(n=3, temperature=0.7, top_p=0.9, max_tokens=6, seed=1, domain="evaluate")
 REQUESTS = [Request(f"p{i}", (5, 6 + i)) for i in range(9)]
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Stand:

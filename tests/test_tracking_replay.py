@@ -18,6 +18,8 @@ from tasks.tracking import RUN_TAG, TrackedStudy, publish_study, publishing, sto
 
 CURVE = "test_loss"
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:

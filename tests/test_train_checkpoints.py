@@ -39,6 +39,8 @@ KEEP = {"every": 1, "keep_last": 3}
 MARK = "tiny"
 Study = tuple[Params, Run]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Params:

@@ -37,6 +37,8 @@ PATH = {"PYTHONPATH": str(REPOSITORY)}
 GPUS = tuple(Device(f"GPU-{index}", 80 << 30) for index in range(4))
 PAIR = Placement(2, 1, CONFIGS / "cpu.yaml", False, False)
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Params, Run]:

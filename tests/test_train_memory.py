@@ -124,6 +124,7 @@ def test_a_sampler_spans_as_few_devices_as_hold_the_model(paper: Params) -> None
         group_size(paper, LARGE, 2, 80 * GIB)
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_fit_is_refused_before_anything_starts(tmp_path: Path) -> None:
     params, run = study_to_train(tmp_path)
     folder = Layout.of(params).model(run.model)

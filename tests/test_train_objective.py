@@ -190,6 +190,7 @@ def _trl(batch: Batch, objective: Objective, folder: Path) -> tuple[float, dict[
     return float(loss.detach()), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean"])
 def test_loss_and_gradients_equal_trl_on_the_same_minibatch(aggregation: str, batch: Batch, tmp_path: Path) -> None:
     objective = OBJECTIVE.model_copy(update={"aggregation": aggregation, "kl_coefficient": 0.05})
@@ -201,6 +202,7 @@ def test_loss_and_gradients_equal_trl_on_the_same_minibatch(aggregation: str, ba
         torch.testing.assert_close(gradient, others[name], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean"])
 def test_gradients_do_not_depend_on_how_a_minibatch_is_cut(aggregation: str, batch: Batch) -> None:
     objective = OBJECTIVE.model_copy(update={"aggregation": aggregation})

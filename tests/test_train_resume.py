@@ -24,6 +24,8 @@ from tasks.workers import WorkerDied
 TRAIN = {"steps": 12, "batch": 8, "group_size": 4, "minibatch": 4}
 SOME_CHECKPOINTS = {"every": 4, "keep_last": 2}
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Params:

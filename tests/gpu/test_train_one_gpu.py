@@ -24,7 +24,7 @@ from tasks.train.distributed import build_policy, open_spread
 from tasks.train.loop import job
 from tasks.train.memory import GIB, activation_bytes, estimate, read_shape
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
+pytestmark = [pytest.mark.gpu, pytest.mark.slow, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
