@@ -13,7 +13,7 @@ BIN := .venv/bin
 CORES := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 STUDY_TIME := about 20 minutes
 ifeq ($(notdir $(PARAMS)),params.small.yaml)
-STUDY_TIME := about 3 minutes
+STUDY_TIME := about 2 minutes
 endif
 
 # Pure installs: everything a lock names, nothing it does not, and the project itself in place. Pip's warnings are about

@@ -22,7 +22,7 @@ def study(tmp_path: Path) -> Params:
     return study_to_evaluate(tmp_path, sizes=("3k", "7k"))
 
 
-def test_everything_is_one_order_per_size_with_initial_checkpoints_and_runs(study: Params) -> None:
+def test_all_evaluations_of_a_size_are_one_request_with_initial_checkpoints_and_runs(study: Params) -> None:
     orders = make_orders(study)
     assert [{subject.size for subject in order.subjects} for order in orders] == [{"3k"}, {"7k"}]
     assert [len(order.subjects) for order in orders] == [4, 4]

@@ -173,7 +173,7 @@ def _smi(folder: Path, count: int) -> None:
     (folder / "nvidia-smi").chmod(0o755)
 
 
-def test_on_gpus_an_order_waits_for_free_devices_and_shares_none(
+def test_on_gpus_an_evaluation_waits_for_free_devices_and_shares_none(
     study: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _smi(tmp_path, 2)

@@ -125,7 +125,7 @@ def test_every_command_draws(app: typer.Typer, table: Path, tmp_path: Path, argu
     assert picture.read_text().startswith("<?xml")
 
 
-def test_reuse_and_benchmark_tables_are_recognised(app: typer.Typer, tmp_path: Path) -> None:
+def test_reuse_and_benchmark_tables_are_recognized(app: typer.Typer, tmp_path: Path) -> None:
     reuse = tmp_path / "reuse.csv"
     lines = [
         f"base,{tau},{s},{(0.9 + 0.02 * (tau == 100)) * s**-0.1:.5f}" for tau in (1, 10, 100) for s in range(1, 41)

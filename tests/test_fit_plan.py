@@ -170,7 +170,7 @@ def test_a_devices_peak_is_known_by_the_name_its_driver_gives() -> None:
     assert peak_of_device("NVIDIA H100 PCIe") is None  # another clock, not in the table
 
 
-def test_utilisation_above_one_is_refused() -> None:
+def test_utilization_above_one_is_refused() -> None:
     with pytest.raises(InputError, match="--mfu"):
         Efficiency(mfu=1.2)
 

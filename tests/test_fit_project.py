@@ -135,7 +135,7 @@ def test_points_added_on_the_fitted_lines_keep_the_fit(share: float) -> None:
     np.testing.assert_allclose(fit_law(more, LAW).state.k(SIZES), state.k(SIZES), rtol=1e-6)
 
 
-def test_equal_weight_gives_a_long_and_a_short_size_the_same_say() -> None:
+def test_equal_weight_counts_a_long_and_a_short_size_alike() -> None:
     points = pivot_points(noise=0.02)
     keep = (points.n != SIZES[0]) | (points.step % 4 == 0)
     fitted = fit_law(points.where(keep), LAW, Options(equal_weight=True))

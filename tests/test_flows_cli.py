@@ -74,7 +74,7 @@ def test_help_answers_within_a_second_of_processor_time() -> None:
         ({"evaluate": {"temperature": "hot"}}, "evaluate.temperature"),
     ],
 )
-def test_bad_params_cost_one_sentence_and_exit_code_2(
+def test_bad_params_give_one_sentence_and_exit_code_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, dict[str, object]], said: str
 ) -> None:
     raw = yaml.safe_load((ROOT / "params.small.yaml").read_text())

@@ -14,10 +14,9 @@ import yaml
 
 from flows import cli
 from flows.run import INPUTS
-from tasks.grid import expand_grid
 from tasks.identity import VERSIONS
 from tasks.layout import STAGES
-from tasks.params import Params, load_params
+from tasks.params import Params
 
 ROOT = Path(__file__).resolve().parents[1]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
@@ -76,13 +75,6 @@ def test_dvc_itself_accepts_the_pipeline(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "dvc", "stage", "list", "--name-only"]
     answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert answer.stdout.split() == list(STAGES), answer.stderr
-
-
-@pytest.mark.parametrize("path", sorted(ROOT.glob("params*.yaml")), ids=lambda path: path.name)
-def test_every_shipped_params_file_describes_a_grid_and_a_data_root_of_its_own(path: Path) -> None:
-    assert expand_grid(load_params(path))
-    others = [load_params(other).root for other in ROOT.glob("params*.yaml") if other != path]
-    assert load_params(path).root not in others
 
 
 def test_flow_files_import_only_prefect_pathlib_and_the_program() -> None:

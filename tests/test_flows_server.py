@@ -54,7 +54,7 @@ def start(home: Path) -> tuple[subprocess.Popen[str], str]:
 
 
 @pytest.mark.slow
-def test_the_server_goes_with_its_starter_even_when_that_is_killed(tmp_path: Path) -> None:
+def test_the_server_ends_with_its_starter_even_when_that_is_killed(tmp_path: Path) -> None:
     process, address = start(tmp_path)
     assert answers(address)
     process.kill()

@@ -98,7 +98,7 @@ def overlap_of(text: str, evaluation: list[str], threshold: float = 0.7, n: int 
     return (chosen[0].kind, chosen[0].entry.problem_id) if 0 in chosen else None
 
 
-def test_an_evaluation_problem_in_another_print_is_an_exact_overlap() -> None:
+def test_an_evaluation_problem_with_other_formatting_is_an_exact_overlap() -> None:
     assert overlap_of("12. " + SENTENCE.upper() + "?", ["something else", SENTENCE]) == ("exact", "1")
 
 

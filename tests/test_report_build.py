@@ -101,7 +101,7 @@ def test_page_gives_every_finding_with_its_verdict_and_rule(study: Params, page:
     assert pills >= len(found)
 
 
-def test_pictures_follow_the_readers_colours(page: str) -> None:
+def test_pictures_follow_the_readers_colors(page: str) -> None:
     start = page.index("<main")
     assert "var(--step-0)" in page[start:]
     assert "#2563b0" not in page[start:]

@@ -132,13 +132,13 @@ def test_running_mean_keeps_a_straight_line_and_both_ends() -> None:
     assert running_mean(np.array([4.0])) == pytest.approx([4.0])
 
 
-def test_sizes_get_different_colours_from_first_to_last() -> None:
+def test_sizes_get_different_colors_from_first_to_last() -> None:
     colours = ordered(7)
     assert len(set(colours)) == 7
     assert (colours[0], colours[-1]) == (ordered(2)[0], ordered(2)[1])
 
 
-def test_drawn_colours_become_variables_inside_the_page_only() -> None:
+def test_drawn_colors_become_variables_inside_the_page_only() -> None:
     with panels("probe", 1, 1, (2, 2)) as (figure, axes):
         axes[0, 0].plot([1, 2], [1, 2], color=ink("base"))
         svg = svg_of(figure)

@@ -138,7 +138,7 @@ def test_rows_that_a_resumed_run_replaced_do_not_stay_in_the_store(tmp_path: Pat
     assert len(history(uri, runs_of(params, uri)[run.run_id])) == 5
 
 
-def test_a_store_that_cannot_be_reached_costs_a_warning_and_nothing_else(
+def test_an_unreachable_store_gives_a_warning_and_stops_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

@@ -139,7 +139,7 @@ def test_visible_devices_are_named_by_index_or_uuid() -> None:
         select_devices(GPUS, "7")
 
 
-def test_no_device_is_held_twice_and_a_large_run_gets_its_turn(tmp_path: Path) -> None:
+def test_no_device_is_held_twice_and_a_large_run_does_not_starve(tmp_path: Path) -> None:
     held: set[str] = set()
     lock, most = threading.Lock(), 0
 

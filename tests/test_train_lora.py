@@ -41,7 +41,9 @@ def models() -> tuple[Policy, Policy]:
     return plain, adapted
 
 
-def test_switched_off_the_model_is_the_initial_one_bit_for_bit(models: tuple[Policy, Policy], packed: Packed) -> None:
+def test_without_its_adapters_the_model_is_the_initial_one_bit_for_bit(
+    models: tuple[Policy, Policy], packed: Packed
+) -> None:
     plain, adapted = models
     with torch.no_grad():
         expected, changed = plain(packed), adapted(packed)

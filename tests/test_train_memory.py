@@ -102,7 +102,7 @@ def test_the_published_set_up_fits_its_devices_and_not_a_quarter_of_them(paper: 
         require_fit("72B", estimate(paper, LARGE, 8, True, 80 * GIB), 80 * GIB, 8, "72B")
 
 
-def test_adapters_need_no_second_model_and_little_for_the_optimiser(paper: Params) -> None:
+def test_adapters_need_no_second_model_and_little_for_the_optimizer(paper: Params) -> None:
     train = paper.train.model_copy(update={"lora": Lora(rank=16, alpha=32.0)})
     whole, low = (estimate(p, LARGE, 8, True, 80 * GIB) for p in (paper, paper.model_copy(update={"train": train})))
     assert low.resident["reference"] == 0
