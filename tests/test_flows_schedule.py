@@ -126,4 +126,6 @@ def test_the_shipped_deployment_fires_by_its_schedule_and_completes_the_study(tm
     assert run["parameters"] == {"params_file": "params.yaml"}
     assert stage_done(params, "report")
     assert Layout.of(params).report.is_file()
-    assert list((project / ".prefect" / "results").iterdir())
+    # Results lie where `flows` wants them, not where Prefect would put them.
+    assert list((tmp_path / "home" / "results").iterdir())
+    assert not (tmp_path / "home" / "storage").exists()
