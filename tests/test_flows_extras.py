@@ -99,7 +99,7 @@ def planner(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def rlscale(planner: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs the command line with the planner's packages alone; `-S` leaves out those of this environment."""
-    code = "import sys; from flows import cli; cli.main(sys.argv[1:])"
+    code = "import sys; from flows.cli.main import main; main(sys.argv[1:])"
     return subprocess.run(
         [sys.executable, "-S", "-c", code, *arguments],
         cwd=folder,

@@ -39,7 +39,7 @@ def test_version_is_that_of_pyproject(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.slow
 def test_the_shell_is_told_which_commands_begin_so() -> None:
     environment = os.environ | {"_RLSCALE_COMPLETE": "complete_bash", "COMP_WORDS": "rlscale p", "COMP_CWORD": "1"}
-    code = "import sys; sys.argv[0] = 'rlscale'; from flows import cli; cli.main()"
+    code = "import sys; sys.argv[0] = 'rlscale'; from flows.cli.main import main; main()"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert set(done.stdout.split()) == {"prepare", "pretrain", "plan"}, done.stderr
 
