@@ -34,6 +34,30 @@ def imports_of(path: Path) -> set[str]:
     return found
 
 
+def room_of(name: str) -> str:
+    """`tasks/fit/laws/pivot.py` or `tasks.fit.laws.pivot` stands in `tasks/fit`."""
+    parts = name.removesuffix(".py").replace(".", "/").split("/")
+    if parts[0] == "flows":
+        return "flows/cli" if parts[1:2] == ["cli"] else "flows"
+    return "/".join(parts[:2])
+
+
+def test_rooms_import_downward_only_and_stages_not_one_another() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    order = [room.rstrip("/").removesuffix(".py") for room in re.findall(r"^\| `([\w/.]+)` \|", page, re.MULTILINE)]
+    rooms = {room_of(path.relative_to(ROOT).as_posix()) for path in MODULES} - {"tasks/__init__"}
+    assert set(order) == rooms
+    for path in MODULES:
+        own = room_of(path.relative_to(ROOT).as_posix())
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for other in {room_of(name) for name in names if name.startswith(("tasks.", "flows."))} - {own}:
+                where = f"{path.relative_to(ROOT)} imports {other}"
+                assert order.index(own) < order.index(other), where
+                assert not {own, other} <= {f"tasks/{stage}" for stage in STAGES}, where
+
+
 def test_dvc_stages_are_the_stages_in_order() -> None:
     assert tuple(PIPELINE["stages"]) == STAGES == tuple(VERSIONS)
 
