@@ -20,17 +20,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tasks.evaluate.generate import Grader, generate
-from tasks.evaluate.policies import benchmark_names
-from tasks.evaluate.problem_sets import ProblemSet, load_set, longest_sequence
-from tasks.evaluate.run import generation_batches
+from tasks.evaluate.generate import EvaluationSet, Grader, generate, load_set
 from tasks.grading import GradingPool
+from tasks.records.models import policy_checkpoint
 from tasks.sampling.protocol import GenerationBatch
 from tasks.sampling.seeds import request_seed
 from tasks.sampling.vllm.engine import VllmEngine
 from tasks.sampling.vllm.requests import sampling_params, sequence_indices
 from tasks.study.params import Params, load_params
-from tasks.study.paths import StudyPaths
+from tasks.study.policies import initial_name, list_policies
 
 
 def raw_turn(engine: VllmEngine, jobs: list[GenerationBatch], own_draws: bool) -> int:
@@ -62,16 +60,14 @@ def raw_turn(engine: VllmEngine, jobs: list[GenerationBatch], own_draws: bool) -
     return sum(len(output.outputs[0].token_ids) for output in outputs)
 
 
-def our_turn(
-    engine: VllmEngine, params: Params, jobs: list[GenerationBatch], sets: list[ProblemSet], tokenizer: Any
-) -> int:
+def our_turn(engine: VllmEngine, params: Params, sets: list[EvaluationSet]) -> int:
     """A policy's whole evaluation in memory; returns the completion tokens."""
     hardware = params.hardware
     limits = (hardware.grading_workers, hardware.grading_seconds, hardware.grading_memory_mb)
     with GradingPool(*limits) as pool, ThreadPoolExecutor(1) as thread:
-        drawn = generate(engine, jobs, sets, Grader(pool, thread), tokenizer)
+        drawn = generate(engine, sets, Grader(pool, thread))
         rows = [row for part in drawn for future in part.graded for row in future.result().rows]
-    assert sum(len(samples) for _, samples in rows) == sum(len(s.problems) * s.settings.n for s in sets)
+    assert sum(len(samples) for _, samples in rows) == sum(len(s.prompts.problems) * s.settings.n for s in sets)
     return sum(part.tokens for part in drawn)
 
 
@@ -89,14 +85,16 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     params = load_params(chosen.params)
-    checkpoint = StudyPaths.of(params).model(chosen.model)
-    sets = [load_set(params, name) for name in benchmark_names(params)]
-    tokenizer, jobs = generation_batches(params, checkpoint, chosen.model.rsplit("-", 1)[1], sets)
-    engine = VllmEngine(checkpoint, params.hardware, "float32", longest_sequence(params, sets))
+    policy = next(policy for policy in list_policies(params) if policy.name == initial_name(chosen.model))
+    checkpoint = policy_checkpoint(params, policy)
+    sets = [load_set(params, policy, checkpoint, name) for name in policy.benchmarks]
+    batches = [GenerationBatch(entry.prompts.requests, entry.settings) for entry in sets]
+    context = params.train.sampling.max_prompt_tokens + max(entry.settings.max_tokens for entry in sets)
+    engine = VllmEngine(checkpoint, params.hardware, "float32", context)
     turns: dict[str, Callable[[], int]] = {
-        "raw LLM.generate": lambda: raw_turn(engine, jobs, own_draws=False),
-        "raw, own draws": lambda: raw_turn(engine, jobs, own_draws=True),
-        "rlscale evaluate": lambda: our_turn(engine, params, jobs, sets, tokenizer),
+        "raw LLM.generate": lambda: raw_turn(engine, batches, own_draws=False),
+        "raw, own draws": lambda: raw_turn(engine, batches, own_draws=True),
+        "rlscale evaluate": lambda: our_turn(engine, params, sets),
     }
     seconds: dict[str, list[float]] = {name: [] for name in turns}
     tokens: dict[str, int] = {}

@@ -9,10 +9,11 @@ import pytest
 from study_on_disk import make_study
 
 from flows.cli.main import main
-from tasks.evaluate.policies import benchmark_names, list_policies, missing
 from tasks.evaluate.requests import make_requests
+from tasks.evaluate.run import missing
 from tasks.study.errors import InputError
 from tasks.study.params import Params
+from tasks.study.policies import benchmark_names, list_policies
 
 
 @pytest.fixture

@@ -13,11 +13,10 @@ import pytest
 import torch
 from study_on_disk import make_study, save_random_model
 
-from tasks.evaluate.policies import benchmark_names, list_policies, score_folder
 from tasks.evaluate.run import EvaluationRequest, run_request
-from tasks.evaluate.samples import read_samples
 from tasks.grading import GradeRequest, GradingPool, Verdict
 from tasks.records.metrics import read_metrics
+from tasks.records.samples import read_samples
 from tasks.sampling.engines import open_engine
 from tasks.sampling.protocol import Completion, GenerationBatch, Request, SamplingSettings
 from tasks.sampling.transformers_engine import TransformersEngine
@@ -26,6 +25,7 @@ from tasks.study.errors import InputError
 from tasks.study.grid import expand_grid
 from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
+from tasks.study.policies import benchmark_names, list_policies
 
 pytestmark = pytest.mark.vllm
 SIZE, CONTEXT = "7k", 36
@@ -249,7 +249,7 @@ def test_an_evaluation_whose_engine_hangs_in_the_middle_ends_with_the_same_sampl
     """Last, because the engine's process is lost here: stopped, found hanging, killed, replaced, asked again."""
     from tasks.evaluate import run as evaluation
 
-    subjects, names = tuple(list_policies(study)), tuple(benchmark_names(study))
+    subjects, names = tuple(list_policies(study)), benchmark_names(study)
     run_request(EvaluationRequest(study, subjects, names))
     old = engine.process.pids
 
@@ -269,5 +269,5 @@ def test_an_evaluation_whose_engine_hangs_in_the_middle_ends_with_the_same_sampl
     assert engine.process.pids != old
     for subject in subjects:
         for name in names:
-            mine = read_samples(score_folder(study, subject, name, tmp_path) / "samples.parquet")
-            assert mine == read_samples(score_folder(study, subject, name) / "samples.parquet")
+            mine = read_samples(StudyPaths.of(study).samples(subject, name, tmp_path))
+            assert mine == read_samples(StudyPaths.of(study).samples(subject, name))

@@ -47,7 +47,7 @@ def study_points_path(params_file: Path) -> Path:
     from tasks.study.params import load_params
     from tasks.study.paths import StudyPaths
 
-    path = StudyPaths.of(load_params(params_file)).stage("fit") / "points.parquet"
+    path = StudyPaths.of(load_params(params_file)).points
     if not path.is_file():
         raise InputError(f"{path}: no points; run `rlscale fit` first, or name a file")
     return path

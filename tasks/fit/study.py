@@ -41,7 +41,7 @@ def fit_study(params: Params) -> dict[str, Any]:
 
     def body() -> tuple[list[str], Mapping[str, Any]]:
         rows = collect_points(params, runs, GRADER_VERSION)
-        write_points(folder / "points.parquet", rows)
+        write_points(StudyPaths.of(params).points, rows)
         analyses = _analyses(rows, params)
         write_results(folder, rows, analyses, params)
         return FILES, {"points": len(rows), "runs": len(runs)}
@@ -63,7 +63,7 @@ def draw_study(params: Params, path: Path) -> None:
     """
     from tasks.fit.output.plot import draw_fits, save
 
-    rows = read_points(StudyPaths.of(params).stage("fit") / "points.parquet")
+    rows = read_points(StudyPaths.of(params).points)
     fits: list[tuple[str, BootstrappedFit]] = []
     for variant in params.grid.variants:
         points = scale_points(rows, variant, "compute", params.train.group_size)
@@ -93,7 +93,7 @@ def write_results(
     values = list(analyses.values())
     reuse = [effect for variant in params.grid.variants for effect in _reuse(rows, analyses, variant, params)]
     findings = [finding for variant in params.grid.variants for finding in _findings(analyses, reuse, variant)]
-    write_json(folder / "fits.json", plain({"fits": [fit for a in values for fit in a.fits]}))
+    write_json(StudyPaths.of(params).fits, plain({"fits": [fit for a in values for fit in a.fits]}))
     tests = {
         "backtests": [test for a in values for test in a.tests],
         "windows": [row for a in values for row in a.windows],
@@ -103,7 +103,7 @@ def write_results(
     write_json(folder / "backtests.json", plain(tests))
     write_json(folder / "forecasts.json", plain({"forecasts": [row for a in values for row in a.forecasts]}))
     pairs = [pair for (variant, _), a in analyses.items() for pair in pair_effects(a.per_size, variant)]
-    write_json(folder / "findings.json", plain({"findings": findings, "reuse": reuse, "pairs": pairs}))
+    write_json(StudyPaths.of(params).findings, plain({"findings": findings, "reuse": reuse, "pairs": pairs}))
     write_json(folder / "metrics.json", plain(_metrics(analyses, findings)))
     _write_draws(folder / "bootstrap.parquet", analyses)
 

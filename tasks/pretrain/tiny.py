@@ -13,7 +13,7 @@ import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
@@ -23,8 +23,9 @@ from tasks.policy.packing import PromptGroup, pack
 from tasks.policy.policy_model import Policy, count_parameters, load_model
 from tasks.pretrain.corpus import batches, excluded_keys
 from tasks.study.fingerprints import model_fingerprint
+from tasks.study.grid import model_spec
 from tasks.study.manifests import once
-from tasks.study.params import Params, SupervisedStage, TinyFamily, TinyModel
+from tasks.study.params import Params, SupervisedStage, TinyFamily, TinyModel, Variant
 from tasks.study.paths import StudyPaths
 
 ROPE_THETA = 100.0
@@ -40,19 +41,19 @@ def train_tiny_model(params: Params, name: str) -> dict[str, Any]:
     The instruct variant starts from the base of its size, which must be finished.
     """
     family = params.pretrain.family
+    spec, variant = model_spec(params, name)
     assert isinstance(family, TinyFamily)
-    size, variant = name.rsplit("-", 1)
-    spec = next(model for model in family.models if model.name == size)
+    assert isinstance(spec, TinyModel)
     folder = StudyPaths.of(params).model(name)
 
     def body() -> tuple[list[str], dict[str, Any]]:
-        return _train(params, family, spec, "base" if variant == "base" else "instruct", folder)
+        return _train(params, family, spec, variant, folder)
 
     return once(folder, "pretrain", model_fingerprint(params, name), body)[0]
 
 
 def _train(
-    params: Params, family: TinyFamily, spec: TinyModel, variant: Literal["base", "instruct"], folder: Path
+    params: Params, family: TinyFamily, spec: TinyModel, variant: Variant, folder: Path
 ) -> tuple[list[str], dict[str, Any]]:
     layout, tokenizer = StudyPaths.of(params), build_tokenizer()
     style = getattr(params.train.prompt_style, variant)

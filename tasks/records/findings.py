@@ -16,10 +16,10 @@ def read_findings(params: Params) -> dict[str, list[dict[str, str]]]:
     Returns:
         `laws` and `claims`, rows of text ready to be printed; empty where the stage has not run.
     """
-    folder = StudyPaths.of(params).stage("fit")
-    fits = _entries(folder / "fits.json", "fits")
+    paths = StudyPaths.of(params)
+    fits = _entries(paths.fits, "fits")
     laws = [_law(fit) for fit in fits if fit["primary"]]
-    claims = [_claim(finding) for finding in _entries(folder / "findings.json", "findings")]
+    claims = [_claim(finding) for finding in _entries(paths.findings, "findings")]
     return {"laws": laws, "claims": claims}
 
 

@@ -1,18 +1,13 @@
-"""`Score`, a row of `data/evaluate/scores.parquet`. pyarrow is imported when a file is touched, not before."""
+"""`Score`, a row of `data/evaluate/scores.parquet`."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from tasks.study.errors import InputError
-from tasks.study.manifests import atomic_path
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from tasks.records.parquet import read_parquet, schema_of, write_parquet
 
 
 @dataclass(frozen=True)
@@ -53,22 +48,15 @@ class Score:
     tokens_per_second: float
     engine: str
 
+    def without_times(self) -> Score:
+        """The score with its measured times set to 0: equal for equal work, so that digests are taken of it."""
+        return replace(self, seconds=0.0, tokens_per_second=0.0)
+
 
 def write_scores(path: Path, scores: Iterable[Score]) -> None:
     """Writes scores atomically as parquet; pass@k is a JSON text column."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    rows = [asdict(score) | {"pass_at_k": json.dumps(score.pass_at_k, sort_keys=True)} for score in scores]
-    with atomic_path(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=_score_schema()), temporary)
-
-
-def _score_schema() -> pa.Schema:
-    import pyarrow as pa
-
-    types = {"str": pa.string(), "int": pa.int64(), "float": pa.float64(), "dict[str, float]": pa.string()}
-    return pa.schema([(entry.name, types[str(entry.type)]) for entry in fields(Score)])
+    rows = (asdict(score) | {"pass_at_k": json.dumps(score.pass_at_k, sort_keys=True)} for score in scores)
+    write_parquet(path, rows, schema_of(Score))
 
 
 def read_scores(path: Path) -> list[Score]:
@@ -77,10 +65,10 @@ def read_scores(path: Path) -> list[Score]:
     Raises:
         InputError: there is no such file.
     """
-    import pyarrow.parquet as pq
-
-    try:
-        rows = pq.read_table(path).to_pylist()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no scores; run `rlscale evaluate` first") from None
+    rows = read_parquet(path, "no scores; run `rlscale evaluate` first")
     return [Score(**(row | {"pass_at_k": json.loads(row["pass_at_k"])})) for row in rows]
+
+
+def read_score(path: Path) -> Score:
+    """Reads the `score.json` of one evaluation."""
+    return Score(**json.loads(path.read_text(encoding="utf-8")))

@@ -13,9 +13,9 @@ from tasks.grading.audit import audit
 from tasks.records.problems import read_problems
 from tasks.report.evidence import RunLog
 from tasks.report.files import read_columns
-from tasks.study.grid import expand_grid
 from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
+from tasks.study.policies import benchmark_names, list_policies
 
 AUDITED = 600
 SHOWN = 20
@@ -68,10 +68,11 @@ def sampled_answers(params: Params) -> dict[GradeRequest, bool]:
     Samples that are not on this machine are left out.
     """
     layout, seen = StudyPaths.of(params), dict[tuple[str, str, str], bool]()
-    for benchmark in ["heldout", *(entry.name for entry in params.prepare.benchmarks)]:
+    policies = [policy for policy in list_policies(params) if policy.run is not None]
+    for benchmark in benchmark_names(params):
         problems = {problem.problem_id: problem for problem in read_problems(layout.benchmark(benchmark))}
-        for run in expand_grid(params):
-            path = layout.samples(run, benchmark)
+        for policy in policies:
+            path = layout.samples(policy, benchmark)
             if path.is_file():
                 columns = read_columns(path)
                 rows = zip(*(columns[key].tolist() for key in ("problem_id", "text", "status")), strict=True)

@@ -139,12 +139,12 @@ def read_evidence(params: Params) -> Evidence:
     return Evidence(
         params=params,
         runs=[_log(layout, run, models[run.model]) for run in expand_grid(params)],
-        points=read_columns(fit / "points.parquet"),
+        points=read_columns(layout.points),
         draws=read_columns(fit / "bootstrap.parquet"),
-        fits=read_json(fit / "fits.json")["fits"],
+        fits=read_json(layout.fits)["fits"],
         tests=read_json(fit / "backtests.json"),
         forecasts=read_json(fit / "forecasts.json")["forecasts"],
-        judged=read_json(fit / "findings.json"),
+        judged=read_json(layout.findings),
         scores=read_scores(layout.scores),
         manifests={stage: manifest for stage, manifest in manifests.items() if manifest is not None},
     )

@@ -73,7 +73,7 @@ class Completion:
 
 
 class Engine(Protocol):
-    """A generation engine holding one model's weights."""
+    """A generation engine holding one model's weights; engines inherit `release` and `restarted` as they stand here."""
 
     name: str
 
@@ -96,6 +96,15 @@ class Engine(Protocol):
 
     def fingerprint(self) -> str:
         """Digest of the weights the engine would sample with now."""
+
+    def release(self) -> None:
+        """Lends the device's memory to a trainer until the next `update` or `load`; nothing where none is shared."""
+        return
+
+    @property
+    def restarted(self) -> bool:
+        """Whether the engine has been replaced after a loss, so that a next run should not rely on it."""
+        return False
 
     def close(self) -> None:
         """Frees memory and processes."""

@@ -15,7 +15,7 @@ import torch
 
 from tasks.policy.policy_model import load_model, weights_digest
 from tasks.policy.qwen2_decoder import KVCache, Qwen2Decoder
-from tasks.sampling.protocol import Completion, Request, SamplingSettings
+from tasks.sampling.protocol import Completion, Engine, Request, SamplingSettings
 from tasks.sampling.seeds import sequence_key, uniforms
 from tasks.study.errors import InputError
 
@@ -27,7 +27,7 @@ SYNC_EVERY = 16
 """On an accelerator the host looks only every so many tokens whether sequences have finished: looking waits."""
 
 
-class TransformersEngine:
+class TransformersEngine(Engine):
     """Samples from a Qwen2-architecture model held in this process."""
 
     name = "transformers"

@@ -68,8 +68,15 @@ def expand_grid(params: Params) -> list[Run]:
 def longest_first(params: Params, runs: list[Run]) -> list[Run]:
     """Orders runs by falling model size, so that no long one is left for the end while other workers idle."""
     models: Sequence[TinyModel | HubModel] = params.pretrain.family.models
-    place = {model.name: index for index, model in enumerate(models)}
-    return sorted(runs, key=lambda run: -place[run.size])
+    ranks = {model.name: index for index, model in enumerate(models)}
+    return sorted(runs, key=lambda run: -ranks[run.size])
+
+
+def model_spec(params: Params, name: str) -> tuple[TinyModel | HubModel, Variant]:
+    """The family's entry and the variant of an initial model `<size>-<variant>`."""
+    size, variant = name.rsplit("-", 1)
+    models: Sequence[TinyModel | HubModel] = params.pretrain.family.models
+    return next(model for model in models if model.name == size), "base" if variant == "base" else "instruct"
 
 
 def find_run(params: Params, run_id: str) -> Run:

@@ -28,7 +28,7 @@ from tasks.train.engine_cache import ENGINE_CACHE
 from tasks.train.parallel import ParallelContext
 
 
-class SharedEngine:
+class SharedEngine(Engine):
     """An engine shared by a group of processes; see `tasks.sampling.protocol.Engine`. All of them make every call."""
 
     def __init__(self, spread: ParallelContext, size: int, opened: Callable[[int], Engine]) -> None:
@@ -77,10 +77,9 @@ class SharedEngine:
         return self._broadcast(self._engine.fingerprint() if self._engine else None)
 
     def release(self) -> None:
-        """Gives the device's memory back until the next update, where the engine can."""
-        release = getattr(self._engine, "release", None)
-        if release is not None:
-            release()
+        """Lends the devices' memory to the trainer until the next update, where the engine can."""
+        if self._engine is not None:
+            self._engine.release()
         dist.barrier(group=self._group)
 
     def close(self) -> None:

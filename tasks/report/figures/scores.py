@@ -10,6 +10,7 @@ from tasks.records.scores import Score
 from tasks.report.canvas import panels, svg_of
 from tasks.report.evidence import Evidence
 from tasks.report.palette import ink
+from tasks.study.policies import initial_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +43,7 @@ def _benchmark(panel: Axes, evidence: Evidence, benchmark: str) -> None:
         shift = -0.12 if variant == "base" else 0.12
         before: list[tuple[float, Score]] = []
         for place, size in enumerate(evidence.sizes):
-            start = scores.get(f"initial-{size}-{variant}")
+            start = scores.get(initial_name(f"{size}-{variant}"))
             if start is not None:
                 before.append((place + shift, start))
             finals = [scores[log.run.run_id] for log in evidence.scale_runs(variant, size) if log.run.run_id in scores]

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from tasks.policy.policy_model import weights_digest
-from tasks.sampling.protocol import Completion, GenerationBatch, Request, SamplingSettings, in_order
+from tasks.sampling.protocol import Completion, Engine, GenerationBatch, Request, SamplingSettings, in_order
 from tasks.sampling.vllm.options import head_sizes, llm_arguments, on_cpu, set_environment
 from tasks.sampling.vllm.probe import LogprobProbe
 from tasks.sampling.vllm.process import ANSWER_TIMEOUT, EngineDied, EngineProcess
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from tasks.sampling.vllm.transfer import Transfer
 
 
-class VllmEngine:
+class VllmEngine(Engine):
     """A vLLM engine; see `tasks.sampling.protocol.Engine`."""
 
     name = "vllm"

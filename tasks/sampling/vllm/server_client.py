@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from tasks.sampling.protocol import Completion, GenerationBatch, Request, SamplingSettings, in_order
+from tasks.sampling.protocol import Completion, Engine, GenerationBatch, Request, SamplingSettings, in_order
 from tasks.sampling.seeds import request_seed
 from tasks.sampling.vllm.requests import SequenceIndex, check_lengths, sequence_indices
 from tasks.sampling.vllm.server_http import RequestRejected, Server
@@ -23,7 +23,7 @@ from tasks.study.errors import InputError
 CONCURRENCY = 64
 
 
-class ServerEngine:
+class ServerEngine(Engine):
     """A server that serves one policy; see `tasks.sampling.protocol.Engine`."""
 
     name = "vllm_server"
