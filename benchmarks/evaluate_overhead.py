@@ -31,25 +31,25 @@ from tasks.study.params import Params, load_params
 from tasks.study.policies import initial_name, list_policies
 
 
-def raw_turn(engine: VllmEngine, jobs: list[GenerationBatch], own_draws: bool) -> int:
+def raw_turn(engine: VllmEngine, batches: list[GenerationBatch], counter_based: bool) -> int:
     """One `LLM.generate` over all samples; returns the completion tokens."""
     from vllm import SamplingParams
 
     prompts: list[Any] = []
     params = []
-    for place in sequence_indices(jobs):
-        job = jobs[place.job]
-        request, settings = job.requests[place.request], job.settings
+    for index in sequence_indices(batches):
+        batch = batches[index.batch]
+        request, settings = batch.requests[index.request], batch.settings
         prompts.append({"prompt_token_ids": list(request.tokens)})
-        if own_draws:
-            params.append(sampling_params(job, place, [0], counter_based=True))
+        if counter_based:
+            params.append(sampling_params(batch, index, [0], counter_based=True))
             continue
         params.append(
             SamplingParams(
                 temperature=settings.temperature,
                 top_p=settings.top_p,
                 max_tokens=settings.max_tokens,
-                seed=request_seed(settings, request.prompt_id, place.sample),
+                seed=request_seed(settings, request.prompt_id, index.sample),
                 logprobs=0,
                 flat_logprobs=True,
                 detokenize=False,
@@ -92,8 +92,8 @@ def main() -> None:
     context = params.train.sampling.max_prompt_tokens + max(entry.settings.max_tokens for entry in sets)
     engine = VllmEngine(checkpoint, params.hardware, "float32", context)
     turns: dict[str, Callable[[], int]] = {
-        "raw LLM.generate": lambda: raw_turn(engine, batches, own_draws=False),
-        "raw, own draws": lambda: raw_turn(engine, batches, own_draws=True),
+        "raw LLM.generate": lambda: raw_turn(engine, batches, counter_based=False),
+        "raw, own draws": lambda: raw_turn(engine, batches, counter_based=True),
         "rlscale evaluate": lambda: our_turn(engine, params, sets),
     }
     seconds: dict[str, list[float]] = {name: [] for name in turns}

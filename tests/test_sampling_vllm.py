@@ -193,7 +193,7 @@ def test_an_engine_that_computes_with_old_weights_is_noticed_by_the_probe(
 
     engine.load(checkpoints[0])
     weights = state_dict(checkpoints[1], torch.float32)
-    monkeypatch.setattr(type(engine), "_swap", lambda self, expected: expected)
+    monkeypatch.setattr(type(engine), "_load_staged", lambda self, expected: expected)
     with pytest.raises(ProbeFailed, match="log-probs differ by"):
         engine.update(weights.items())
     monkeypatch.undo()
@@ -261,7 +261,7 @@ def test_an_evaluation_whose_engine_hangs_in_the_middle_ends_with_the_same_sampl
                 yield item
                 if self.started == 1 and number == 2:
                     os.kill(old[0], signal.SIGSTOP)
-                    self.engine.process.patience = 3.0
+                    self.engine.process.timeout_s = 3.0
             self.started += 1
 
     monkeypatch.setattr(evaluation, "open_engine", lambda *_, **__: StopsInTheMiddle(engine))
