@@ -96,16 +96,16 @@ def test_both_engines_give_the_same_completions_and_log_probabilities(
         assert engine.load(checkpoint) == reference.load(checkpoint)
         mine, theirs = engine.generate(REQUESTS, settings), reference.generate(REQUESTS, settings)
         assert tokens_of(mine) == tokens_of(theirs)
-        assert [[c.finish for c in row] for row in mine] == [[c.finish_reason for c in row] for row in theirs]
+        assert [[c.finish_reason for c in row] for row in mine] == [[c.finish_reason for c in row] for row in theirs]
         assert largest_gap(mine, theirs) < 1e-4
 
 
 def test_finish_says_whether_the_end_was_drawn_or_the_limit_cut(engine: Any) -> None:
     rows = [completion for row in engine.generate(REQUESTS, ROLLOUT) for completion in row]
-    assert {completion.finish for completion in rows} == {"stop", "length"}
+    assert {completion.finish_reason for completion in rows} == {"stop", "length"}
     for completion in rows:
-        assert (completion.tokens[-1] == 0) == (completion.finish == "stop")
-        assert len(completion.tokens) == 12 or completion.finish == "stop"
+        assert (completion.tokens[-1] == 0) == (completion.finish_reason == "stop")
+        assert len(completion.tokens) == 12 or completion.finish_reason == "stop"
         assert len(completion.logprobs) == len(completion.tokens)
 
 

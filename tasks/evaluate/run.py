@@ -42,7 +42,7 @@ class EvaluationRequest:
         policies: policies of one size.
         benchmarks: names of the sets.
         root: folder instead of `data/evaluate`, for an engine that is not the study's own.
-        server: URL of a running server to ask instead of an engine of our own.
+        server: URL of a running server to use instead of an engine of our own.
     """
 
     params: Params

@@ -1,4 +1,4 @@
-"""Scores of graded samples: pass@1 with its Wilson interval and the unbiased estimator of pass@k."""
+"""What graded samples add up to: pass@1 with its Wilson interval and the unbiased estimator of pass@k."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tasks.records.scores import Score
 Z_95 = 1.959963984540054
 
 
-def wilson_interval(share: float, trials: int, z: float = Z_95) -> tuple[float, float]:
+def wilson_interval(proportion: float, trials: int, z: float = Z_95) -> tuple[float, float]:
     """Wilson's score interval of a proportion.
 
-    centre = (p + z²/2n) / (1 + z²/n), half width = z/(1 + z²/n) sqrt(p (1-p)/n + z²/4n²)
+    center = (p + z²/2n) / (1 + z²/n), half width = z/(1 + z²/n) sqrt(p (1-p)/n + z²/4n²)
 
     Args:
-        share: observed proportion p; with several samples per problem a mean of shares, which makes the interval
+        proportion: observed, p; with several samples per problem a mean of proportions, which makes the interval
             conservative (problems are the trials, the samples of one problem are not independent).
         trials: number of problems n, at least 1.
         z: normal quantile.
@@ -25,13 +25,13 @@ def wilson_interval(share: float, trials: int, z: float = Z_95) -> tuple[float, 
     Returns:
         Lower and upper end, within [0, 1].
     """
-    if trials < 1 or not 0.0 <= share <= 1.0:
-        raise ValueError(f"a proportion within [0, 1] of at least one trial is needed, not {share} of {trials}")
+    if trials < 1 or not 0.0 <= proportion <= 1.0:
+        raise ValueError(f"a proportion within [0, 1] of at least one trial is needed, not {proportion} of {trials}")
     shrink = 1.0 + z * z / trials
-    centre = (share + z * z / (2 * trials)) / shrink
-    half = z / shrink * sqrt(share * (1.0 - share) / trials + z * z / (4 * trials * trials))
+    center = (proportion + z * z / (2 * trials)) / shrink
+    half = z / shrink * sqrt(proportion * (1.0 - proportion) / trials + z * z / (4 * trials * trials))
     # At p = 0 and p = 1 the end of the interval is p itself; rounding may put it on the other side.
-    return min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))
+    return min(proportion, max(0.0, center - half)), max(proportion, min(1.0, center + half))
 
 
 def pass_at_k(k: int, samples: int, right: int) -> float:
@@ -40,8 +40,8 @@ def pass_at_k(k: int, samples: int, right: int) -> float:
     Source: Chen et al., arXiv 2107.03374, equation 1; in whole numbers, so that nothing overflows or cancels.
 
     Args:
-        k: samples a user would draw, 1 <= k <= samples.
-        samples: samples drawn, n.
+        k: samples a user would take, 1 <= k <= samples.
+        samples: number of samples, n.
         right: right ones among them, c.
     """
     if not 1 <= k <= samples or not 0 <= right <= samples:
@@ -58,7 +58,7 @@ def score_of(name: str, benchmark: str, samples: Sequence[Sample], pass_ks: Sequ
     """Adds graded samples up; the seconds are left at 0 for the caller, who measured them.
 
     Args:
-        name: the run or initial checkpoint.
+        name: of the policy.
         benchmark: name of the set.
         samples: all samples of the set, the same number for each problem.
         pass_ks: k of pass@k; those above the samples per problem are left out.

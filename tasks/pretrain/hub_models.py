@@ -1,7 +1,7 @@
 """Published checkpoints: resolved at a pinned revision, counted exactly, never copied.
 
 The folder of a model holds `model.json` alone, which says where the snapshot lies in the hub cache; the weights stay
-there. A local folder may stand in for a repository (no revision then); its files' digests take the revision's place.
+there. A local folder may stand for a repository (no revision then); its files' digests stand for the revision.
 """
 
 from __future__ import annotations

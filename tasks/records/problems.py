@@ -24,7 +24,7 @@ class Problem:
         messages: the prompt as chat messages, (role, content) pairs.
         answer: ground truth as text; for structured truths, JSON.
         ability: math, codegen, logic, stem.
-        pass_rate: share of a reference solver's samples that are right, None = unknown (counts as hardest).
+        pass_rate: fraction of a reference solver's samples that are right, None = unknown (counts as hardest).
         level: level of generated problems, None elsewhere.
     """
 

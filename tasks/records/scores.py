@@ -12,19 +12,19 @@ from tasks.records.parquet import read_parquet, schema_of, write_parquet
 
 @dataclass(frozen=True)
 class Score:
-    """How a run's final policy did on a benchmark.
+    """A policy on a benchmark.
 
     Attributes:
-        run_id: the run; initial checkpoints appear as `initial-<model>`.
+        run_id: name of the policy: a run id, or that of an initial model (`tasks.study.policies`).
         benchmark: name of the set, `heldout` included.
         problems: problems in the set.
         samples: completions per problem.
         right: right answers in all.
-        pass_at_1: mean over problems of the share of right samples.
+        pass_at_1: mean over problems of the fraction of right samples.
         low: lower end of the 95 % Wilson interval of pass@1 (problems as trials).
         high: upper end.
         pass_at_k: unbiased pass@k by k, as text keys.
-        truncated: share of completions that hit the length limit.
+        truncated: fraction of completions that hit the length limit.
         mean_length: mean completion length, tokens.
         unjudged: answers the scorer could not judge.
         seconds: wall seconds of generation and grading.

@@ -1,4 +1,4 @@
-"""What decides each piece of work: the fingerprints of all stages, in one place.
+"""What decides each unit of work: the fingerprints of all stages.
 
 The same fingerprint marks a finished folder (`tasks.study.manifests.once`), keys Prefect's cache and tells `rlscale
 status` what is done. Raise a stage's version when its code changes what it writes; a refactor with equal results
@@ -42,7 +42,7 @@ def prepare_fingerprint(params: Params) -> str:
 
 
 def _paths_to_digests(value: Any, key: str = "") -> Any:
-    """The prepare block with the names of local files replaced by digests of their bytes: a moved file is no other."""
+    """The prepare block with digests in place of the names of local files: moving a file changes nothing."""
     if isinstance(value, dict):
         return {name: _paths_to_digests(entry, name) for name, entry in value.items()}
     if isinstance(value, list):

@@ -57,11 +57,11 @@ def expand_grid(params: Params) -> list[Run]:
             (grid.group_size.size, v, grid.group_size.seed, 1, g) for v in grid.variants for g in grid.group_size.values
         ]
     runs = [_run(params, *cell) for cell in cells]
-    seen: set[str] = set()
+    run_ids: set[str] = set()
     for run in runs:
-        if run.run_id in seen:
+        if run.run_id in run_ids:
             raise InputError(f"grid: two runs have one id, {run.run_id}; a value is listed twice on one of its axes")
-        seen.add(run.run_id)
+        run_ids.add(run.run_id)
     return runs
 
 

@@ -1,4 +1,4 @@
-"""What of a study is done: read from the folders alone, by the same fingerprints that `tasks.study.manifests.once`
+"""Which work of a study is done: read from the folders alone, by the fingerprints that `tasks.study.manifests.once`
 checks.
 
 A stage consists of work units (a run, an initial model, a policy on a benchmark), each a folder with a manifest, and
@@ -36,7 +36,7 @@ class WorkUnit:
 
     @property
     def done(self) -> bool:
-        """Whether the folder holds this work, whole."""
+        """Whether the folder holds this work with all its files."""
         return is_complete(self.folder, self.fingerprint)
 
 
