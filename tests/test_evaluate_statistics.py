@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
-from tasks.evaluate.statistics import mean_pass_at_k, pass_at_k, score_of, wilson_interval
 from tasks.records.samples import Sample, read_samples, write_samples
+from tasks.records.scores import score_of
+from tasks.records.statistics import mean_pass_at_k, pass_at_k, wilson_interval
 
 
 @given(trials=st.integers(1, 3000), share=st.floats(0, 1))

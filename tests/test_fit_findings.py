@@ -6,12 +6,11 @@ import warnings
 
 import numpy as np
 import pytest
-from fit_examples import SIZES, k_of, pivot_points
+from support.fit_examples import SIZES, k_of, pivot_points
 
 from tasks.fit.analyse import analyze
 from tasks.fit.data.measurements import Measurements, measure
 from tasks.fit.laws import LAWS
-from tasks.fit.results import Estimate, ReuseEffect, SaturationTest, plain
 from tasks.fit.solver.estimate import Options, fit_law
 from tasks.fit.uncertainty.inference import BootstrappedFit, with_draws
 from tasks.fit.uncertainty.profile import profile_intervals
@@ -19,6 +18,9 @@ from tasks.fit.validation.findings import larger_is_better, law_holds, learning_
 from tasks.fit.validation.fit_warnings import flags_of
 from tasks.fit.validation.reuse_effect import reuse_effects
 from tasks.fit.validation.saturation import saturation_test
+from tasks.records.findings import ReuseEffect
+from tasks.records.fits import Estimate, SaturationTest
+from tasks.records.json_files import to_json
 
 OPTIONS = Options(draws=400)
 
@@ -68,7 +70,7 @@ def test_saturation_stays_undecided_where_k_does_not_grow() -> None:
     assert "not shown to grow" in test.reason
 
 
-def test_larger_models_are_better_where_they_are() -> None:
+def test_larger_models_are_found_better_where_loss_falls_with_size() -> None:
     alone = fitted(pivot_points(noise=0.004, runs=3, steps=80), "loglinear")
     finding = larger_is_better(alone, "base")
     assert finding.verdict == "supported"
@@ -77,7 +79,7 @@ def test_larger_models_are_better_where_they_are() -> None:
     assert len(pair_effects(alone, "base")) == len(SIZES) - 1
 
 
-def test_larger_models_are_not_better_where_loss_rises_with_size() -> None:
+def test_larger_models_are_not_found_better_where_loss_rises_with_size() -> None:
     points = pivot_points(noise=0.004, runs=3)
     names = [points.runs[run] for run in points.run]
     turned = measure(SIZES[::-1][points.size], points.resource, points.loss, names, step=points.step, unit="data")
@@ -181,7 +183,7 @@ def test_profile_interval_holds_the_truth_and_is_open_where_k_is_linear_in_size(
 def test_analysis_of_points_is_plain_json_and_repeats_itself() -> None:
     points = pivot_points(noise=0.004, runs=2, steps=20)
     one, two = (analyze(points, "base", "saturating", ["loglinear", "pivot"], Options(draws=100)) for _ in range(2))
-    assert plain(one.fits) == plain(two.fits)
-    assert plain(one.tests) == plain(two.tests)
+    assert to_json(one.fits) == to_json(two.fits)
+    assert to_json(one.tests) == to_json(two.tests)
     assert {fit.law for fit in one.fits} == {"saturating", "loglinear", "pivot"}
     assert [fit.law for fit in one.fits if fit.primary] == ["saturating"]

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from tasks.fit.data.points import COLUMNS, read_points, scale_points
-from tasks.fit.results import read_rows
 from tasks.fit.study import FILES, fit_study
+from tasks.records.findings import FindingsFile
+from tasks.records.fits import FitsFile
 from tasks.records.metrics import StepMetrics
 from tasks.study.errors import InputError
 from tasks.study.grid import Run, expand_grid
@@ -21,6 +22,8 @@ from tasks.study.paths import StudyPaths
 ROOT = Path(__file__).resolve().parents[1]
 KMAX, N0, TRIALS = 0.12, 8e4, 500
 SIZES = {"3k": 3e3, "7k": 7e3, "25k": 25e3, "56k": 56e3, "99k": 99e3, "222k": 222e3, "394k": 394e3}
+
+pytestmark = pytest.mark.slow
 
 
 def made_up_params(folder: Path, draws: int = 200) -> Params:
@@ -103,23 +106,23 @@ def test_scaling_fits_leave_out_step_zero_and_the_reuse_axis(fitted: Params) -> 
 
 
 def test_primary_fit_recovers_the_law_behind_the_runs(fitted: Params) -> None:
-    fits = read_rows(StudyPaths.of(fitted).stage("fit"), "fits.json", "fits")
-    primary = next(fit for fit in fits if fit["primary"] and fit["resource"] == "data")
-    kmax, n0 = primary["coefficients"]["Kmax"], primary["coefficients"]["N0"]
-    assert kmax["low"] < KMAX < kmax["high"]
-    assert n0["low"] < N0 < n0["high"]
-    largest = primary["by_size"][-1]
-    assert largest["k"]["value"] == pytest.approx(KMAX / (1 + N0 / 394e3), rel=0.1)
+    fits = FitsFile.read(StudyPaths.of(fitted).stage("fit")).fits
+    primary = next(fit for fit in fits if fit.primary and fit.resource == "data")
+    kmax, n0 = primary.coefficients["Kmax"], primary.coefficients["N0"]
+    assert kmax.low < KMAX < kmax.high
+    assert n0.low < N0 < n0.high
+    largest = primary.by_size[-1]
+    assert largest.k.value == pytest.approx(KMAX / (1 + N0 / 394e3), rel=0.1)
 
 
 def test_findings_judge_every_published_claim(fitted: Params) -> None:
-    findings = {row["key"]: row for row in read_rows(StudyPaths.of(fitted).stage("fit"), "findings.json", "findings")}
-    assert {row["claim"] for row in findings.values()} == {1, 2, 3, 4}
-    assert findings["larger_better_data"]["verdict"] == "supported"
-    assert findings["k_grows_data"]["verdict"] == "supported"
-    assert findings["reuse_harm_at_100"]["verdict"] == "supported"
-    ratio = findings["reuse_harm_at_100"]["effect"]
-    assert ratio["low"] < 10**0.1 < ratio["high"]
+    findings = {row.key: row for row in FindingsFile.read(StudyPaths.of(fitted).stage("fit")).findings}
+    assert {row.claim for row in findings.values()} == {1, 2, 3, 4}
+    assert findings["larger_better_data"].verdict == "supported"
+    assert findings["k_grows_data"].verdict == "supported"
+    assert findings["reuse_harm_at_100"].verdict == "supported"
+    ratio = findings["reuse_harm_at_100"].effect
+    assert ratio.low < 10**0.1 < ratio.high
 
 
 def test_metrics_are_flat_numbers(fitted: Params) -> None:

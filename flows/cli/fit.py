@@ -93,29 +93,30 @@ def _fit_stage(params_file: Path, plot: Path | None, as_json: bool) -> None:
     import sys
 
     from flows.cli.stage_runner import run_stage
-    from tasks.fit.results import Estimate, Finding, read_rows
+    from tasks.records.findings import FindingsFile
+    from tasks.records.fits import FitsFile
+    from tasks.records.json_files import to_json
     from tasks.study.params import load_params
     from tasks.study.paths import StudyPaths
 
     with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
         run_stage("fit", params_file)
     folder = StudyPaths.of(load_params(params_file)).stage("fit")
-    fits = [row for row in read_rows(folder, "fits.json", "fits") if row["primary"]]
-    findings = read_rows(folder, "findings.json", "findings")
+    fits = [fit for fit in FitsFile.read(folder).fits if fit.primary]
+    findings = FindingsFile.read(folder).findings
     if plot is not None:
         from tasks.fit.study import draw_study
 
         draw_study(load_params(params_file), plot)
     if as_json:
-        print_json({"fits": fits, "findings": findings})
+        print_json(to_json({"fits": fits, "findings": findings}))
         return
-    for row in fits:
-        named = ", ".join(f"{name} = {value['value']:.4g}" for name, value in row["coefficients"].items())
-        print(f"{row['variant']} {row['resource']}: {row['law']}, {named}, R2 = {row['r2_linear']:.4f}")
+    for fit in fits:
+        named = ", ".join(f"{name} = {value.value:.4g}" for name, value in fit.coefficients.items())
+        print(f"{fit.variant} {fit.resource}: {fit.law}, {named}, R2 = {fit.r2_linear:.4f}")
     from tasks.fit.output.tables import findings_table
 
-    rows = [Finding(**(row | {"effect": Estimate(**row["effect"])})) for row in findings]
-    print_table(*findings_table(rows))
+    print_table(*findings_table(findings))
     print(f"files: {folder}")
 
 
@@ -129,14 +130,14 @@ def _groups(table: Table, columns: Columns, allow_mixed: bool) -> list[tuple[str
 def _show_fits(
     groups: list[tuple[str, Measurements]], law: str, options: Options, plot: Path | None, as_json: bool
 ) -> None:
-    from tasks.fit.results import plain
     from tasks.fit.summary import summarize
+    from tasks.records.json_files import to_json
 
     summaries = [summarize(points, name, law, options) for name, points in groups]
     if plot is not None:
         _plot_fits(groups, law, options, plot)
     if as_json:
-        print_json(plain(summaries))
+        print_json(to_json(summaries))
         return
     from tasks.fit.output.tables import fit_tables, notes_of
 
@@ -156,9 +157,9 @@ def _plot_fits(groups: list[tuple[str, Measurements]], law: str, options: Option
 def _show_reuse(table: Table, loss: str | None, options: Options, plot: Path | None, as_json: bool) -> None:
     from tasks.fit.data.table import reuse_groups
     from tasks.fit.output.tables import findings_table, reuse_table
-    from tasks.fit.results import plain
     from tasks.fit.validation.findings import reuse_is_harmless
     from tasks.fit.validation.reuse_effect import reuse_effects
+    from tasks.records.json_files import to_json
 
     groups = reuse_groups(table, loss)
     effects = {name: reuse_effects(points, options, name) for name, points in groups.items()}
@@ -168,7 +169,7 @@ def _show_reuse(table: Table, loss: str | None, options: Options, plot: Path | N
 
         save(draw_reuse(effects), plot)
     if as_json:
-        print_json(plain({"reuse": effects, "findings": findings}))
+        print_json(to_json({"reuse": effects, "findings": findings}))
         return
     print_tables([*(reuse_table(rows, name) for name, rows in effects.items()), findings_table(findings)])
     for finding in findings:
@@ -179,8 +180,8 @@ def _show_reuse(table: Table, loss: str | None, options: Options, plot: Path | N
 
 def _show_gains(table: Table, plot: Path | None, as_json: bool) -> None:
     from tasks.fit.output.tables import gain_tables
-    from tasks.fit.results import plain
     from tasks.fit.validation.benchmark_gain import gains
+    from tasks.records.json_files import to_json
 
     rows, trends = gains(table)
     if plot is not None:
@@ -188,6 +189,6 @@ def _show_gains(table: Table, plot: Path | None, as_json: bool) -> None:
 
         save(draw_gains(rows), plot)
     if as_json:
-        print_json(plain({"gains": rows, "trends": trends}))
+        print_json(to_json({"gains": rows, "trends": trends}))
         return
     print_tables(gain_tables(rows, trends))

@@ -8,24 +8,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from flows.cli.extras import require_study
 from flows.cli.prefect_server import prefect_server
 from tasks.records.run_state import run_state
 from tasks.study.errors import InputError
 from tasks.study.grid import expand_grid, find_run
 from tasks.study.params import Params, load_params
-from tasks.study.paths import STAGES, StudyPaths
+from tasks.study.paths import STAGE_INPUTS, STAGES, StudyPaths
 from tasks.study.status import stage_done
-
-STAGE_INPUTS = {
-    "study": (),
-    "prepare": (),
-    "pretrain": ("prepare",),
-    "train": ("prepare", "pretrain"),
-    "evaluate": ("prepare", "pretrain", "train"),
-    "fit": ("train",),
-    "report": ("prepare", "pretrain", "evaluate", "fit"),
-}
-"""What must be done before a stage can run."""
 
 
 def run_stage(stage: str, params_file: Path) -> bool:
@@ -39,8 +29,10 @@ def run_stage(stage: str, params_file: Path) -> bool:
         Whether there was anything to do.
 
     Raises:
-        InputError: the params file is not valid, or an earlier stage has not been run.
+        InputError: the extra [study] is not installed, the params file is not valid, or an earlier stage has not been
+            run.
     """
+    require_study()
     params = load_params(params_file)
     expand_grid(params)
     if not unfinished_stages(params, STAGES if stage == "study" else (stage,)):
@@ -48,7 +40,8 @@ def run_stage(stage: str, params_file: Path) -> bool:
         return False
     # A failure is told once, by the command line's own boundary, not again by every layer of Prefect.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
-    _check_inputs(params, stage)
+    if stage != "study":
+        _check_inputs(params, stage)
     with prefect_server() as address, _prefect_at(address):
         getattr(importlib.import_module(f"flows.{stage}"), stage)(params_file.absolute())
     return True
@@ -79,8 +72,10 @@ def train_single_run(run_id: str, params_file: Path) -> None:
     """Trains one run, or says that it is done; needs no Prefect server.
 
     Raises:
-        InputError: no run, or more than one, has an id that begins so, or an earlier stage has not been run.
+        InputError: the extra [study] is not installed; no run, or more than one, has an id that begins so; or an
+            earlier stage has not been run.
     """
+    require_study()
     from tasks.runtime.mlflow_tracking import publishing
     from tasks.runtime.progress import watch_runs
     from tasks.train.launch import Launcher

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from tasks.evaluate.generate import GeneratedSet, Grader, generate, load_set, sampling_settings
-from tasks.evaluate.statistics import score_of
 from tasks.grading import GradingPool
 from tasks.records.models import policy_checkpoint
 from tasks.records.samples import Sample, write_samples
-from tasks.records.scores import Score
+from tasks.records.scores import Score, score_of
 from tasks.sampling.engines import open_engine
 from tasks.sampling.protocol import Engine
 from tasks.study.errors import InputError

@@ -10,16 +10,6 @@ import numpy as np
 from tasks.fit.data.measurements import Measurements
 from tasks.fit.forecasting.forecast import predict, size_errors, warnings_of
 from tasks.fit.laws import LAWS, law_named
-from tasks.fit.results import (
-    BackTest,
-    Choice,
-    Estimate,
-    FitRecord,
-    ForecastRecord,
-    SaturationTest,
-    SizeSlope,
-    WindowFit,
-)
 from tasks.fit.solver.estimate import Options, fit_law
 from tasks.fit.solver.parameters import LineParameters
 from tasks.fit.uncertainty.inference import BootstrappedFit, Interval, interval, with_draws
@@ -28,6 +18,17 @@ from tasks.fit.validation.backtest import backtests, choose_law, windows
 from tasks.fit.validation.fit_warnings import flags_of
 from tasks.fit.validation.goodness_of_fit import quality
 from tasks.fit.validation.saturation import saturation_test
+from tasks.records.fits import (
+    BackTest,
+    Estimate,
+    FitOptions,
+    FitRecord,
+    ForecastRecord,
+    LawChoice,
+    SaturationTest,
+    SizeSlope,
+    WindowFit,
+)
 from tasks.study.errors import InputError
 
 
@@ -54,7 +55,7 @@ class Analysis:
     tests: list[BackTest]
     windows: list[WindowFit]
     saturation: SaturationTest | None
-    choice: Choice
+    choice: LawChoice
     forecasts: list[ForecastRecord]
 
 
@@ -97,7 +98,7 @@ def fit_record(uncertain: BootstrappedFit, variant: str, alone: BootstrappedFit,
     profile = profile_intervals(uncertain)
     scores = quality(fitted)
     drawn = uncertain.draws.coefficients()
-    options = {**vars(fitted.options), "resampling_used": list(uncertain.lines.method)}
+    options = FitOptions(**vars(fitted.options), resampling_used=list(uncertain.lines.method))
     return FitRecord(
         variant=variant,
         resource=points.unit,
@@ -180,7 +181,7 @@ def forecast_at(uncertain: BootstrappedFit, variant: str, n: float, resource: fl
     )
 
 
-def _standard_forecasts(primary: BootstrappedFit, choice: Choice, variant: str) -> list[ForecastRecord]:
+def _standard_forecasts(primary: BootstrappedFit, choice: LawChoice, variant: str) -> list[ForecastRecord]:
     """The largest size at twice its resource, and a size twice as large at the largest size's resource."""
     points = primary.fitted.points
     largest = float(points.sizes[-1])

@@ -1,4 +1,4 @@
-"""The fit stage as a plain function: points of all runs in, the files of `tasks.fit.results` out."""
+"""The fit stage as a plain function: points of all runs in, the files of `tasks.records.fits` out."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import numpy as np
 from tasks.fit.analyse import Analysis, analyze
 from tasks.fit.data.points import RESOURCES, collect_points, read_points, reuse_points, scale_points, write_points
 from tasks.fit.laws import LAWS, SIZE_LAWS
-from tasks.fit.results import Finding, ReuseEffect, plain
 from tasks.fit.solver.estimate import Options, fit_law
 from tasks.fit.solver.parameters import LineParameters
 from tasks.fit.uncertainty.inference import BootstrappedFit, with_draws
 from tasks.fit.validation.findings import larger_is_better, law_holds, learning_grows, pair_effects, reuse_is_harmless
 from tasks.fit.validation.reuse_effect import reuse_effects
+from tasks.records.findings import Finding, FindingsFile, ReuseEffect
+from tasks.records.fits import BackTestsFile, DrawColumns, FitsFile, ForecastsFile, PointColumns
+from tasks.records.json_files import to_json
 from tasks.study.fingerprints import GRADER_VERSION, fit_fingerprint
 from tasks.study.grid import expand_grid
 from tasks.study.manifests import atomic_path, once, write_json
@@ -24,12 +26,12 @@ from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
 
 FILES = [
-    "points.parquet",
-    "fits.json",
-    "bootstrap.parquet",
-    "backtests.json",
-    "forecasts.json",
-    "findings.json",
+    PointColumns.NAME,
+    FitsFile.NAME,
+    DrawColumns.NAME,
+    BackTestsFile.NAME,
+    ForecastsFile.NAME,
+    FindingsFile.NAME,
     "metrics.json",
 ]
 
@@ -41,7 +43,7 @@ def fit_study(params: Params) -> dict[str, Any]:
 
     def body() -> tuple[list[str], Mapping[str, Any]]:
         rows = collect_points(params, runs, GRADER_VERSION)
-        write_points(StudyPaths.of(params).points, rows)
+        write_points(folder / PointColumns.NAME, rows)
         analyses = _analyses(rows, params)
         write_results(folder, rows, analyses, params)
         return FILES, {"points": len(rows), "runs": len(runs)}
@@ -63,7 +65,7 @@ def draw_study(params: Params, path: Path) -> None:
     """
     from tasks.fit.output.plot import draw_fits, save
 
-    rows = read_points(StudyPaths.of(params).points)
+    rows = read_points(StudyPaths.of(params).stage("fit") / PointColumns.NAME)
     fits: list[tuple[str, BootstrappedFit]] = []
     for variant in params.grid.variants:
         points = scale_points(rows, variant, "compute", params.train.group_size)
@@ -93,19 +95,18 @@ def write_results(
     values = list(analyses.values())
     reuse = [effect for variant in params.grid.variants for effect in _reuse(rows, analyses, variant, params)]
     findings = [finding for variant in params.grid.variants for finding in _findings(analyses, reuse, variant)]
-    write_json(StudyPaths.of(params).fits, plain({"fits": [fit for a in values for fit in a.fits]}))
-    tests = {
-        "backtests": [test for a in values for test in a.tests],
-        "windows": [row for a in values for row in a.windows],
-        "saturation": [a.saturation for a in values if a.saturation is not None],
-        "choice": [a.choice for a in values],
-    }
-    write_json(folder / "backtests.json", plain(tests))
-    write_json(folder / "forecasts.json", plain({"forecasts": [row for a in values for row in a.forecasts]}))
+    FitsFile(fits=[fit for a in values for fit in a.fits]).write(folder)
+    BackTestsFile(
+        backtests=[test for a in values for test in a.tests],
+        windows=[row for a in values for row in a.windows],
+        saturation=[a.saturation for a in values if a.saturation is not None],
+        choice=[a.choice for a in values],
+    ).write(folder)
+    ForecastsFile(forecasts=[row for a in values for row in a.forecasts]).write(folder)
     pairs = [pair for (variant, _), a in analyses.items() for pair in pair_effects(a.per_size, variant)]
-    write_json(StudyPaths.of(params).findings, plain({"findings": findings, "reuse": reuse, "pairs": pairs}))
-    write_json(folder / "metrics.json", plain(_metrics(analyses, findings)))
-    _write_draws(folder / "bootstrap.parquet", analyses)
+    FindingsFile(findings=findings, reuse=reuse, pairs=pairs).write(folder)
+    write_json(folder / "metrics.json", to_json(_metrics(analyses, findings)))
+    _write_draws(folder / DrawColumns.NAME, analyses)
 
 
 def _reuse(

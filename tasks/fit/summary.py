@@ -9,14 +9,14 @@ import numpy as np
 from tasks.fit.analyse import fit_record
 from tasks.fit.data.measurements import Measurements
 from tasks.fit.laws import LAWS, SIZE_LAWS, law_named
-from tasks.fit.published import published_fit
-from tasks.fit.results import BackTest, Choice, FitRecord, SaturationTest, WindowFit
 from tasks.fit.solver.estimate import Options, fit_law
 from tasks.fit.uncertainty.inference import with_draws
 from tasks.fit.uncertainty.profile import profile_intervals
 from tasks.fit.validation.backtest import held_out_largest, tests_ahead, windows
 from tasks.fit.validation.goodness_of_fit import quality
 from tasks.fit.validation.saturation import saturation_test
+from tasks.records.fits import BackTest, FitRecord, LawChoice, SaturationTest, WindowFit
+from tasks.records.published import FITS, FITS_WITHOUT_72B, SIZES, UNITS, PublishedFit
 from tasks.study.errors import InputError
 
 
@@ -66,7 +66,7 @@ class Summary:
     fit: FitRecord
     rivals: list[LawComparison]
     saturation: SaturationTest | None
-    choice: Choice | None
+    choice: LawChoice | None
     held_out: BackTest | None
     ahead: list[BackTest]
     windows: list[WindowFit]
@@ -138,3 +138,15 @@ def _comparisons(points: Measurements, group: str, options: Options) -> list[Pub
             )
         )
     return out
+
+
+def published_fit(points: Measurements, variant: str) -> tuple[PublishedFit, PublishedFit | None] | None:
+    """The published fits of these points, or None where they are not the published study's sizes and resource.
+
+    Returns:
+        The fit on all sizes, and the one without 72B where it is known.
+    """
+    key = (variant, UNITS.get(points.unit, points.unit))
+    if key not in FITS or tuple(points.sizes) != SIZES:
+        return None
+    return FITS[key], FITS_WITHOUT_72B.get(key)

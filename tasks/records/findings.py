@@ -1,11 +1,16 @@
-"""The study's findings in a few lines, read from the fit stage's files; what `rlscale study` prints at its end."""
+"""`findings.json` of the fit stage as typed records: the published claims, judged, and the effects behind them.
+
+`read_findings` gives them, with the laws, as the few lines that `rlscale study` prints at its end.
+"""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
+from tasks.records.fits import Estimate, FitRecord, FitsFile
+from tasks.records.format import interval, number
+from tasks.records.json_files import JsonFile
 from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
 
@@ -16,42 +21,88 @@ def read_findings(params: Params) -> dict[str, list[dict[str, str]]]:
     Returns:
         `laws` and `claims`, rows of text ready to be printed; empty where the stage has not run.
     """
-    paths = StudyPaths.of(params)
-    fits = _entries(paths.fits, "fits")
-    laws = [_law(fit) for fit in fits if fit["primary"]]
-    claims = [_claim(finding) for finding in _entries(paths.findings, "findings")]
-    return {"laws": laws, "claims": claims}
+    folder = StudyPaths.of(params).stage("fit")
+    fits = FitsFile.read(folder).fits if (folder / FitsFile.NAME).is_file() else []
+    findings = FindingsFile.read(folder).findings if (folder / FindingsFile.NAME).is_file() else []
+    return {"laws": [_law(fit) for fit in fits if fit.primary], "claims": [_claim(finding) for finding in findings]}
 
 
-def _entries(path: Path, key: str) -> list[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))[key]
-    return entries
-
-
-def _law(fit: dict[str, Any]) -> dict[str, str]:
+def _law(fit: FitRecord) -> dict[str, str]:
     """One fit: its coefficients with intervals, k of its smallest and largest size, R2."""
-    row = {"variant": fit["variant"], "resource": fit["resource"], "law": fit["law"]}
-    row |= {name: interval(value) for name, value in fit["coefficients"].items()}
-    sizes = sorted(fit["by_size"], key=lambda size: size["n"])
-    row |= {f"k({size['size']})": interval(size["k"]) for size in (sizes[0], sizes[-1])} if sizes else {}
-    return row | {"R2": number(fit["r2_linear"]), "R2 log": number(fit["r2_log"])}
+    row = {"variant": fit.variant, "resource": fit.resource, "law": fit.law}
+    row |= {name: interval(value) for name, value in fit.coefficients.items()}
+    sizes = sorted(fit.by_size, key=lambda size: size.n)
+    row |= {f"k({size.size})": interval(size.k) for size in (sizes[0], sizes[-1])} if sizes else {}
+    return row | {"R2": number(fit.r2_linear, 3, "-"), "R2 log": number(fit.r2_log, 3, "-")}
 
 
-def _claim(finding: dict[str, Any]) -> dict[str, str]:
-    row = {"claim": f"{finding['claim']} {finding['key']}"}
-    row |= {name: finding[name] for name in ("variant", "resource", "verdict")}
-    return row | {"effect": interval(finding["effect"]), "unit": finding["unit"]}
+def _claim(finding: Finding) -> dict[str, str]:
+    row = {"claim": f"{finding.claim} {finding.key}", "variant": finding.variant, "resource": finding.resource}
+    return row | {"verdict": finding.verdict, "effect": interval(finding.effect), "unit": finding.unit}
 
 
-def interval(estimate: dict[str, Any]) -> str:
-    """`value [low, high]`, or the value alone where it has no interval."""
-    if estimate["low"] is None or estimate["high"] is None:
-        return number(estimate["value"])
-    return f"{number(estimate['value'])} [{number(estimate['low'])}, {number(estimate['high'])}]"
+@dataclass(frozen=True)
+class ReuseEffect:
+    """Effect of seeing every prompt tau times instead of once, at the same steps.
+
+    Attributes:
+        tau: reuse factor.
+        overall: d(tau), shift of log10 L over the whole trajectory.
+        final: the same over the last fifth of the steps, the one the verdict rests on.
+        ratio: final loss over the final loss at tau = 1, 10^final.
+    """
+
+    variant: str
+    tau: float
+    overall: Estimate
+    final: Estimate
+    ratio: Estimate
 
 
-def number(value: float | None) -> str:
-    """Three significant digits; a dash for what does not exist."""
-    return "-" if value is None else f"{value:.3g}"
+@dataclass(frozen=True)
+class PairEffect:
+    """Neighbouring sizes: difference of log10 L, larger minus smaller, at the largest X both reached."""
+
+    variant: str
+    resource: str
+    smaller: str
+    larger: str
+    x: float
+    difference: Estimate
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A published claim, judged on these points.
+
+    Attributes:
+        claim: 1 to 4, as in the published study.
+        key: short name, e.g. larger_better_compute.
+        statement: the claim in one sentence.
+        variant: base, instruct or group.
+        resource: compute, data or steps.
+        effect: what was measured, with its interval, null where it could not be measured.
+        unit: what the effect is.
+        verdict: supported, contradicted or undecided.
+        reason: the rule that led to the verdict, with numbers.
+    """
+
+    claim: int
+    key: str
+    statement: str
+    variant: str
+    resource: str
+    effect: Estimate
+    unit: str
+    verdict: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class FindingsFile(JsonFile):
+    """findings.json."""
+
+    NAME: ClassVar[str] = "findings.json"
+    findings: list[Finding]
+    reuse: list[ReuseEffect]
+    pairs: list[PairEffect]

@@ -1,13 +1,15 @@
-"""`Score`, a row of `data/evaluate/scores.parquet`."""
+"""`Score`, a row of `data/evaluate/scores.parquet`: what graded samples add up to."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from tasks.records.parquet import read_parquet, schema_of, write_parquet
+from tasks.records.samples import Sample
+from tasks.records.statistics import mean_pass_at_k, wilson_interval
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,45 @@ class Score:
     def without_times(self) -> Score:
         """The score with its measured times set to 0: equal for equal work, so that digests are taken of it."""
         return replace(self, seconds=0.0, tokens_per_second=0.0)
+
+
+def score_of(name: str, benchmark: str, samples: Sequence[Sample], pass_ks: Sequence[int], engine: str) -> Score:
+    """Adds graded samples up; the seconds are left at 0 for the caller, who measured them.
+
+    Args:
+        name: of the policy.
+        benchmark: name of the set.
+        samples: all samples of the set, the same number for each problem.
+        pass_ks: k of pass@k; those above the samples per problem are left out.
+        engine: which engine sampled.
+    """
+    right: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    for row in samples:
+        right[row.problem_id] = right.get(row.problem_id, 0) + (row.status == "right")
+        counts[row.problem_id] = counts.get(row.problem_id, 0) + 1
+    if len(set(counts.values())) != 1:
+        raise ValueError(f"{name} on {benchmark}: problems differ in their number of samples")
+    n = next(iter(counts.values()))
+    pass_at_1 = mean_pass_at_k(1, n, list(right.values()))
+    low, high = wilson_interval(pass_at_1, len(right))
+    return Score(
+        run_id=name,
+        benchmark=benchmark,
+        problems=len(right),
+        samples=n,
+        right=sum(right.values()),
+        pass_at_1=pass_at_1,
+        low=low,
+        high=high,
+        pass_at_k={str(k): mean_pass_at_k(k, n, list(right.values())) for k in pass_ks if k <= n},
+        truncated=sum(row.finish == "length" for row in samples) / len(samples),
+        mean_length=sum(row.tokens for row in samples) / len(samples),
+        unjudged=sum(row.status == "unjudged" for row in samples),
+        seconds=0.0,
+        tokens_per_second=0.0,
+        engine=engine,
+    )
 
 
 def write_scores(path: Path, scores: Iterable[Score]) -> None:

@@ -1,4 +1,4 @@
-"""The report stage as a plain function: evidence in, page and figures out, once."""
+"""The report stage as a plain function: the study's results in, page and figures out, once."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from tasks.records.findings import read_findings
-from tasks.report.auditing import GradingCheck, check_grading
-from tasks.report.canvas import on_white
-from tasks.report.evidence import Evidence, read_evidence
-from tasks.report.page import render
-from tasks.report.pictures import draw_all
-from tasks.report.wording import headline, tally
+from tasks.report.grading_check import GradingCheck, check_grading
+from tasks.report.inputs import StudyResults, read_results
+from tasks.report.page import build_sections, render
+from tasks.report.svg import on_white
+from tasks.report.text import count_verdicts, headline
 from tasks.study.fingerprints import report_fingerprint
 from tasks.study.manifests import once, write_json, write_text
 from tasks.study.params import Params
@@ -33,30 +32,29 @@ def build_report(params: Params) -> Path:
     folder = StudyPaths.of(params).stage("report")
 
     def body() -> tuple[list[str], Mapping[str, Any]]:
-        evidence = read_evidence(params)
-        check = check_grading(params, evidence.runs)
-        drawn = draw_all(evidence)
-        names = [f"figures/{name}.svg" for name in drawn]
-        for name, svg in zip(names, drawn.values(), strict=True):
+        results = read_results(params)
+        check = check_grading(params, results.runs)
+        sections = build_sections(results, check)
+        figures = {f"figures/{name}.svg": svg for part in sections for name, svg in part.figures.items()}
+        for name, svg in figures.items():
             write_text(folder / name, on_white(svg))
-        write_json(folder / SUMMARY, summary(evidence, check))
-        write_text(folder / PAGE, render(evidence, drawn, check))
-        return [PAGE, SUMMARY, *names], {"runs": len(evidence.runs)}
+        write_json(folder / SUMMARY, summary(results, check))
+        write_text(folder / PAGE, render(results, sections))
+        return [PAGE, SUMMARY, *figures], {"runs": len(results.runs)}
 
     once(folder, "report", report_fingerprint(params), body)
     return folder
 
 
-def summary(evidence: Evidence, check: GradingCheck) -> dict[str, Any]:
+def summary(results: StudyResults, check: GradingCheck) -> dict[str, Any]:
     """The page's main numbers, for `rlscale report --json`: headline, verdict counts, laws, claims, grading."""
-    findings = evidence.judged["findings"]
-    found = read_findings(evidence.params)
+    audit = check.audit.summary() if check.audit else {}
     return {
-        "title": evidence.params.report.title,
-        "runs": len(evidence.runs),
-        "headline": headline(findings),
-        "verdicts": tally(findings),
-        **found,
+        "title": results.params.report.title,
+        "runs": len(results.runs),
+        "headline": headline(results.findings),
+        "verdicts": count_verdicts(results.findings),
+        **read_findings(results.params),
         "grading": check.totals,
-        "audit": {name: value for name, value in check.summary.items() if not name.endswith("seconds")},
+        "audit": {name: value for name, value in audit.items() if not name.endswith("seconds")},
     }

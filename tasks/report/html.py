@@ -52,8 +52,8 @@ def paragraph(*parts: str, class_: str = "") -> Html:
     return tag("p", joined(parts, " "), **attributes)
 
 
-def pill(verdict: str, number: int | None = None) -> Html:
-    """A verdict, or a number of them, with its colour and a sign for who does not see colours."""
+def badge(verdict: str, number: int | None = None) -> Html:
+    """A verdict, or a number of them, with its color and a sign for readers who do not see colors."""
     text = verdict if number is None else f"{number} {verdict}"
     return tag("span", f"{SIGNS[verdict]} {text}", class_=f"pill {verdict}")
 
@@ -64,16 +64,16 @@ def table(columns: Sequence[str], rows: Iterable[Row], numeric: Iterable[int] = 
     Args:
         columns: headings.
         rows: cells, one per column.
-        numeric: places of the columns that are set to the right.
+        numeric: indices of the columns that are set to the right.
         sortable: whether a click on a heading sorts.
     """
     right = set(numeric)
     head = joined(
-        tag("th", name, scope="col", **({"class_": "number"} if place in right else {}))
-        for place, name in enumerate(columns)
+        tag("th", name, scope="col", **({"class_": "number"} if index in right else {}))
+        for index, name in enumerate(columns)
     )
     body = joined(
-        tag("tr", joined((_cell(cell, place in right) for place, cell in enumerate(row)), "")) for row in rows
+        tag("tr", joined((_cell(cell, index in right) for index, cell in enumerate(row)), "")) for row in rows
     )
     inner = joined([tag("thead", tag("tr", head)), tag("tbody", body)])
     return tag("div", tag("table", inner, **({"class_": "sortable"} if sortable else {})), class_="frame", tabindex="0")
@@ -87,15 +87,15 @@ def _cell(cell: Content, right: bool) -> Html:
 
 
 def figure(svg: str, caption: str, label: str) -> Html:
-    """A picture with its caption.
+    """A figure with its caption.
 
     Args:
         svg: an SVG element.
         caption: what it shows.
         label: short description for screen readers.
     """
-    picture = tag("div", Html(svg), class_="picture", role="img", aria_label=label)
-    return tag("figure", joined([picture, tag("figcaption", caption)]))
+    image = tag("div", Html(svg), class_="picture", role="img", aria_label=label)
+    return tag("figure", joined([image, tag("figcaption", caption)]))
 
 
 def details(summary: str, content: str) -> Html:
@@ -103,6 +103,6 @@ def details(summary: str, content: str) -> Html:
     return tag("details", joined([tag("summary", summary), content]))
 
 
-def bar(share: float) -> Html:
-    """A bar of `share` of its cell's width."""
-    return Html(f'<span class="bar"><span style="width:{100 * min(max(share, 0.0), 1.0):.1f}%"></span></span>')
+def bar(fraction: float) -> Html:
+    """A bar that fills a fraction of its cell's width."""
+    return Html(f'<span class="bar"><span style="width:{100 * min(max(fraction, 0.0), 1.0):.1f}%"></span></span>')

@@ -2,45 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from tasks.report.auditing import GradingCheck
-from tasks.report.canvas import inline
-from tasks.report.evidence import Evidence
+from tasks.report.format import count
+from tasks.report.grading_check import GradingCheck
 from tasks.report.html import Html, joined, paragraph, tag
-from tasks.report.numbers import count
-from tasks.report.sections import claims, forecasts, grading, law, provenance, reuse, runs, scores, training
-from tasks.report.sections.section import Section
+from tasks.report.inputs import StudyResults
+from tasks.report.sections import (
+    Section,
+    claims,
+    forecasts,
+    grading,
+    law,
+    provenance,
+    reuse,
+    runs,
+    scores,
+    training,
+)
 from tasks.report.style import SCRIPT, style_sheet
 
 
-def render(evidence: Evidence, drawn: Mapping[str, str], check: GradingCheck) -> str:
-    """Puts the page together.
-
-    Args:
-        evidence: the study.
-        drawn: SVG documents by name.
-        check: grading statistics and audit.
-
-    Returns:
-        An HTML document that loads nothing.
-    """
-    pictures = {name: inline(svg) for name, svg in drawn.items()}
-    sections = [
-        claims.build(evidence),
-        law.build(evidence, pictures),
-        forecasts.build(evidence, pictures),
-        reuse.build(evidence, pictures),
-        training.build(evidence, pictures),
-        scores.build(evidence, pictures),
-        runs.build(evidence),
+def build_sections(results: StudyResults, check: GradingCheck) -> list[Section]:
+    """All sections in the order of the page."""
+    return [
+        claims.build(results),
+        law.build(results),
+        forecasts.build(results),
+        reuse.build(results),
+        training.build(results),
+        scores.build(results),
+        runs.build(results),
         grading.build(check),
-        provenance.build(evidence),
+        provenance.build(results),
     ]
-    title = evidence.params.report.title
+
+
+def render(results: StudyResults, sections: list[Section]) -> str:
+    """Puts the page together: an HTML document that loads nothing."""
+    title = results.params.report.title
     links = joined(tag("a", part.title, href=f"#{part.anchor}") for part in sections)
     footer = tag("footer", "Written by rlscale from the files of this study; equal files give an equal page.")
-    main = tag("main", joined([_header(evidence, title), *(_section(part) for part in sections), footer]))
+    main = tag("main", joined([_header(results, title), *(_section(part) for part in sections), footer]))
     body = tag("div", joined([tag("nav", links, aria_label="Sections"), main]), class_="page")
     head = joined(
         [
@@ -56,15 +57,15 @@ def render(evidence: Evidence, drawn: Mapping[str, str], check: GradingCheck) ->
     return f"<!doctype html>\n{document}\n"
 
 
-def _header(evidence: Evidence, title: str) -> Html:
-    train = evidence.params.train
+def _header(results: StudyResults, title: str) -> Html:
+    train = results.params.train
     facts = [
-        f"{len(evidence.runs)} GRPO runs",
-        f"{len(evidence.sizes)} sizes ({evidence.sizes[0]} to {evidence.sizes[-1]} non-embedding parameters)",
-        " and ".join(evidence.variants),
-        f"{len(evidence.params.grid.seeds)} seed{'s' if len(evidence.params.grid.seeds) > 1 else ''}",
+        f"{len(results.runs)} GRPO runs",
+        f"{len(results.sizes)} sizes ({results.sizes[0]} to {results.sizes[-1]} non-embedding parameters)",
+        " and ".join(results.variants),
+        f"{len(results.params.grid.seeds)} seed{'s' if len(results.params.grid.seeds) > 1 else ''}",
         f"{train.steps} steps of {train.batch} prompts × {train.group_size} completions",
-        f"{count(evidence.params.prepare.heldout)} held-out problems",
+        f"{count(results.params.prepare.heldout)} held-out problems",
     ]
     return tag("header", joined([tag("h1", title), paragraph(" · ".join(facts), class_="sub")]))
 

@@ -1,8 +1,25 @@
-"""The page's style sheet and its one script (sorting tables). No fonts, no images, nothing from elsewhere."""
+"""The page's look: colors, style sheet and its one script (sorting tables). No fonts or images, nothing from elsewhere.
+
+Figures are drawn in the light colors, which become CSS variables inside the page, so that they follow the reader's
+light or dark mode. Sizes and reuse factors are ordered, so they get a sequential scale (plasma) without its two ends,
+which are hard to see on the page.
+"""
 
 from __future__ import annotations
 
-from tasks.report.palette import variables
+# By CSS variable: color in light and in dark mode.
+COLORS = {
+    "ink": ("#1b1f24", "#e6e8eb"),
+    "muted": ("#5c6672", "#9aa4b0"),
+    "rule": ("#dde1e6", "#343a42"),
+    "base": ("#2563b0", "#6ea8f0"),
+    "instruct": ("#c2571a", "#f0a05a"),
+    "neutral": ("#7a8490", "#8e98a4"),
+    "supported": ("#1e7d45", "#5cc98a"),
+    "contradicted": ("#b3261e", "#f28b82"),
+    "undecided": ("#8a6100", "#e0b54a"),
+}
+STEPS = 8
 
 _RULES = """
 :root { --font: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; --mono:
@@ -93,11 +110,41 @@ for (const table of document.querySelectorAll("table.sortable")) {
 """
 
 
+def color(name: str) -> str:
+    """The light color of a name in `COLORS`."""
+    light, _ = COLORS[name]
+    return light
+
+
+def sequential_colors(number: int) -> list[str]:
+    """`number` light colors of the sequential scale, evenly over all of it; beyond `STEPS` colors repeat."""
+    light = [pair[0] for pair in sequential_scale()]
+    if number <= 1:
+        return light[:1]
+    return [light[round(index * (STEPS - 1) / (number - 1))] for index in range(number)]
+
+
+def sequential_scale() -> list[tuple[str, str]]:
+    """The `STEPS` colors of the sequential scale as (light, dark) pairs."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    plasma = colormaps["plasma"]
+    fractions = [index / (STEPS - 1) for index in range(STEPS)]
+    return [(to_hex(plasma(0.80 * fraction)), to_hex(plasma(0.36 + 0.60 * fraction))) for fraction in fractions]
+
+
+def css_colors() -> dict[str, tuple[str, str]]:
+    """CSS variables with their light and dark colors."""
+    named = {f"--{name}": pair for name, pair in COLORS.items()}
+    return named | {f"--step-{index}": pair for index, pair in enumerate(sequential_scale())}
+
+
 def style_sheet() -> str:
-    """The rules, with the palette as variables for light and dark."""
-    colours = variables()
-    light = " ".join(f"{name}: {pair[0]};" for name, pair in colours.items())
-    dark = " ".join(f"{name}: {pair[1]};" for name, pair in colours.items())
-    head = f":root {{ color-scheme: light dark; {light} }}"
-    night = f"@media (prefers-color-scheme: dark) {{ :root {{ --ground: #14171b; --card: #1c2026; {dark} }} }}"
-    return "\n".join([head, _RULES.strip(), night])
+    """The rules, after the colors as variables for light and dark mode."""
+    colors = css_colors()
+    light = " ".join(f"{name}: {pair[0]};" for name, pair in colors.items())
+    dark = " ".join(f"{name}: {pair[1]};" for name, pair in colors.items())
+    light_rule = f":root {{ color-scheme: light dark; {light} }}"
+    dark_rule = f"@media (prefers-color-scheme: dark) {{ :root {{ --ground: #14171b; --card: #1c2026; {dark} }} }}"
+    return "\n".join([light_rule, _RULES.strip(), dark_rule])

@@ -1,4 +1,7 @@
-"""Where every artifact lies. One class, built from a data root; nothing else in the program joins these paths."""
+"""Where every artifact lies, as one class built from a data root.
+
+The files of `data/fit/` and `data/report/` are named by their records (`tasks.records.json_files`).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,17 @@ from tasks.study.grid import Run
 from tasks.study.params import Params
 from tasks.study.policies import HELDOUT, StudyPolicy
 
-STAGES = ("prepare", "pretrain", "train", "evaluate", "fit", "report")
+STAGE_INPUTS: dict[str, tuple[str, ...]] = {
+    "prepare": (),
+    "pretrain": ("prepare",),
+    "train": ("prepare", "pretrain"),
+    "evaluate": ("prepare", "pretrain", "train"),
+    "fit": ("pretrain", "train"),
+    "report": ("prepare", "pretrain", "evaluate", "fit"),
+}
+"""The stages in order, each with the stages whose results it reads. A test compares `dvc.yaml` with it."""
+
+STAGES = tuple(STAGE_INPUTS)
 
 
 @dataclass(frozen=True)
@@ -90,21 +103,6 @@ class StudyPaths:
     def scores(self) -> Path:
         """One row per policy and benchmark."""
         return self.stage("evaluate") / "scores.parquet"
-
-    @property
-    def points(self) -> Path:
-        """What the laws are fitted to, one row per run and step."""
-        return self.stage("fit") / "points.parquet"
-
-    @property
-    def fits(self) -> Path:
-        """Every law for each variant and resource."""
-        return self.stage("fit") / "fits.json"
-
-    @property
-    def findings(self) -> Path:
-        """Verdicts on the published claims."""
-        return self.stage("fit") / "findings.json"
 
     @property
     def report(self) -> Path:

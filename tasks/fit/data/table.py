@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tasks.costs.units import short_count
-from tasks.fit.data.measurements import Floats, Measurements, measure
+from tasks.fit.data.measurements import Floats, Measurements, measure, parse_count
 from tasks.study.errors import InputError
 
 # The study's columns whose values must agree between pooled runs.
@@ -89,8 +89,12 @@ class Table:
         values = {name: [column[i] for i in keep] for name, column in self.values.items()}
         return replace(self, values=values, rows=[self.rows[i] for i in keep])
 
-    def numbers(self, column: str) -> Floats:
-        """A column as numbers.
+    def sizes(self, column: str) -> Floats:
+        """A column of model sizes as numbers; 7B or 394k are read too."""
+        return self.numbers(column, lambda value: parse_count(str(value)))
+
+    def numbers(self, column: str, read: Callable[[Any], float] = float) -> Floats:
+        """A column as numbers, each entry by `read`.
 
         Raises:
             InputError: an entry is empty, NaN or no number.
@@ -98,7 +102,7 @@ class Table:
         out = np.empty(len(self))
         for index, value in enumerate(self.values[column]):
             try:
-                out[index] = float(value)
+                out[index] = read(value)
             except (TypeError, ValueError):
                 out[index] = np.nan
             if np.isnan(out[index]):
@@ -225,10 +229,18 @@ def _refuse_mixed(table: Table, group: str) -> None:
 
 
 def _points(table: Table, columns: Columns) -> Measurements:
+    """The rows as measurements, checked: N, X > 0, loss in (0, 1], one row per run and step, 3 points per size.
+
+    A table without a run column has one run per size.
+
+    Raises:
+        InputError: with the row and the column, or the size.
+    """
     assert columns.n is not None
     assert columns.x is not None
     assert columns.loss is not None
-    n, x, loss = (table.numbers(name) for name in (columns.n, columns.x, columns.loss))
+    n = table.sizes(columns.n)
+    x, loss = (table.numbers(name) for name in (columns.x, columns.loss))
     for name, values, bad, expected in (
         (columns.n, n, ~(np.isfinite(n) & (n > 0)), "a positive number"),
         (columns.x, x, ~(np.isfinite(x) & (x > 0)), "a positive number"),
@@ -270,7 +282,7 @@ def _trials(table: Table, column: str) -> Floats:
 def _refuse_duplicates(table: Table, columns: Columns, runs: list[str], position: Any) -> None:
     by = "step" if "step" in table.values else str(columns.x)
     seen: dict[tuple[str, float, float], int] = {}
-    sizes = table.numbers(str(columns.n))
+    sizes = table.sizes(str(columns.n))
     for index, key in enumerate(zip(runs, sizes, position, strict=True)):
         first = seen.setdefault((key[0], float(key[1]), float(key[2])), index)
         if first != index:

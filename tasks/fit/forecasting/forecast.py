@@ -92,7 +92,7 @@ def size_errors(
 
 
 def run_fraction(points: Measurements) -> Floats:
-    """How far along its run each point lies, by step: (0, 1] [P]."""
+    """Fraction of its run that each point has behind it, by step: (0, 1] [P]."""
     last = np.zeros(len(points.runs))
     np.maximum.at(last, points.run, points.step)
     return points.step / last[points.run]

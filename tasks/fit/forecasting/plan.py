@@ -15,8 +15,8 @@ from tasks.costs.gpu_table import Gpu
 from tasks.costs.step_cost import Budget, Cost, Efficiency, Workload, cost_of
 from tasks.fit.data.measurements import Floats, Measurements
 from tasks.fit.forecasting.forecast import ExtrapolationSpread, predict, size_errors, warnings_of
-from tasks.fit.published import UNITS
 from tasks.fit.uncertainty.inference import BootstrappedFit
+from tasks.records.published import UNITS
 from tasks.study.errors import InputError
 
 _AXIS = tuple(2.0**power for power in range(-4, 5))

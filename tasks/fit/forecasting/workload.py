@@ -9,9 +9,8 @@ import numpy as np
 from tasks.costs.step_cost import Workload
 from tasks.fit.data.measurements import Measurements
 from tasks.fit.forecasting.plan import tokens_per_step
-from tasks.fit.published import UNITS
 from tasks.fit.solver.estimate import Options
-from tasks.fit.validation.findings import HARMLESS
+from tasks.records.published import HARMLESS, UNITS
 from tasks.study.errors import InputError
 
 # As published: 512 prompts a step; 1,000 tokens are about what its runs took per completion with its prompt.

@@ -10,9 +10,10 @@ import numpy as np
 from tasks.fit.data.measurements import Measurements
 from tasks.fit.forecasting.plan import BudgetPoint, SizeOption
 from tasks.fit.forecasting.trajectory import RunForecast
-from tasks.fit.results import ForecastRecord, ReuseEffect
 from tasks.fit.uncertainty.inference import BootstrappedFit
 from tasks.fit.validation.benchmark_gain import Gain
+from tasks.records.findings import ReuseEffect
+from tasks.records.fits import ForecastRecord
 from tasks.study.errors import InputError
 from tasks.study.manifests import atomic_path
 

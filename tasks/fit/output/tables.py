@@ -9,24 +9,13 @@ from tasks.costs.grid_cost import GridCost, by_size
 from tasks.costs.units import short_count
 from tasks.fit.forecasting.plan import BudgetPoint, SizeOption, TargetOption
 from tasks.fit.forecasting.trajectory import RunForecast
-from tasks.fit.results import BackTest, Estimate, Finding, FitRecord, ForecastRecord, ReuseEffect, WindowFit
 from tasks.fit.summary import Summary
 from tasks.fit.validation.benchmark_gain import Gain, Trend
+from tasks.records.findings import Finding, ReuseEffect
+from tasks.records.fits import BackTest, Estimate, ForecastRecord, WindowFit
+from tasks.records.format import bounds, number
 
 TextTable = tuple[str, Sequence[str], Iterable[Sequence[Any]]]
-
-
-def number(value: float | None, digits: int = 4) -> str:
-    """A number with so many significant digits; empty for None."""
-    return "" if value is None else f"{value:.{digits}g}"
-
-
-def interval_text(value: Estimate, digits: int = 4) -> str:
-    """A 95 % interval; open ends are dots."""
-    if value.low is None and value.high is None:
-        return ""
-    low, high = ("..." if end is None else number(end, digits) for end in (value.low, value.high))
-    return f"[{low}, {high}]"
 
 
 def fit_tables(summary: Summary) -> list[TextTable]:
@@ -34,12 +23,7 @@ def fit_tables(summary: Summary) -> list[TextTable]:
     fit = summary.fit
     title = f"{summary.group}, {fit.resource}: {fit.equation}  ({fit.points} points, {fit.runs} runs)"
     coefficients = [
-        (
-            name,
-            number(value.value, 5),
-            interval_text(value),
-            interval_text(fit.profile[name]) if name in fit.profile else "",
-        )
+        (name, number(value.value, 5), bounds(value), bounds(fit.profile[name]) if name in fit.profile else "")
         for name, value in fit.coefficients.items()
     ]
     scores = [("R2 (linear loss)", number(fit.r2_linear, 5), "", ""), ("R2 (log loss)", number(fit.r2_log, 5), "", "")]
@@ -49,14 +33,7 @@ def fit_tables(summary: Summary) -> list[TextTable]:
             "learning efficiency",
             ("size", "k (law)", "95 % interval", "k (alone)", "95 % interval", "runs"),
             [
-                (
-                    r.size,
-                    number(r.k.value),
-                    interval_text(r.k),
-                    number(r.k_alone.value),
-                    interval_text(r.k_alone),
-                    r.runs,
-                )
+                (r.size, number(r.k.value), bounds(r.k), number(r.k_alone.value), bounds(r.k_alone), r.runs)
                 for r in fit.by_size
             ],
         ),
@@ -145,11 +122,11 @@ def reuse_table(effects: list[ReuseEffect], group: str) -> TextTable:
         (
             f"{e.tau:g}",
             number(e.overall.value, 3),
-            interval_text(e.overall, 3),
+            bounds(e.overall, 3),
             number(e.final.value, 3),
-            interval_text(e.final, 3),
+            bounds(e.final, 3),
             number(e.ratio.value, 4),
-            interval_text(e.ratio, 4),
+            bounds(e.ratio, 4),
         )
         for e in effects
     ]
@@ -178,19 +155,9 @@ def gain_tables(gains: list[Gain], trends: list[Trend]) -> list[TextTable]:
 def findings_table(findings: list[Finding]) -> TextTable:
     """The published claims."""
     rows = [
-        (f.claim, f.variant, f.statement, number(f.effect.value), interval_text(f.effect), f.unit, f.verdict)
-        for f in findings
+        (f.claim, f.variant, f.statement, number(f.effect.value), bounds(f.effect), f.unit, f.verdict) for f in findings
     ]
     return "published claims", ("claim", "variant", "statement", "effect", "95 % interval", "unit", "verdict"), rows
-
-
-def primary_table(fits: list[FitRecord]) -> TextTable:
-    """The primary fits of a study."""
-    rows = []
-    for fit in fits:
-        values = [f"{name} {number(v.value)} {interval_text(v)}" for name, v in fit.coefficients.items()]
-        rows.append((fit.variant, fit.resource, fit.law, ", ".join(values), number(fit.r2_linear), number(fit.r2_log)))
-    return "fitted laws", ("variant", "resource", "law", "coefficients", "R2", "R2 log"), rows
 
 
 def forecast_table(row: ForecastRecord) -> TextTable:
@@ -234,7 +201,7 @@ def plan_tables(
             o.cost.gpus,
             number(o.cost.hours, 3),
             number(o.loss),
-            interval_text(Estimate(o.loss, o.low, o.high)),
+            bounds(Estimate(o.loss, o.low, o.high)),
             f"{o.chance_best:.2f}",
         )
         for o in options

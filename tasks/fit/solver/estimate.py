@@ -123,6 +123,12 @@ def point_weights(points: Measurements, equal: bool) -> Floats:
 
 
 def _fit_line(points: Measurements, law: LineLaw, options: Options) -> FitResult:
+    """Fits a law that is linear in all but one parameter.
+
+    The log objective is one projection. The others are Gauss-Newton: each step minimises sum_i w_i (z_i - eta_i)^2 with
+    weights w and working response z taken at the last eta (`objectives.working`), is halved while it overshoots, and
+    ends where log10 L moves by less than 1e-9.
+    """
     base = point_weights(points, options.equal_weight)
     fitted = _projected(points, law, options, base, points.y)
     if options.objective == "log":
@@ -165,6 +171,19 @@ def _projected(
     response: Floats,
     near: float | None = None,
 ) -> FitResult:
+    """Minimises sum_i w_i (z_i - eta_i)^2 over the law, exactly but for its one nonlinear parameter.
+
+    Args:
+        points: where the model is evaluated.
+        law: the law.
+        options: of the fit, kept in the result.
+        weight: w [P].
+        response: z [P], log10 L.
+        near: a value of the nonlinear parameter to search around; None: its whole range.
+
+    Raises:
+        InputError: a size has points at a single X.
+    """
     sizes = points.sizes
     lines = line_statistics(points.x, response, weight, points.size, len(sizes))
     if not np.all(lines.cxx > 0):

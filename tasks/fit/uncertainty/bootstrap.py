@@ -4,14 +4,17 @@ Points within a run are not independent, so the unit that is drawn is the run. A
 through its line, hence 10,000 draws are 10,000 small perturbations of sufficient statistics and cost what a few fits
 cost.
 
-effects  (default where a size has several runs) Each run's line deviates from its size's by (level, slope). The
-         variance of the deviations by size is moderated: three runs estimate it poorly, so it is combined with what
-         all sizes say together (within-run noise of that size + a run-to-run variance common to the sizes), with
-         weights chosen by how much the sizes' variances really differ (Smyth 2004, doi:10.2202/1544-6115.1027). Draws
-         are Student-t with the combined degrees of freedom: plain resampling of three runs makes intervals a fifth too
-         narrow, before tails. runs     Resampling of runs with replacement, R - 1 of R with weights R / (R - 1) (Rao
-         and Wu 1988), which keeps the variance right. blocks   Moving blocks of a run's own residuals (Kuensch 1989),
-         where a size has one run. Says nothing about what another run of that size would have done.
+Three ways to draw:
+
+- effects (default where a size has several runs): each run's line deviates from its size's by (level, slope). The
+  variance of the deviations by size is moderated: three runs estimate it poorly, so it is combined with what all sizes
+  say together (within-run noise of that size + a run-to-run variance common to the sizes), with weights chosen by how
+  much the sizes' variances really differ (Smyth 2004, doi:10.2202/1544-6115.1027). Draws are Student-t with the
+  combined degrees of freedom: plain resampling of three runs makes intervals a fifth too narrow, before tails.
+- runs: resampling of runs with replacement, R - 1 of R with weights R / (R - 1) (Rao and Wu 1988), which keeps the
+  variance right.
+- blocks (default where a size has one run): moving blocks of a run's own residuals (Kuensch 1989). They say nothing
+  about what another run of that size would have done.
 
 Not covered: sizes are not resampled; that the law itself is off at a size is the back-tests' business.
 """
@@ -113,6 +116,13 @@ def draw_lines(
 
 
 def _runs(points: Measurements, response: Floats, weight: Floats, lines: LineStatistics) -> _Runs:
+    """Every run's own line, as its deviation from the mean line of its size's runs [R].
+
+    With a run's weighted means (mx, my), slope b and Sxx = sum w (x - mx)^2, the level is read at the centre c of its
+    size, my + b (c - mx), and its noise variance is Var(my) + (c - mx)^2 Var(b) with Var(my) = V(w r) / W^2 and
+    Var(b) = V(w r (x - mx)) / Sxx^2; V is `_score_variance` of the residuals r, W the sum of weights. Noise variances
+    are averaged over the runs of a size.
+    """
     count = len(points.runs)
     own = line_statistics(points.x, response, weight, points.run, count)
     size = np.zeros(count, dtype=np.int64)
@@ -135,7 +145,8 @@ def _runs(points: Measurements, response: Floats, weight: Floats, lines: LineSta
 
 
 def _score_variance(run: Ints, score: Floats, count: int) -> Floats:
-    """Variance of each run's sum of scores [R]: heteroscedastic and autocorrelated (a sandwich's filling).
+    """Variance of each run's sum of scores [R]: heteroscedastic and autocorrelated (the meat of the sandwich
+    estimator).
 
     The noise of log L differs along a trajectory and so does the leverage of a point; variance times sum of squares
     would mistake the one for the other.
@@ -181,6 +192,11 @@ def run_level_variance(points: Measurements) -> tuple[Floats, Floats]:
 
 
 def _effects(runs: _Runs, lines: LineStatistics, rng: np.random.Generator, shape: tuple[int, int]) -> LineDraws:
+    """Draws of each size's line from the run-to-run effects [B, S]; `shape` is (B, S).
+
+    Level and slope of size s move by t_nu s_level / sqrt(R_s) and t_nu s_slope / sqrt(R_s): s^2 is the moderated
+    variance of its R_s runs, nu its degrees of freedom, and the two are correlated by rho as the runs' deviations are.
+    """
     scales = []
     for values, noise, magnitude in (
         (runs.level, runs.noise_level, np.abs(lines.my)),

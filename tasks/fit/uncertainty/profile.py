@@ -12,11 +12,11 @@ import numpy as np
 
 from tasks.fit.data.measurements import Floats
 from tasks.fit.laws.forms import LineLaw
-from tasks.fit.results import Estimate
 from tasks.fit.solver.line_statistics import line_statistics
 from tasks.fit.solver.parameters import LineParameters
 from tasks.fit.solver.variable_projection import profile as sum_of_squares
 from tasks.fit.uncertainty.inference import BootstrappedFit
+from tasks.records.fits import Estimate
 
 _T2 = 1.959964**2
 

@@ -16,11 +16,11 @@ from tasks.fit.data.measurements import Mask, Measurements
 from tasks.fit.forecasting.forecast import ErrorCache, Prediction, predict, run_fraction, size_errors
 from tasks.fit.laws import LAWS, Law
 from tasks.fit.laws.forms import LineLaw
-from tasks.fit.results import BackTest, Choice, WindowFit
 from tasks.fit.solver.estimate import Options, fit_law
 from tasks.fit.solver.parameters import LineParameters
 from tasks.fit.uncertainty.inference import BootstrappedFit, with_draws
 from tasks.fit.validation.goodness_of_fit import r_squared
+from tasks.records.fits import BackTest, LawChoice, WindowFit
 
 _DRAWS = 500
 _WINDOWS = ((0.0, 0.25), (0.0, 0.5), (0.0, 0.75), (0.0, 1.0), (0.1, 1.0), (0.25, 1.0), (0.5, 1.0))
@@ -98,6 +98,11 @@ def _with_level(uncertain: BootstrappedFit, test: Measurements) -> BootstrappedF
 
 
 def _scored(test: Measurements, forecast: Prediction, record: BackTest) -> BackTest:
+    """A back-test's record with its errors filled in.
+
+    RMSE and bias of forecast minus measured log10 L, R2 in L, and the fractions of points inside the central 50, 80 and
+    95 % of the draws of a measurement; the point of largest X where one size is held out.
+    """
     error = forecast.center - test.y
     inside = {}
     for level in (0.5, 0.8, 0.95):
@@ -124,7 +129,7 @@ def _scored(test: Measurements, forecast: Prediction, record: BackTest) -> BackT
     )
 
 
-def choose_law(tests: list[BackTest], variant: str, resource: str) -> Choice:
+def choose_law(tests: list[BackTest], variant: str, resource: str) -> LawChoice:
     """Picks the law for unseen sizes: the smallest root mean square of its next_size errors, nothing refitted."""
     errors: dict[str, float | None] = {}
     for name, law in LAWS.items():
@@ -132,10 +137,10 @@ def choose_law(tests: list[BackTest], variant: str, resource: str) -> Choice:
         if law.forecasts_unseen:
             errors[name] = float(np.sqrt(np.mean(np.square(mine)))) if mine else None
     known = {name: error for name, error in errors.items() if error is not None}
-    return Choice(variant, resource, errors, min(known, key=lambda name: known[name]) if known else None)
+    return LawChoice(variant, resource, errors, min(known, key=lambda name: known[name]) if known else None)
 
 
-def best_for_unseen(points: Measurements, options: Options, variant: str) -> Choice | None:
+def best_for_unseen(points: Measurements, options: Options, variant: str) -> LawChoice | None:
     """The law with the smallest error when each larger size is forecast from the smaller ones, nothing refitted.
 
     Returns:
@@ -149,10 +154,10 @@ def best_for_unseen(points: Measurements, options: Options, variant: str) -> Cho
             )
     if not errors:
         return None
-    return Choice(variant, points.unit, errors, min(errors, key=lambda name: errors[name] or 0.0))
+    return LawChoice(variant, points.unit, errors, min(errors, key=lambda name: errors[name] or 0.0))
 
 
-def held_out_largest(points: Measurements, options: Options, variant: str) -> tuple[Choice | None, BackTest | None]:
+def held_out_largest(points: Measurements, options: Options, variant: str) -> tuple[LawChoice | None, BackTest | None]:
     """Forecasts the largest size by the law that the smaller sizes pick among themselves; nothing is refitted.
 
     Returns:

@@ -9,13 +9,13 @@ import numpy as np
 
 from tasks.fit.data.measurements import Floats
 from tasks.fit.forecasting.forecast import run_fraction
-from tasks.fit.results import Estimate, Finding, PairEffect, ReuseEffect, SaturationTest
 from tasks.fit.solver.estimate import FitResult
 from tasks.fit.uncertainty.inference import BootstrappedFit
 from tasks.fit.validation.saturation import CONTRADICTED, SUPPORTED, UNDECIDED
+from tasks.records.findings import Finding, PairEffect, ReuseEffect
+from tasks.records.fits import Estimate, SaturationTest
+from tasks.records.published import HARMLESS
 
-# Reuse counts as harmless while it raises the loss by less than this share.
-HARMLESS = 0.05
 R2_GOOD, R2_BAD = 0.95, 0.90
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.fit.results import Estimate, Flag
 from tasks.fit.uncertainty.inference import BootstrappedFit
+from tasks.records.fits import Estimate, Flag
 
 
 def flags_of(uncertain: BootstrappedFit, profile: dict[str, Estimate]) -> list[Flag]:

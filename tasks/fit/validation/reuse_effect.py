@@ -1,7 +1,7 @@
 """The effect of data reuse with intervals: d(tau) over the whole trajectory and over its last fifth.
 
 What one more run at the same tau would do is known from the scale axis, where sizes have several seeds: the spread of
-their levels, moderated over the sizes as in `bootstrap.moderate`, is the noise of a single reuse run. Without such runs
+their levels, moderated over the sizes (`moderation.moderate`), is the noise of a single reuse run. Without such runs
 (a table with one trajectory per tau) blocks of each trajectory are all there is, and the intervals hold no run-to-run
 variation.
 """
@@ -13,10 +13,11 @@ import numpy as np
 from tasks.fit.data.measurements import Floats, Mask, Measurements
 from tasks.fit.forecasting.forecast import run_fraction
 from tasks.fit.laws import LAWS
-from tasks.fit.results import Estimate, ReuseEffect
 from tasks.fit.solver.estimate import Options, fit_law
 from tasks.fit.uncertainty.bootstrap import draw_lines, run_level_variance
 from tasks.fit.uncertainty.student_t import quantile
+from tasks.records.findings import ReuseEffect
+from tasks.records.fits import Estimate
 
 LATE = 0.8
 

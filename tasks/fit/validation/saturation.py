@@ -12,10 +12,10 @@ import numpy as np
 
 from tasks.fit.data.measurements import Floats
 from tasks.fit.laws import LAWS
-from tasks.fit.results import Estimate, SaturationTest
 from tasks.fit.solver.estimate import FitResult, fit_law
 from tasks.fit.uncertainty.inference import BootstrappedFit
 from tasks.fit.uncertainty.student_t import two_sided_p
+from tasks.records.fits import Estimate, SaturationTest
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
 

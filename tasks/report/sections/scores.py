@@ -2,34 +2,90 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import numpy as np
+
 from tasks.records.scores import Score
-from tasks.report.evidence import Evidence
+from tasks.report.format import count, fixed, percent
 from tasks.report.html import Cell, Html, Row, details, paragraph, table
-from tasks.report.numbers import count, fixed, percent
-from tasks.report.sections.section import Pictures, Section, section, shown
+from tasks.report.inputs import StudyResults
+from tasks.report.sections import Section, figure_or_empty, section
+from tasks.report.style import color
+from tasks.report.svg import panels, svg_of
+from tasks.study.policies import initial_name
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLUMNS = 4
+CAPTION = (
+    "pass@1 of the trained policies (mean over seeds, mean 95 % Wilson interval of one seed) and of their initial "
+    "checkpoints, by size."
+)
 
 
-def build(evidence: Evidence, pictures: Pictures) -> Section:
+def build(results: StudyResults) -> Section:
     """The section."""
-    caption = (
-        "pass@1 of the trained policies (mean over seeds, mean 95 % Wilson interval of one seed) and of their initial "
-        "checkpoints, by size."
-    )
-    settings = evidence.params.evaluate
+    settings = results.params.evaluate
+    figure = draw_scores(results)
     parts = [
         paragraph(f"Sampled at temperature {settings.temperature:g} with the {settings.engine} engine; pass@k is the "
                   "unbiased estimator, intervals count problems as trials."),
-        shown(pictures, "scores", caption, "pass@1 before and after training"),
-        details(f"All {len(evidence.scores)} scores", _table(evidence)),
+        figure_or_empty(figure, CAPTION, "pass@1 before and after training"),
+        details(f"All {len(results.scores)} scores", _table(results)),
     ]  # fmt: skip
-    return section("scores", "Benchmarks", parts)
+    return section("scores", "Benchmarks", parts, {"scores": figure})
 
 
-def _table(evidence: Evidence) -> Html:
-    ks = sorted({int(k) for score in evidence.scores for k in score.pass_at_k if int(k) > 1})
+def draw_scores(results: StudyResults) -> str | None:
+    """Draws pass@1 by size before and after training, one panel per benchmark; None where nothing was evaluated."""
+    names = list(dict.fromkeys(score.benchmark for score in results.scores))
+    if not names:
+        return None
+    columns = min(len(names), COLUMNS)
+    rows = -(-len(names) // columns)
+    with panels("scores", rows, columns, (min(5.3 * columns, 11.2), 3.4 * rows + 0.4)) as (figure, axes):
+        for panel, name in zip(axes.flat, names, strict=False):
+            _draw_benchmark(panel, results, name)
+        for panel in axes.flat[len(names) :]:
+            panel.set_visible(False)
+        for row in axes:
+            row[0].set_ylabel("pass@1")
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+        return svg_of(figure)
+
+
+def _draw_benchmark(panel: Axes, results: StudyResults, benchmark: str) -> None:
+    scores = {score.run_id: score for score in results.scores if score.benchmark == benchmark}
+    for variant in results.variants:
+        shift = -0.12 if variant == "base" else 0.12
+        initial: list[tuple[float, float]] = []
+        for index, size in enumerate(results.sizes):
+            start = scores.get(initial_name(f"{size}-{variant}"))
+            if start is not None:
+                initial.append((index + shift, start.pass_at_1))
+            runs = [log.run.run_id for log in results.scale_runs(variant, size)]
+            finals = [scores[name] for name in runs if name in scores]
+            if finals:
+                table = np.array([(score.pass_at_1, score.low, score.high) for score in finals])
+                mean, low, high = (float(np.mean(column)) for column in table.T)
+                label = f"{variant}, trained" if index == 0 else None
+                panel.errorbar(index + shift, mean, [[mean - low], [high - mean]], fmt="o", color=color(variant),
+                               markersize=5, elinewidth=1.1, label=label)  # fmt: skip
+        panel.plot([x for x, _ in initial], [pass_at_1 for _, pass_at_1 in initial], "o", markersize=5,
+                   markerfacecolor="none", color=color(variant), label=f"{variant}, initial")  # fmt: skip
+    panel.set_xticks(range(len(results.sizes)), results.sizes)
+    panel.set_ylim(bottom=0.0)
+    panel.set_title(benchmark)
+
+
+def _table(results: StudyResults) -> Html:
+    ks = sorted({int(k) for score in results.scores for k in score.pass_at_k if int(k) > 1})
     columns = ["policy", "benchmark", "problems", "samples each", "pass@1", "95 % interval", *(f"pass@{k}" for k in ks)]
     columns += ["cut short", "mean length", "unjudged", "tokens/s"]
-    rows = [_row(score, ks) for score in evidence.scores]
+    rows = [_row(score, ks) for score in results.scores]
     return table(columns, rows, range(2, len(columns)), sortable=True)
 
 

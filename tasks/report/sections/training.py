@@ -4,30 +4,64 @@ from __future__ import annotations
 
 from collections import Counter
 
-from tasks.report.evidence import Evidence
+from tasks.report.format import compact, duration, percent
 from tasks.report.html import Html, Row, bar, joined, paragraph, table, tag
-from tasks.report.numbers import compact, duration, percent
-from tasks.report.sections.section import Pictures, Section, section, shown
+from tasks.report.inputs import Metric, StudyResults, mean_curve
+from tasks.report.sections import Section, figure_or_empty, section
+from tasks.report.style import sequential_colors
+from tasks.report.svg import panels, svg_of
+
+CURVES: tuple[tuple[str, Metric], ...] = (
+    ("reward", lambda row: row.reward_mean),
+    ("completion length, tokens", lambda row: row.completion_length),
+    ("entropy, nats per token", lambda row: row.entropy),
+    ("KL to the initial policy", lambda row: row.kl),
+)
+CAPTION = (
+    "Scale axis: mean over seeds, running mean over five steps; the shaded range spans the seeds. Reward is the "
+    "share of right rollouts on the step's own problems, which get harder along the curriculum."
+)
 
 
-def build(evidence: Evidence, pictures: Pictures) -> Section:
+def build(results: StudyResults) -> Section:
     """The section."""
-    caption = (
-        "Scale axis: mean over seeds, running mean over five steps; the shaded range spans the seeds. Reward is the "
-        "share of right rollouts on the step's own problems, which get harder along the curriculum."
-    )
+    figure = draw_training(results)
     parts = [
-        shown(pictures, "training", caption, "reward, length, entropy and KL by step"),
+        figure_or_empty(figure, CAPTION, "reward, length, entropy and KL by step"),
         tag("h3", "Compute and time by phase"),
-        _phases(evidence),
+        _phases(results),
     ]
-    return section("training", "Training", parts)
+    return section("training", "Training", parts, {"training": figure})
 
 
-def _phases(evidence: Evidence) -> Html:
+def draw_training(results: StudyResults) -> str | None:
+    """Draws one row of panels per variant, mean over the seeds of each size; None where no run has a step."""
+    variants = [variant for variant in results.variants if any(log.rows for log in results.scale_runs(variant))]
+    if not variants:
+        return None
+    height = 2.7 * len(variants) + 0.5
+    with panels("training", len(variants), len(CURVES), (11.2, height), sharex=True) as (figure, axes):
+        for row, variant in enumerate(variants):
+            for column, (title, metric) in enumerate(CURVES):
+                panel = axes[row, column]
+                for size, size_color in zip(results.sizes, sequential_colors(len(results.sizes)), strict=True):
+                    steps, mean, span = mean_curve(results.scale_runs(variant, size), metric)
+                    panel.plot(steps, mean, color=size_color, linewidth=1.5, label=size)
+                    panel.fill_between(steps, *span, color=size_color, alpha=0.12, linewidth=0)
+                panel.set_title(title if row == 0 else "")
+                panel.set_xlabel("step" if row == len(variants) - 1 else "")
+            axes[row, 0].set_ylabel(variant)
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(
+            handles, labels, loc="outside upper center", ncols=len(labels), title="non-embedding parameters N"
+        )
+        return svg_of(figure)
+
+
+def _phases(results: StudyResults) -> Html:
     flops: Counter[str] = Counter()
     seconds: Counter[str] = Counter()
-    for log in evidence.runs:
+    for log in results.runs:
         for row in log.rows:
             flops.update(row.flops)
             seconds.update(row.seconds)
@@ -42,7 +76,7 @@ def _phases(evidence: Evidence) -> Html:
         ]
         for phase in dict.fromkeys([*flops, *seconds])
     ]
-    published = sum(log.rows[-1].compute for log in evidence.runs if log.rows)
+    published = sum(log.rows[-1].compute for log in results.runs if log.rows)
     note = (
         f"All runs together: 6NT = {compact(published)} FLOPs as published, {compact(whole)} FLOPs in the whole "
         f"ledger, {compact(whole / published if published else None)} times as much; {duration(wall)} of worker time. "
