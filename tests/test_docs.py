@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tasks.evaluate.samples import Sample, sample_schema
 from tasks.fit.data.points import COLUMNS
 from tasks.prepare.checks import rejections
 from tasks.records import findings, fits
 from tasks.records.metrics import StepMetrics
 from tasks.records.models import ModelRecord
+from tasks.records.parquet import schema_of
 from tasks.records.problems import problem_schema
+from tasks.records.samples import Sample
 from tasks.records.scores import Score
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,7 +68,7 @@ def test_every_field_of_a_record_stands_in_the_page_with_its_type(heading: str) 
 def test_every_column_of_the_parquet_files_stands_in_the_page() -> None:
     assert {name: kind for name, (kind, _) in TABLES["fit/points.parquet"].items()} == COLUMNS
     assert list(TABLES["prepare/*.parquet"]) == problem_schema().names
-    assert list(TABLES["evaluate/<policy>/<benchmark>/samples.parquet"]) == sample_schema().names
+    assert list(TABLES["evaluate/<policy>/<benchmark>/samples.parquet"]) == schema_of(Sample).names
     names = [entry.name for entry in dataclasses.fields(rejections.Rejection)]
     assert sorted(TABLES["prepare/rejected.parquet"]) == sorted(names)
     structs = {name: text for name, (_, text) in TABLES["prepare/*.parquet"].items()}

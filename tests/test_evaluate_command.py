@@ -9,10 +9,11 @@ import pytest
 from support.studies import study_to_evaluate
 
 from flows.cli.main import main
-from tasks.evaluate.policies import benchmark_names, list_policies, missing
 from tasks.evaluate.requests import make_requests
+from tasks.evaluate.run import missing
 from tasks.study.errors import InputError
 from tasks.study.params import Params
+from tasks.study.policies import benchmark_names, list_policies
 
 pytestmark = pytest.mark.slow
 

@@ -11,16 +11,15 @@ from support.studies import study_to_evaluate
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from tasks.evaluate.policies import benchmark_names, list_policies, score_folder
-from tasks.evaluate.problem_sets import load_set
 from tasks.evaluate.run import EvaluationRequest, run_request
-from tasks.evaluate.samples import read_samples
-from tasks.evaluate.steps import read_score
 from tasks.prepare.evaluation_sets import read_set
 from tasks.prepare.sources.source import benchmark_source
-from tasks.records.problems import write_problems
+from tasks.records.problems import read_problems, write_problems
+from tasks.records.samples import read_samples
+from tasks.records.scores import read_score
 from tasks.study.params import Benchmark, Params
 from tasks.study.paths import StudyPaths
+from tasks.study.policies import benchmark_names, list_policies
 
 SUITE = {
     "published_heldout": "math__full_difficulty_ordered_test_500",
@@ -84,14 +83,16 @@ def study(tmp_path: Path, problem_sets: Path) -> Iterator[Params]:
 
 
 def test_all_eight_published_sets_are_sampled_and_judged(study: Params) -> None:
-    names = benchmark_names(study)
+    names = list(benchmark_names(study))
     assert names == ["heldout", *SUITE]
     subject = list_policies(study)[0]
     assert run_request(EvaluationRequest(study, (subject,), tuple(names))) == 9
     for name in SUITE:
-        folder = score_folder(study, subject, name)
+        folder = StudyPaths.of(study).evaluation(subject, name)
         rows = read_samples(folder / "samples.parquet")
-        assert [row.problem_id for row in rows] == [problem.problem_id for problem in load_set(study, name).problems]
+        assert [row.problem_id for row in rows] == [
+            problem.problem_id for problem in read_problems(StudyPaths.of(study).benchmark(name))
+        ]
         assert {row.status for row in rows} <= {"right", "wrong"}
         assert all(row.reason for row in rows)
-        assert read_score(folder).problems == EACH
+        assert read_score(folder / "score.json").problems == EACH

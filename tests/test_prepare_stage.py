@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tasks.evaluate.problem_sets import load_set
+from tasks.evaluate.generate import sampling_settings
 from tasks.prepare.describe import description, tables
 from tasks.prepare.normalize import normalize
 from tasks.prepare.prepare import prepare
@@ -25,6 +25,7 @@ from tasks.study.fingerprints import evaluate_fingerprint, prepare_fingerprint
 from tasks.study.manifests import digest_file, manifest_digest
 from tasks.study.params import Params, load_params
 from tasks.study.paths import StudyPaths
+from tasks.study.policies import list_policies
 
 Study = Callable[..., Params]
 PREFIX = "You are a knowledgeable math assistant. Answer the following questions and think step by step."
@@ -323,8 +324,8 @@ def test_how_a_benchmark_is_sampled_is_no_matter_of_prepare(study: Study, tmp_pa
     for settings in ({}, {"samples": 4, "temperature": 0.5, "top_p": 0.9, "max_completion_tokens": 7}):
         params = file_study(study, path, benchmarks=[bench | settings])
         prepare(params)
-        marks.append((prepare_fingerprint(params), evaluate_fingerprint(params, "3k-base", "bench")))
-        found = load_set(params, "bench").settings
+        marks.append((prepare_fingerprint(params), evaluate_fingerprint(params, list_policies(params)[0], "bench")))
+        found = sampling_settings(params, "bench")
     assert marks[0][0] == marks[1][0]
     assert marks[0][1] != marks[1][1]
     assert (found.n, found.temperature, found.top_p, found.max_tokens) == (4, 0.5, 0.9, 7)

@@ -54,7 +54,7 @@ def test_looking_less_often_for_the_finished_changes_nothing(checkpoint: Path) -
     engine = TransformersEngine(checkpoint)
     drawn = []
     for every in (1, 5):
-        engine.look_every = every
+        engine.sync_every = every
         drawn.append([one for row in engine.generate(PROMPTS, replace(SETTINGS, n=6)) for one in row])
     assert len({len(completion.tokens) for completion in drawn[0]}) > 1
     for often, seldom in zip(*drawn, strict=True):

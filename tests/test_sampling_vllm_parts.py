@@ -199,9 +199,9 @@ def test_an_engine_lost_twice_stops_the_run(checkpoint: Path, monkeypatch: pytes
 @pytest.mark.vllm
 def test_weights_for_a_transfer_are_announced_in_the_order_they_are_sent() -> None:
     pytest.importorskip("vllm", reason="vLLM is not installed; `make setup ENGINE=vllm`")
-    from tasks.sampling.vllm.transfer import HeldWeights
+    from tasks.sampling.vllm.transfer import StateDictSource
 
-    source = HeldWeights({"b": torch.zeros(2, 3), "a": torch.zeros(4, dtype=torch.bfloat16)})
+    source = StateDictSource({"b": torch.zeros(2, 3), "a": torch.zeros(4, dtype=torch.bfloat16)})
     assert [(m.name, m.shape, m.dtype) for m in source.metadata()] == [
         ("b", (2, 3), torch.float32),
         ("a", (4,), torch.bfloat16),

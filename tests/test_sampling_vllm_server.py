@@ -16,11 +16,10 @@ import torch
 from support.studies import save_random_model, study_to_evaluate
 from transformers import AutoModelForCausalLM
 
-from tasks.evaluate.policies import list_policies, missing, score_folder
 from tasks.evaluate.requests import make_requests
-from tasks.evaluate.run import EvaluationRequest, run_request
-from tasks.evaluate.samples import read_samples
+from tasks.evaluate.run import EvaluationRequest, missing, run_request
 from tasks.policy.policy_model import tensor_checksum, weights_digest
+from tasks.records.samples import read_samples
 from tasks.sampling.engines import open_engine
 from tasks.sampling.protocol import Request, SamplingSettings
 from tasks.sampling.vllm.probe import ProbeFailed
@@ -31,6 +30,8 @@ from tasks.sampling.vllm.weight_update import UpdatableServerEngine
 from tasks.sampling.vllm.weights import state_dict, stored_tensors
 from tasks.study.errors import InputError
 from tasks.study.params import Params
+from tasks.study.paths import StudyPaths
+from tasks.study.policies import list_policies
 
 SETTINGS = SamplingSettings(n=3, temperature=0.7, top_p=0.9, max_tokens=6, seed=1, seed_domain="evaluate")
 REQUESTS = [Request(f"p{i}", (5, 6 + i)) for i in range(9)]
@@ -199,7 +200,7 @@ def test_an_evaluation_by_a_server_that_dies_keeps_what_is_finished_and_continue
     assert missing(study, run, ["heldout", "hard"], both.root) == ["hard"]
     stand.lives = 1 << 30
     assert run_request(both) == 1
-    rows = read_samples(score_folder(study, run, "hard", both.root) / "samples.parquet")
+    rows = read_samples(StudyPaths.of(study).samples(run, "hard", both.root))
     assert len(rows) == 18
     assert missing(study, run, ["heldout", "hard"]) == ["heldout", "hard"]
 

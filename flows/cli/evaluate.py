@@ -81,13 +81,13 @@ def _run(orders: list[EvaluationRequest]) -> None:
 
 
 def _read(orders: list[EvaluationRequest]) -> list[Score]:
-    from tasks.evaluate.policies import score_folder
-    from tasks.evaluate.steps import read_score
+    from tasks.records.scores import read_score
+    from tasks.study.paths import StudyPaths
 
     return [
-        read_score(score_folder(order.params, subject, name, order.root))
+        read_score(StudyPaths.of(order.params).score(policy, name, order.root))
         for order in orders
-        for subject in order.policies
+        for policy in order.policies
         for name in order.benchmarks
     ]
 

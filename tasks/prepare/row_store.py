@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tasks.prepare.overlap.minhash import Hashes
 from tasks.prepare.sources.rows import Row, text_key
-from tasks.records.problems import Problem, problem_of, problem_schema
+from tasks.records.problems import Problem, problem_of, problem_row, problem_schema
 from tasks.study.manifests import atomic_path
 
 
@@ -104,20 +104,11 @@ def _schema() -> pa.Schema:
 
 
 def _batch(rows: Sequence[Row], origins: Sequence[int], schema: pa.Schema) -> pa.RecordBatch:
-    problems = [row.problem for row in rows]
-    columns = [
-        [problem.data_source for problem in problems],
-        [[{"role": role, "content": text} for role, text in problem.messages] for problem in problems],
-        [problem.ability for problem in problems],
-        [{"ground_truth": problem.answer, "style": "rule"} for problem in problems],
-        [
-            {"index": 0, "split": "", "problem_id": p.problem_id, "pass_rate": p.pass_rate, "level": p.level}
-            for p in problems
-        ],
-        [row.normalized for row in rows],
-        list(origins),
+    records = [
+        problem_row(row.problem) | {"normalised": row.normalized, "origin": origin}
+        for row, origin in zip(rows, origins, strict=True)
     ]
-    return pa.record_batch([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
+    return pa.RecordBatch.from_pylist(records, schema=schema)
 
 
 def write_rows(path: Path, table: pa.Table, rows: Sequence[int] | NDArray[np.int64], split: str) -> None:

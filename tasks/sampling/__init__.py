@@ -1,5 +1,10 @@
-"""Generation engines behind one protocol (`protocol.Engine`), opened by name (`engines.open_engine`).
+"""Prompts in, completions and verdicts out: one protocol for all engines.
 
-`transformers_engine` samples in this process; the modules named vllm are one more engine, in processes of its own or
-behind a server. `prompts` renders problems into requests, `seeds` gives every token its random number.
+protocol             requests, settings, completions, `Engine`
+seeds                counter-based randomness of every token
+prompts              problems rendered for a model
+completions          decoded and graded
+engines              opens an engine by name
+transformers_engine  PyTorch in the caller's process
+vllm/                vLLM in a process or a server of its own
 """

@@ -29,10 +29,10 @@ class ConfigBlock(BaseModel):
 
 
 class Study(ConfigBlock):
-    """What the study is called and where its artefacts lie."""
+    """Name of the study and folder of its artifacts."""
 
     name: Name = Field(description="Names the MLflow experiment and the Prefect flow run.")
-    data_root: str = Field(description="Folder of all artefacts, relative to the params file.", min_length=1)
+    data_root: str = Field(description="Folder of all artifacts, relative to the params file.", min_length=1)
 
 
 class ReuseAxis(ConfigBlock):
@@ -428,11 +428,11 @@ class Params(ConfigBlock):
 
     @model_validator(mode="after")
     def _blocks_agree(self) -> Params:
-        known = {model.name for model in self.pretrain.family.models}
+        sizes = {model.name for model in self.pretrain.family.models}
         axes = [axis for axis in (self.grid.reuse, self.grid.group_size) if axis is not None]
         for size in (*self.grid.sizes, *(axis.size for axis in axes)):
-            if size not in known:
-                raise ValueError(f"grid names size {size!r}, but pretrain.family.models has only {sorted(known)}")
+            if size not in sizes:
+                raise ValueError(f"grid names size {size!r}, but pretrain.family.models has only {sorted(sizes)}")
         prompts = self.train.steps * self.train.batch
         for tau in self.grid.reuse.factors if self.grid.reuse else ():
             if prompts % tau:
@@ -506,5 +506,5 @@ def _sentence(error: ValidationError) -> str:
         return f"unknown key {key}"
     if problem["type"] == "missing":
         return f"key {key} is missing"
-    found = "" if problem["type"] == "value_error" else f" (found {problem['input']!r})"
-    return f"{key}: {message}{found}" if key else f"{message}{found}"
+    value = "" if problem["type"] == "value_error" else f" (found {problem['input']!r})"
+    return f"{key}: {message}{value}" if key else f"{message}{value}"

@@ -28,7 +28,7 @@ from tasks.train.engine_cache import ENGINE_CACHE
 from tasks.train.parallel import ParallelContext
 
 
-class SharedEngine:
+class SharedEngine(Engine):
     """An engine shared by a group of processes; see `tasks.sampling.protocol.Engine`. All of them make every call."""
 
     def __init__(self, spread: ParallelContext, size: int, opened: Callable[[int], Engine]) -> None:
