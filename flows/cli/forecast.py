@@ -74,16 +74,16 @@ def forecast(
         return
     if n is None or x is None:
         raise InputError("forecast: give --n and --x, or --run for a running trajectory")
-    from tasks.fit.analyse import forecast_at
+    from tasks.fit.analysis import forecast_at
     from tasks.fit.output.tables import forecast_table
     from tasks.records.json_files import to_json
 
-    uncertain = fitted(points, law or law_for(points, [n], options), options)
-    row = forecast_at(uncertain, name, n, x)
+    fit = fitted(points, law or law_for(points, [n], options), options)
+    row = forecast_at(fit, name, n, x)
     if plot is not None:
         from tasks.fit.output.plot import draw_forecast, save
 
-        save(draw_forecast(uncertain, row), plot)
+        save(draw_forecast(fit, row), plot)
     if as_json:
         print_json(to_json(row))
         return

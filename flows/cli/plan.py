@@ -78,14 +78,14 @@ def plan(
     chosen = _sizes(sizes, points)
     work, assumed = workload_of(points, prompts, completions, tokens, eval_problems)
     setting, options = PlanSettings(work, machine, efficiency), Options()
-    uncertain = fitted(points, law or law_for(points, chosen, options), options)
-    result = make_plan(uncertain, chosen, amount, setting, target_loss)
+    fit = fitted(points, law or law_for(points, chosen, options), options)
+    result = make_plan(fit, chosen, amount, setting, target_loss)
     need = _reuse_need(result.options[0].steps, problems, reuse, setting)
     if plot is not None:
         from tasks.fit.output.plot import draw_plan, save
 
         save(draw_plan(result.options, result.axis), plot)
-    _show_plan(f"{name}: what {amount} buys on {machine.name}", result, need, assumed, (setting, uncertain), as_json)
+    _show_plan(f"{name}: what {amount} buys on {machine.name}", result, need, assumed, (setting, fit), as_json)
 
 
 def _show_plan(
@@ -94,14 +94,14 @@ def _show_plan(
     from tasks.fit.output.tables import plan_tables
     from tasks.records.json_files import to_json
 
-    setting, uncertain = context
+    setting, fit = context
     if as_json:
-        facts = {"law": uncertain.fitted.law.name, "setting": setting, "assumed": assumed, "reuse": need}
+        facts = {"law": fit.result.law.name, "setting": setting, "assumed": assumed, "reuse": need}
         print_json(to_json({**vars(result), **facts}))
         return
     print_tables(plan_tables(result.options, result.axis, result.targets, title))
     gpu = setting.gpu
-    print(f"- law {uncertain.fitted.law.name}; {gpu.usd_per_hour:g} USD per GPU-hour (table of {gpu.as_of})")
+    print(f"- law {fit.result.law.name}; {gpu.usd_per_hour:g} USD per GPU-hour (table of {gpu.as_of})")
     for note in [*assumed, *result.notes]:
         print(f"- {note}")
     if need is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.fit.analyse import Analysis, analyze
+from tasks.fit.analysis import Analysis, analyze
 from tasks.fit.data.points import RESOURCES, collect_points, read_points, reuse_points, scale_points, write_points
 from tasks.fit.laws import LAWS, SIZE_LAWS
 from tasks.fit.solver.estimate import Options, fit_law
@@ -155,8 +155,8 @@ def _write_draws(path: Path, analyses: dict[tuple[str, str], Analysis]) -> None:
 
     parts = []
     for (variant, resource), analysis in analyses.items():
-        uncertain = analysis.primary
-        points, draws = uncertain.fitted.points, uncertain.draws
+        fit = analysis.primary
+        points, draws = fit.result.points, fit.draws
         named = dict(draws.coefficients())
         k = draws.k(points.sizes)
         named |= {f"k:{points.label(size)}": k[:, i] for i, size in enumerate(points.sizes)}
@@ -165,7 +165,7 @@ def _write_draws(path: Path, analyses: dict[tuple[str, str], Analysis]) -> None:
         for name, values in named.items():
             count = len(values)
             columns = {"variant": [variant] * count, "resource": [resource] * count}
-            columns |= {"law": [uncertain.fitted.law.name] * count, "name": [name] * count}
+            columns |= {"law": [fit.result.law.name] * count, "name": [name] * count}
             parts.append(pa.table(columns | {"draw": np.arange(count), "value": np.asarray(values, dtype=float)}))
     with atomic_path(path) as temporary:
         pq.write_table(pa.concat_tables(parts), temporary)

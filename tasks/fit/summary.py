@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tasks.fit.analyse import fit_record
+from tasks.fit.analysis import fit_record
 from tasks.fit.data.measurements import Measurements
 from tasks.fit.laws import LAWS, SIZE_LAWS, law_named
 from tasks.fit.solver.estimate import Options, fit_law
@@ -86,8 +86,8 @@ def summarize(points: Measurements, group: str, law: str, options: Options) -> S
     if len(points.sizes) >= 3:
         saturating = primary if law == "saturating" else with_draws(fit_law(points, LAWS["saturating"], options))
         test = saturation_test(saturating, profile_intervals(saturating), group)
-    choice, held_out = held_out_largest(primary.fitted.points, options, group)
-    fitted = primary.fitted
+    choice, held_out = held_out_largest(primary.result.points, options, group)
+    result = primary.result
     return Summary(
         group,
         fit,
@@ -95,8 +95,8 @@ def summarize(points: Measurements, group: str, law: str, options: Options) -> S
         test,
         choice,
         held_out,
-        tests_ahead(fitted.points, fitted.law, options, group),
-        windows(fitted.points, fitted.law, options, group),
+        tests_ahead(result.points, result.law, options, group),
+        windows(result.points, result.law, options, group),
         _comparisons(points, group, options),
     )
 
@@ -106,12 +106,12 @@ def _rivals(points: Measurements, options: Options) -> list[LawComparison]:
     for name in SIZE_LAWS:
         law = LAWS[name]
         try:
-            fitted = fit_law(points, law, options)
+            result = fit_law(points, law, options)
         except InputError:
             # A law that these points cannot determine is no rival; the primary law's own refusal has been raised
             # before.
             continue
-        scores = quality(fitted)
+        scores = quality(result)
         parameters = law.parameters(len(points.sizes))
         out.append(
             LawComparison(name, law.equation, parameters, scores.r2_linear, scores.rmse_log, scores.aicc, scores.bic)
@@ -128,10 +128,10 @@ def _comparisons(points: Measurements, group: str, options: Options) -> list[Pub
     for reference in known:
         if reference is None:
             continue
-        fitted = fit_law(points.where(points.n <= reference.largest), LAWS["saturating"], linear)
-        named = fitted.parameters.coefficients()
+        result = fit_law(points.where(points.n <= reference.largest), LAWS["saturating"], linear)
+        named = result.parameters.coefficients()
         names = f"{points.label(points.sizes[0])} to {points.label(reference.largest)}"
-        r2 = quality(fitted).r2_linear
+        r2 = quality(result).r2_linear
         out.append(
             PublishedComparison(
                 names, float(named["Kmax"]), reference.kmax, float(named["N0"]), reference.n0, r2, reference.r2

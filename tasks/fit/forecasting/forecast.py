@@ -105,9 +105,9 @@ def errors_ahead(points: Measurements, law: Law, options: Options) -> tuple[floa
     counts = np.bincount(points.size[half], minlength=len(points.sizes))
     if counts.min() < 5:
         return ()
-    fitted = fit_law(points.where(half), law, replace(options, skip_steps=0))
+    result = fit_law(points.where(half), law, replace(options, skip_steps=0))
     late = points.where(share > 0.75)
-    errors = fitted.parameters.predict(late.n, late.x) - late.y
+    errors = result.parameters.predict(late.n, late.x) - late.y
     out = []
     for index, size in enumerate(points.sizes):
         mine = late.n == size
@@ -134,7 +134,7 @@ class Prediction:
 
 
 def predict(
-    uncertain: BootstrappedFit, n: ArrayLike, x: ArrayLike, spread: ExtrapolationSpread, trials: ArrayLike | None = None
+    fit: BootstrappedFit, n: ArrayLike, x: ArrayLike, spread: ExtrapolationSpread, trials: ArrayLike | None = None
 ) -> Prediction:
     """Draws of the loss at sizes n and x = log10 X, both [Q].
 
@@ -146,18 +146,18 @@ def predict(
         trials: graded answers of the measurement to be predicted [Q] or one number; None: scatter as observed.
     """
     n, x = np.atleast_1d(np.asarray(n, float)), np.atleast_1d(np.asarray(x, float))
-    points, options = uncertain.fitted.points, uncertain.fitted.options
+    points, options = fit.result.points, fit.result.options
     rng = np.random.default_rng([options.seed, 2])
-    centre = uncertain.fitted.parameters.predict(n, x)
-    mean = uncertain.draws.predict(n, x) + _law_shift(rng, n, points.sizes, spread, options.draws)
+    center = fit.result.parameters.predict(n, x)
+    mean = fit.draws.predict(n, x) + _law_shift(rng, n, points.sizes, spread, options.draws)
     mean = mean + _drift(rng, n, x, points, spread, options.draws)
     nearest = np.argmin(np.abs(np.log10(n)[:, None] - np.log10(points.sizes)), axis=1)
-    lines = uncertain.lines
+    lines = fit.lines
     level = rng.standard_normal((options.draws, len(points.sizes))) * lines.run_level
-    tilt = rng.standard_normal((options.draws, len(points.sizes))) * lines.run_slope
-    run = level[:, nearest] + tilt[:, nearest] * (x - lines.center[nearest])
-    noise = _scatter(uncertain.fitted, nearest, centre, trials)
-    return Prediction(centre, mean, mean + run + rng.standard_normal(mean.shape) * noise)
+    slope_shift = rng.standard_normal((options.draws, len(points.sizes))) * lines.run_slope
+    run = level[:, nearest] + slope_shift[:, nearest] * (x - lines.center[nearest])
+    noise = _scatter(fit.result, nearest, center, trials)
+    return Prediction(center, mean, mean + run + rng.standard_normal(mean.shape) * noise)
 
 
 def _law_shift(
@@ -168,9 +168,9 @@ def _law_shift(
     for size in np.unique(n):
         if size in sizes:
             continue
-        scale, freedom = law_error.scale(float(size), sizes)
-        if freedom:
-            shift[:, n == size] = (scale * rng.standard_t(freedom, size=draws))[:, None]
+        scale, dof = law_error.scale(float(size), sizes)
+        if dof:
+            shift[:, n == size] = (scale * rng.standard_t(dof, size=draws))[:, None]
     return shift
 
 
@@ -190,14 +190,14 @@ def _drift(
     return drift
 
 
-def _scatter(fitted: FitResult, nearest: np.ndarray, centre: Floats, trials: ArrayLike | None) -> Floats:
+def _scatter(result: FitResult, nearest: np.ndarray, center: Floats, trials: ArrayLike | None) -> Floats:
     """Standard deviation of one measured log10 L [Q]: binomial from trials, at least what the fit's residuals show."""
-    sizes = len(fitted.points.sizes)
-    squares = np.bincount(fitted.points.size, weights=fitted.residual**2, minlength=sizes)
-    observed = np.sqrt(squares / np.bincount(fitted.points.size, minlength=sizes))[nearest]
+    sizes = len(result.points.sizes)
+    squares = np.bincount(result.points.size, weights=result.residual**2, minlength=sizes)
+    observed = np.sqrt(squares / np.bincount(result.points.size, minlength=sizes))[nearest]
     if trials is None:
         return observed
-    loss = np.clip(10.0**centre, 1e-6, 1.0)
+    loss = np.clip(10.0**center, 1e-6, 1.0)
     return np.sqrt((1.0 - loss) / (loss * np.asarray(trials, float))) / _LN10
 
 

@@ -120,7 +120,7 @@ class Plan:
 
 
 def make_plan(
-    uncertain: BootstrappedFit, sizes: list[float], budget: Budget, setting: PlanSettings, target: float | None = None
+    fit: BootstrappedFit, sizes: list[float], budget: Budget, setting: PlanSettings, target: float | None = None
 ) -> Plan:
     """Answers what a budget buys.
 
@@ -134,13 +134,13 @@ def make_plan(
     Raises:
         InputError: the budget does not buy one step of any size, or the target is no loss.
     """
-    options = options_under(uncertain, sizes, budget, setting)
+    options = options_under(fit, sizes, budget, setting)
     best = options[0]
     if best.loss is None:
         raise InputError(f"--budget {budget}: does not buy one step of any of the {len(sizes)} sizes")
-    targets = cost_to_target(uncertain, sizes, target, setting) if target is not None else []
+    targets = cost_to_target(fit, sizes, target, setting) if target is not None else []
     notes = [f"best choice {best.size}: {note}" for note in best.warnings]
-    return Plan(options, budget_axis(uncertain, sizes, budget, setting), targets, notes)
+    return Plan(options, budget_axis(fit, sizes, budget, setting), targets, notes)
 
 
 def tokens_per_step(points: Measurements) -> float | None:
@@ -164,9 +164,7 @@ def per_step(points: Measurements, n: Floats, work: Workload) -> Floats:
     return 6.0 * n * work.step_tokens if kind == "compute" else np.full(len(n), float(work.prompts))
 
 
-def options_under(
-    uncertain: BootstrappedFit, sizes: list[float], budget: Budget, setting: PlanSettings
-) -> list[SizeOption]:
+def options_under(fit: BootstrappedFit, sizes: list[float], budget: Budget, setting: PlanSettings) -> list[SizeOption]:
     """Every size under the budget, cheapest loss first.
 
     Args:
@@ -175,13 +173,13 @@ def options_under(
         budget: what may be spent on each.
         setting: workload and hardware.
     """
-    points, law = uncertain.fitted.points, uncertain.fitted.law
-    error = size_errors(points, law, uncertain.fitted.options)
+    points, law = fit.result.points, fit.result.law
+    error = size_errors(points, law, fit.result.options)
     n = np.array(sizes)
     steps = np.array([budget.steps(setting.cost(size)) for size in sizes])
     able = steps >= 1
     resource = per_step(points, n, setting.work) * np.maximum(steps, 1)
-    forecast = predict(uncertain, n, np.log10(resource), error)
+    forecast = predict(fit, n, np.log10(resource), error)
     draws = np.where(able, forecast.mean, np.inf)
     wins = np.bincount(np.argmin(draws, axis=1), minlength=len(n)) / len(draws) if able.any() else np.zeros(len(n))
     rows = []
@@ -206,17 +204,15 @@ def options_under(
     return sorted(rows, key=lambda row: (row.loss is None, row.loss or 0.0))
 
 
-def budget_axis(
-    uncertain: BootstrappedFit, sizes: list[float], budget: Budget, setting: PlanSettings
-) -> list[BudgetPoint]:
+def budget_axis(fit: BootstrappedFit, sizes: list[float], budget: Budget, setting: PlanSettings) -> list[BudgetPoint]:
     """The best size from a sixteenth of the budget to sixteen times it, by the estimate."""
-    points, n = uncertain.fitted.points, np.array(sizes)
+    points, n = fit.result.points, np.array(sizes)
     rate = per_step(points, n, setting.work)
     rows = []
     for factor in _AXIS:
         part = budget.scaled(factor)
         steps = np.array([part.steps(setting.cost(size)) for size in sizes])
-        eta = uncertain.fitted.parameters.predict(n, np.log10(rate * np.maximum(steps, 1)))
+        eta = fit.result.parameters.predict(n, np.log10(rate * np.maximum(steps, 1)))
         eta = np.where(steps >= 1, eta, np.inf)
         best = int(np.argmin(eta))
         if not np.isfinite(eta[best]):
@@ -229,7 +225,7 @@ def budget_axis(
 
 
 def cost_to_target(
-    uncertain: BootstrappedFit, sizes: list[float], target: float, setting: PlanSettings
+    fit: BootstrappedFit, sizes: list[float], target: float, setting: PlanSettings
 ) -> list[TargetOption]:
     """Steps and cost of every size to a target loss, cheapest first.
 
@@ -238,12 +234,12 @@ def cost_to_target(
     """
     if not 0 < target < 1:
         raise InputError(f"--target-loss: expected a loss in (0, 1), found {target:g}")
-    points = uncertain.fitted.points
-    error = size_errors(points, uncertain.fitted.law, uncertain.fitted.options)
+    points = fit.result.points
+    error = size_errors(points, fit.result.law, fit.result.options)
     rows = []
     for size in sizes:
         rate = float(per_step(points, np.array([size]), setting.work)[0])
-        steps, safe = (_steps_to(uncertain, size, rate, np.log10(target), error, sure) for sure in (False, True))
+        steps, safe = (_steps_to(fit, size, rate, np.log10(target), error, sure) for sure in (False, True))
         rows.append(
             TargetOption(
                 size,
@@ -258,11 +254,11 @@ def cost_to_target(
 
 
 def _steps_to(
-    uncertain: BootstrappedFit, n: float, rate: float, goal: float, error: ExtrapolationSpread, sure: bool
+    fit: BootstrappedFit, n: float, rate: float, goal: float, error: ExtrapolationSpread, sure: bool
 ) -> int | None:
     """Fewest steps whose predicted log10 loss (its 80 % quantile where `sure`) is at or below the goal, or None."""
     grid = np.unique(np.round(np.geomspace(1, _MOST_STEPS, 241)))
-    forecast = predict(uncertain, np.full(len(grid), n), np.log10(grid * rate), error)
+    forecast = predict(fit, np.full(len(grid), n), np.log10(grid * rate), error)
     eta = np.quantile(forecast.mean, 0.8, axis=0) if sure else forecast.center
     reached = np.flatnonzero(eta <= goal)
     if not len(reached):

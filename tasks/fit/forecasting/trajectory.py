@@ -81,15 +81,15 @@ def forecast_run(
         raise InputError(f"--target-loss: expected a loss in (0, 1), found {target:g}")
     n = float(own.n[0])
     places = _places(own, points) if ahead is None else np.asarray(ahead, float)
-    centre = float(own.x.mean())
-    prior, source = _prior(others, n, centre, law or _usual_law(others, n, options), options)
-    mean, covariance, noise = _posterior(own, centre, prior)
+    center = float(own.x.mean())
+    prior, source = _prior(others, n, center, law or _usual_law(others, n, options), options)
+    mean, covariance, noise = _posterior(own, center, prior)
     rng = np.random.default_rng([options.seed, 4])
     drawn = rng.multivariate_normal(mean, covariance, size=options.draws, method="eigh")
-    lever = np.log10(places) - centre
-    curve = drawn[:, :1] + drawn[:, 1:] * lever + _drift(rng, points, (own, others), np.log10(places), options)
+    centered_x = np.log10(places) - center
+    curve = drawn[:, :1] + drawn[:, 1:] * centered_x + _drift(rng, points, (own, others), np.log10(places), options)
     measured = curve + rng.standard_normal(curve.shape) * noise
-    expected = mean[0] + mean[1] * lever
+    expected = mean[0] + mean[1] * centered_x
     losses = [_as_loss(interval(float(expected[i]), measured[:, i])) for i in range(len(places))]
     chance = None if target is None else [float(np.mean(curve[:, i] <= np.log10(target))) for i in range(len(places))]
     k = interval(float(-mean[1]), -drawn[:, 1])
@@ -137,16 +137,16 @@ def _places(own: Measurements, points: Measurements) -> Floats:
 
 
 def _prior(
-    others: Measurements, n: float, centre: float, law: Law, options: Options
+    others: Measurements, n: float, center: float, law: Law, options: Options
 ) -> tuple[tuple[Floats, Floats] | None, str]:
     """Mean and covariance of (level at the centre, slope) of a new run of size n, and where they come from."""
     if len(others) == 0 or len(others.sizes) < law.minimum_sizes:
         return None, "none: no other runs that determine the law"
     if n not in others.sizes and not law.forecasts_unseen:
         return None, f"none: law {law.name} says nothing about N = {n:g}, which no other run has"
-    uncertain = with_draws(fit_law(others, law, options))
+    fit = with_draws(fit_law(others, law, options))
     error = size_errors(others, law, options) if n not in others.sizes else ExtrapolationSpread()
-    level, slope = _line_draws(uncertain, n, centre, error)
+    level, slope = _line_draws(fit, n, center, error)
     both = np.stack([level, slope])
     return (
         both.mean(axis=1),
@@ -154,25 +154,23 @@ def _prior(
     ), f"{law.name} on {len(others.runs)} other runs"
 
 
-def _line_draws(
-    uncertain: BootstrappedFit, n: float, centre: float, error: ExtrapolationSpread
-) -> tuple[Floats, Floats]:
+def _line_draws(fit: BootstrappedFit, n: float, center: float, error: ExtrapolationSpread) -> tuple[Floats, Floats]:
     """Draws of level and slope of a new run at size n: the law's curve about the centre, plus run-to-run effects."""
     h = 0.25
-    forecast = predict(uncertain, [n, n], [centre - h, centre + h], error)
-    lines = uncertain.lines
-    nearest = int(np.argmin(np.abs(np.log10(uncertain.fitted.points.sizes) - np.log10(n))))
-    rng = np.random.default_rng([uncertain.fitted.options.seed, 5])
+    forecast = predict(fit, [n, n], [center - h, center + h], error)
+    lines = fit.lines
+    nearest = int(np.argmin(np.abs(np.log10(fit.result.points.sizes) - np.log10(n))))
+    rng = np.random.default_rng([fit.result.options.seed, 5])
     count = len(forecast.mean)
-    tilt = rng.standard_normal(count) * lines.run_slope[nearest]
-    shift = rng.standard_normal(count) * lines.run_level[nearest] + tilt * (centre - lines.center[nearest])
-    return forecast.mean.mean(axis=1) + shift, (forecast.mean[:, 1] - forecast.mean[:, 0]) / (2 * h) + tilt
+    slope_shift = rng.standard_normal(count) * lines.run_slope[nearest]
+    shift = rng.standard_normal(count) * lines.run_level[nearest] + slope_shift * (center - lines.center[nearest])
+    return forecast.mean.mean(axis=1) + shift, (forecast.mean[:, 1] - forecast.mean[:, 0]) / (2 * h) + slope_shift
 
 
-def _posterior(own: Measurements, centre: float, prior: tuple[Floats, Floats] | None) -> tuple[Floats, Floats, float]:
+def _posterior(own: Measurements, center: float, prior: tuple[Floats, Floats] | None) -> tuple[Floats, Floats, float]:
     """Posterior mean and covariance of (level, slope), and the standard deviation of one measured log10 L."""
-    lever = own.x - centre
-    design = np.stack([np.ones(len(own)), lever], axis=1)
+    centered_x = own.x - center
+    design = np.stack([np.ones(len(own)), centered_x], axis=1)
     line = line_statistics(own.x, own.y, np.ones(len(own)), np.zeros(len(own), dtype=np.int64), 1)
     ordinary = np.array([line.my[0], line.slope[0]])
     residual = own.y - design @ ordinary

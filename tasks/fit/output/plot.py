@@ -52,36 +52,36 @@ def save(figure: Figure, path: Path) -> None:
 def draw_fits(fits: list[tuple[str, BootstrappedFit]]) -> Figure:
     """Points and fitted lines of every group, and k(N) in the last panel."""
     figure, axes = new_figure(len(fits) + 1)
-    for axis, (group, uncertain) in zip(axes, fits, strict=False):
-        draw_curves(axis, uncertain)
-        axis.set_title(f"{group}: {uncertain.fitted.law.equation}", fontsize=9)
-    for group, uncertain in fits:
-        draw_k(axes[-1], uncertain, group)
+    for axis, (group, fit) in zip(axes, fits, strict=False):
+        draw_curves(axis, fit)
+        axis.set_title(f"{group}: {fit.result.law.equation}", fontsize=9)
+    for group, fit in fits:
+        draw_k(axes[-1], fit, group)
     axes[-1].legend(fontsize=8)
     return figure
 
 
-def draw_curves(axis: Axes, uncertain: BootstrappedFit) -> None:
+def draw_curves(axis: Axes, fit: BootstrappedFit) -> None:
     """Loss against the resource in log-log, one colour per size."""
-    points = uncertain.fitted.points
+    points = fit.result.points
     for index, size in enumerate(points.sizes):
-        colour, mine = _color(index, len(points.sizes)), points.size == index
-        axis.plot(points.resource[mine], points.loss[mine], ".", color=colour, markersize=2, alpha=0.5)
+        color, mine = _color(index, len(points.sizes)), points.size == index
+        axis.plot(points.resource[mine], points.loss[mine], ".", color=color, markersize=2, alpha=0.5)
         x = np.linspace(points.x[mine].min(), points.x[mine].max(), 50)
-        fitted = 10.0 ** uncertain.fitted.parameters.predict(np.full(50, size), x)
-        axis.plot(10.0**x, fitted, "-", color=colour, linewidth=1.5, label=points.label(size))
+        fitted = 10.0 ** fit.result.parameters.predict(np.full(50, size), x)
+        axis.plot(10.0**x, fitted, "-", color=color, linewidth=1.5, label=points.label(size))
     axis.set(xscale="log", yscale="log", xlabel=points.unit, ylabel="test loss")
     axis.legend(fontsize=7, ncols=2)
 
 
-def draw_k(axis: Axes, uncertain: BootstrappedFit, group: str) -> None:
+def draw_k(axis: Axes, fit: BootstrappedFit, group: str) -> None:
     """k(N) of the law with its 95 % band."""
-    points = uncertain.fitted.points
+    points = fit.result.points
     sizes = points.sizes
-    if getattr(uncertain.fitted.law, "k_of_unseen", False):
+    if getattr(fit.result.law, "k_of_unseen", False):
         sizes = np.geomspace(points.sizes[0], points.sizes[-1], 60)
-    low, high = np.quantile(uncertain.draws.k(sizes), [0.025, 0.975], axis=0)
-    (line,) = axis.plot(sizes, uncertain.fitted.parameters.k(sizes), label=f"{group} {points.unit}")
+    low, high = np.quantile(fit.draws.k(sizes), [0.025, 0.975], axis=0)
+    (line,) = axis.plot(sizes, fit.result.parameters.k(sizes), label=f"{group} {points.unit}")
     axis.fill_between(sizes, low, high, alpha=0.2, color=line.get_color())
     axis.set(xscale="log", xlabel="N", ylabel="learning efficiency k")
 
@@ -118,10 +118,10 @@ def draw_gains(gains: list[Gain]) -> Figure:
     return figure
 
 
-def draw_forecast(uncertain: BootstrappedFit, record: ForecastRecord) -> Figure:
+def draw_forecast(fit: BootstrappedFit, record: ForecastRecord) -> Figure:
     """The fitted curves with the forecast and its intervals."""
     figure, (axis,) = new_figure()
-    draw_curves(axis, uncertain)
+    draw_curves(axis, fit)
     for low, high, width in ((record.low95, record.high95, 1), (record.low80, record.high80, 2.5)):
         axis.plot([record.x, record.x], [low, high], "-", color="black", linewidth=width)
     axis.plot(record.x, record.loss, "o", color="black", markersize=4)

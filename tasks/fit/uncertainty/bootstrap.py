@@ -105,9 +105,9 @@ def draw_lines(
         return LineDraws(level, slope, lines.mx, ("blocks",) * shape[1], zero, zero, np.full(shape[1], np.inf))
     if resampling == "runs" and several.all():
         level, slope = _resampled(runs, rng, shape)
-        spread, tilt = (np.sqrt(_moments(runs, values)[0]) for values in (runs.level, runs.slope))
+        spread, slope_shift = (np.sqrt(_moments(runs, values)[0]) for values in (runs.level, runs.slope))
         return LineDraws(
-            level, slope, lines.mx, ("runs",) * shape[1], spread, tilt, runs.count.astype(np.float64) - 1.0
+            level, slope, lines.mx, ("runs",) * shape[1], spread, slope_shift, runs.count.astype(np.float64) - 1.0
         )
     return _effects(runs, lines, rng, shape)
 
@@ -125,10 +125,10 @@ def _runs(points: Measurements, response: Floats, weight: Floats, lines: LineSta
         return (np.bincount(size, weights=values, minlength=len(per_size)) / per_size)[size]
 
     pull = weight * residual
-    lever = pull * (points.x - own.mx[points.run])
+    centered_x = pull * (points.x - own.mx[points.run])
     noise_mean = pooled(_score_variance(points.run, pull, count) / own.n**2)
     squares = np.where(own.cxx > 0, own.cxx, np.inf)
-    noise_slope = pooled(_score_variance(points.run, lever, count) / squares**2)
+    noise_slope = pooled(_score_variance(points.run, centered_x, count) / squares**2)
     shift = (lines.mx[size] - own.mx) ** 2
     centred = (level - pooled(level), own.slope - pooled(own.slope))
     return _Runs(size, *centred, noise_mean + noise_slope * shift, noise_slope, per_size)
@@ -159,9 +159,9 @@ def long_run_ratio(residual: Floats) -> float:
 
 def _moments(runs: _Runs, values: Floats) -> tuple[Floats, Floats]:
     """Unbiased variance of the deviations and its degrees of freedom, by size [S]."""
-    freedom = runs.count - 1.0
+    dof = runs.count - 1.0
     total: Floats = np.bincount(runs.size, weights=values**2, minlength=len(runs.count)).astype(np.float64)
-    return total / np.maximum(freedom, 1.0), np.asarray(freedom, dtype=np.float64)
+    return total / np.maximum(dof, 1.0), np.asarray(dof, dtype=np.float64)
 
 
 def run_level_variance(points: Measurements) -> tuple[Floats, Floats]:
@@ -175,9 +175,9 @@ def run_level_variance(points: Measurements) -> tuple[Floats, Floats]:
     runs = _runs(points, points.y, weight, lines)
     if not (runs.count > 1).any():
         raise InputError("run-to-run variation needs a size with several runs, found one run per size")
-    variance, freedom = _moments(runs, runs.level)
+    variance, dof = _moments(runs, runs.level)
     within = np.bincount(runs.size, weights=runs.noise_level, minlength=len(runs.count)) / runs.count
-    return moderate(variance, freedom, within, np.abs(lines.my))
+    return moderate(variance, dof, within, np.abs(lines.my))
 
 
 def _effects(runs: _Runs, lines: LineStatistics, rng: np.random.Generator, shape: tuple[int, int]) -> LineDraws:
@@ -186,9 +186,9 @@ def _effects(runs: _Runs, lines: LineStatistics, rng: np.random.Generator, shape
         (runs.level, runs.noise_level, np.abs(lines.my)),
         (runs.slope, runs.noise_slope, np.abs(lines.slope)),
     ):
-        variance, freedom = _moments(runs, values)
+        variance, dof = _moments(runs, values)
         within = np.bincount(runs.size, weights=noise, minlength=len(runs.count)) / runs.count
-        scales.append(moderate(variance, freedom, within, magnitude))
+        scales.append(moderate(variance, dof, within, magnitude))
     (var_level, free_level), (var_slope, free_slope) = scales
     rho = _correlation(runs, np.sqrt(var_level), np.sqrt(var_slope))
     first, second = rng.standard_normal(shape), rng.standard_normal(shape)
@@ -205,9 +205,9 @@ def _effects(runs: _Runs, lines: LineStatistics, rng: np.random.Generator, shape
     )
 
 
-def _student(rng: np.random.Generator, freedom: Floats, shape: tuple[int, int]) -> Floats:
+def _student(rng: np.random.Generator, dof: Floats, shape: tuple[int, int]) -> Floats:
     """sqrt(nu / chi2_nu): turns normal draws into Student-t ones."""
-    finite = np.minimum(freedom, 1e6)
+    finite = np.minimum(dof, 1e6)
     return np.sqrt(finite / rng.chisquare(np.broadcast_to(finite, shape)))
 
 
@@ -216,11 +216,11 @@ def _correlation(runs: _Runs, level: Floats, slope: Floats) -> float:
     tiny = 1e-300
     first, second = runs.level / (level[runs.size] + tiny), runs.slope / (slope[runs.size] + tiny)
     norm = np.sqrt((first @ first) * (second @ second))
-    freedom = max(float((runs.count - 1).sum()), 1.0)
+    dof = max(float((runs.count - 1).sum()), 1.0)
     if norm <= 0:
         return 0.0
     rho = float(first @ second / norm)
-    return float(np.sign(rho) * np.sqrt(max(rho**2 - 1.0 / freedom, 0.0)))
+    return float(np.sign(rho) * np.sqrt(max(rho**2 - 1.0 / dof, 0.0)))
 
 
 def _resampled(runs: _Runs, rng: np.random.Generator, shape: tuple[int, int]) -> tuple[Floats, Floats]:
@@ -238,11 +238,11 @@ def _blocks(
     """Moving-block draws of each run's residuals about its size's line, summed over the size's runs."""
     residual = response - lines.my[points.size] - lines.slope[points.size] * (points.x - lines.mx[points.size])
     level, slope = (np.zeros((draws, len(points.sizes))) for _ in range(2))
-    lever = np.stack([np.ones(len(points)), points.x - lines.mx[points.size]], axis=1)
+    centered_x = np.stack([np.ones(len(points)), points.x - lines.mx[points.size]], axis=1)
     for run in range(len(points.runs)):
         rows = np.flatnonzero(points.run == run)
         size = points.size[rows[0]]
-        first, second = block_scores(points.x[rows], residual[rows], weight[rows], lever[rows], rng, draws).T
+        first, second = block_scores(points.x[rows], residual[rows], weight[rows], centered_x[rows], rng, draws).T
         level[:, size] += first / lines.n[size]
         slope[:, size] += second / lines.cxx[size]
     return level, slope

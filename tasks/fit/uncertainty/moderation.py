@@ -44,29 +44,29 @@ def moderate(variance: Floats, dof: Floats, within: Floats, size: Floats) -> tup
     return moderated, np.minimum(d0 + dof, max(total, 1.0))
 
 
-def _prior(variance: Floats, freedom: Floats, within: Floats, size: Floats) -> Floats:
+def _prior(variance: Floats, dof: Floats, within: Floats, size: Floats) -> Floats:
     """within + tau2 shape, averaged over shapes of the run-to-run variance by how likely they make the data.
 
     The shapes go from the same for all sizes to proportional to size^2 (what learns more, varies more).
     """
-    known, priors, likelihood = freedom > 0, [], []
+    known, priors, likelihood = dof > 0, [], []
     squared = size**2 / np.mean(size**2) if (size > 0).any() else np.ones_like(size)
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         shape = (1.0 - share) + share * squared
-        tau2 = _between(variance[known], freedom[known], within[known], shape[known])
+        tau2 = _between(variance[known], dof[known], within[known], shape[known])
         prior = np.maximum(within + tau2 * shape, 1e-300)
         ratio = variance[known] / prior[known]
         priors.append(prior)
-        likelihood.append(float(-0.5 * (freedom[known] * (np.log(prior[known]) + ratio)).sum()))
+        likelihood.append(float(-0.5 * (dof[known] * (np.log(prior[known]) + ratio)).sum()))
     weight = np.exp(np.array(likelihood) - max(likelihood))
     return np.tensordot(weight / weight.sum(), np.array(priors), axes=1)
 
 
-def _between(variance: Floats, freedom: Floats, within: Floats, shape: Floats) -> float:
+def _between(variance: Floats, dof: Floats, within: Floats, shape: Floats) -> float:
     """tau2 with sum over sizes of freedom (variance / (tau2 shape + within) - 1) = 0, or 0 (Paule and Mandel 1982)."""
 
     def surplus(tau2: float) -> float:
-        return float((freedom * (variance / np.maximum(tau2 * shape + within, 1e-300) - 1.0)).sum())
+        return float((dof * (variance / np.maximum(tau2 * shape + within, 1e-300) - 1.0)).sum())
 
     if surplus(0.0) <= 0:
         return 0.0

@@ -21,27 +21,27 @@ from tasks.records.fits import Estimate
 _T2 = 1.959964**2
 
 
-def profile_intervals(uncertain: BootstrappedFit) -> dict[str, Estimate]:
+def profile_intervals(fit: BootstrappedFit) -> dict[str, Estimate]:
     """95 % intervals of N0 and Kmax, empty for other laws. A null bound: the data do not bound that side."""
-    fitted = uncertain.fitted
-    if fitted.law.name != "saturating":
+    result = fit.result
+    if result.law.name != "saturating":
         return {}
-    state, draws = fitted.parameters, uncertain.draws
+    state, draws = result.parameters, fit.draws
     assert isinstance(state, LineParameters)
     assert isinstance(draws, LineParameters)
-    assert isinstance(fitted.law, LineLaw)
-    points = fitted.points
-    lines = line_statistics(points.x, fitted.response, fitted.weight, points.size, len(points.sizes))
+    assert isinstance(result.law, LineLaw)
+    points = result.points
+    lines = line_statistics(points.x, result.response, result.weight, points.size, len(points.sizes))
     low, high = np.log10(points.sizes[0]) - 3.0, np.log10(points.sizes[-1]) + 3.0
     theta = np.unique(np.r_[np.linspace(low, high, 1201), state.theta])
-    rss, _ = sum_of_squares(fitted.law, lines, points.sizes, theta)
-    spread = (len(points) - fitted.law.parameters(len(points.sizes))) or 1
+    rss, _ = sum_of_squares(result.law, lines, points.sizes, theta)
+    spread = (len(points) - result.law.parameters(len(points.sizes))) or 1
     variance = float(rss.min()) / spread
     out = {}
     coefficients, drawn = state.coefficients(), draws.coefficients()
     for name, (grid, curve) in {
         "N0": (10.0**theta, rss),
-        "Kmax": _kmax_profile(fitted.law, uncertain, theta, float(coefficients["Kmax"])),
+        "Kmax": _kmax_profile(result.law, fit, theta, float(coefficients["Kmax"])),
     }.items():
         best = float(coefficients[name])
         if best <= 0:  # loss that rises with X: the profile is taken over logarithms, and the law does not hold there
@@ -52,12 +52,12 @@ def profile_intervals(uncertain: BootstrappedFit) -> dict[str, Estimate]:
     return out
 
 
-def _kmax_profile(law: LineLaw, uncertain: BootstrappedFit, theta: Floats, best: float) -> tuple[Floats, Floats]:
+def _kmax_profile(law: LineLaw, fit: BootstrappedFit, theta: Floats, best: float) -> tuple[Floats, Floats]:
     """Kmax from a tenth to ten times its estimate, and min over N0 of S: S is a parabola in Kmax for each N0."""
-    fitted = uncertain.fitted
-    points, state = fitted.points, fitted.parameters
+    result = fit.result
+    points, state = result.points, result.parameters
     assert isinstance(state, LineParameters)
-    lines = line_statistics(points.x, fitted.response, fitted.weight, points.size, len(points.sizes))
+    lines = line_statistics(points.x, result.response, result.weight, points.size, len(points.sizes))
     u = law.basis(theta, points.sizes, state.reference)[0][..., 0]
     moment, gram = u @ lines.cxy, (u * u) @ lines.cxx
     kmax = abs(best) * np.unique(np.r_[np.geomspace(0.1, 10.0, 1201), 1.0])

@@ -73,26 +73,26 @@ def _test(
     variant, kind, memory = context
     test = points.where(held)
     train = points.where(points.n < test.n[0] if kind == "next_size" else ~held)
-    uncertain = with_draws(fit_law(train, law, options))
+    fit = with_draws(fit_law(train, law, options))
     between = train.sizes[0] < test.n[0] < train.sizes[-1]
     error = size_errors(train, law, options, bool(between), memory)
     refitted = test.n[0] not in train.sizes and not law.forecasts_unseen
     if refitted:
-        uncertain = _with_level(uncertain, test)
-    forecast = predict(uncertain, test.n, test.x, error, trials=test.trials)
+        fit = _with_level(fit, test)
+    forecast = predict(fit, test.n, test.x, error, trials=test.trials)
     name = "all" if kind.startswith("last") else points.label(float(test.n[0]))
     return _scored(test, forecast, BackTest(variant, points.unit, law.name, kind, name, refitted, 0, 0, 0, None, {}))
 
 
-def _with_level(uncertain: BootstrappedFit, test: Measurements) -> BootstrappedFit:
+def _with_level(fit: BootstrappedFit, test: Measurements) -> BootstrappedFit:
     """The published way: the level of the held-out size from its own points."""
-    fitted, draws = uncertain.fitted, uncertain.draws
-    assert isinstance(fitted.parameters, LineParameters)
+    result, draws = fit.result, fit.draws
+    assert isinstance(result.parameters, LineParameters)
     assert isinstance(draws, LineParameters)
     size = float(test.n[0])
     return replace(
-        uncertain,
-        fitted=replace(fitted, parameters=fitted.parameters.with_refitted_level(size, test.x, test.y)),
+        fit,
+        result=replace(result, parameters=result.parameters.with_refitted_level(size, test.x, test.y)),
         draws=draws.with_refitted_level(size, test.x, test.y),
     )
 
@@ -179,10 +179,10 @@ def windows(points: Measurements, law: Law, options: Options, variant: str) -> l
         counts = np.bincount(part.size, minlength=len(part.sizes)) if len(part) else np.zeros(1)
         if len(part.sizes) < len(points.sizes) or counts.min() < 5:
             continue
-        fitted = fit_law(part, law, options)
-        named = {name: float(value) for name, value in fitted.parameters.coefficients().items()}
-        rmse = float(np.sqrt(np.mean(fitted.residual**2)))
-        k = float(fitted.parameters.k([part.sizes[-1]])[0])
+        result = fit_law(part, law, options)
+        named = {name: float(value) for name, value in result.parameters.coefficients().items()}
+        rmse = float(np.sqrt(np.mean(result.residual**2)))
+        k = float(result.parameters.k([part.sizes[-1]])[0])
         label = f"{100 * start:.0f}-{100 * end:.0f} %"
         rows.append(WindowFit(variant, points.unit, law.name, label, len(part), dict(named), k, rmse))
     return rows

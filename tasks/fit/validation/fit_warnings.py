@@ -8,13 +8,13 @@ from tasks.fit.uncertainty.inference import BootstrappedFit
 from tasks.records.fits import Estimate, Flag
 
 
-def flags_of(uncertain: BootstrappedFit, profile: dict[str, Estimate]) -> list[Flag]:
+def flags_of(fit: BootstrappedFit, profile: dict[str, Estimate]) -> list[Flag]:
     """Lists what a reader must know before using the coefficients."""
-    fitted = uncertain.fitted
-    points, found = fitted.points, []
-    if fitted.at_bound:
+    result = fit.result
+    points, found = result.points, []
+    if result.at_bound:
         found.append(Flag("at_bound", "the non-linear parameter lies at an end of its search range"))
-    found += _of_n0(uncertain, profile)
+    found += _of_n0(fit, profile)
     if len(points.sizes) < 4:
         found.append(Flag("few_sizes", f"only {len(points.sizes)} sizes; a law of size wants at least 4"))
     runs = np.array([len(np.unique(points.run[points.size == index])) for index in range(len(points.sizes))])
@@ -26,21 +26,21 @@ def flags_of(uncertain: BootstrappedFit, profile: dict[str, Estimate]) -> list[F
             f"{int((runs == 1).sum())} of {len(runs)} sizes have one run; they borrow the others' run-to-run variation"
         )
         found.append(Flag("some_single_runs", text))
-    k = fitted.parameters.k(points.sizes)
+    k = result.parameters.k(points.sizes)
     if (k <= 0).any():
         sizes = ", ".join(points.label(size) for size in points.sizes[k <= 0])
         found.append(Flag("no_learning", f"loss does not fall with the resource under this law at size {sizes}"))
-    if (fitted.eta > np.log10(1.02)).any():
+    if (result.eta > np.log10(1.02)).any():
         found.append(Flag("loss_above_one", "the fitted loss exceeds 1 by more than 2 % somewhere within the data"))
     return found
 
 
-def _of_n0(uncertain: BootstrappedFit, profile: dict[str, Estimate]) -> list[Flag]:
-    fitted, drawn = uncertain.fitted, uncertain.draws.coefficients()
+def _of_n0(fit: BootstrappedFit, profile: dict[str, Estimate]) -> list[Flag]:
+    result, drawn = fit.result, fit.draws.coefficients()
     if "N0" not in drawn or "Kmax" not in drawn:
         return []
-    found, sizes = [], fitted.points.sizes
-    n0 = float(fitted.parameters.coefficients()["N0"])
+    found, sizes = [], result.points.sizes
+    n0 = float(result.parameters.coefficients()["N0"])
     open_ended = "N0" in profile and (profile["N0"].low is None or profile["N0"].high is None)
     if open_ended or not sizes[0] / 10 <= n0 <= sizes[-1] * 10:
         reason = "its profile interval is open" if open_ended else "it lies more than 10 times outside the fitted sizes"

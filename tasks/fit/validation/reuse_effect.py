@@ -53,15 +53,15 @@ def _levels(
 ) -> tuple[Floats, Floats, float]:
     """Level of each tau under a common slope, the standard deviation of each, and the degrees of freedom [T]."""
     part = points.where(_late(points)) if late else points
-    fitted = fit_law(part, LAWS["reuse"], options)
-    values = fitted.parameters.predict(part.sizes, np.full(len(part.sizes), part.x.mean()))
+    result = fit_law(part, LAWS["reuse"], options)
+    values = result.parameters.predict(part.sizes, np.full(len(part.sizes), part.x.mean()))
     runs = np.array([len(np.unique(part.run[part.size == index])) for index in range(len(part.sizes))])
     if scale is not None and size is not None:
         same = scale.where(_late(scale)) if late else scale
-        variance, freedom = run_level_variance(same)
+        variance, dof = run_level_variance(same)
         at = int(np.flatnonzero(same.sizes == size)[0])
-        return values, np.sqrt(variance[at] / runs), float(freedom[at])
-    draws = draw_lines(part, fitted.response, fitted.weight, max(options.draws, 1000), options.seed, "blocks")
+        return values, np.sqrt(variance[at] / runs), float(dof[at])
+    draws = draw_lines(part, result.response, result.weight, max(options.draws, 1000), options.seed, "blocks")
     return values, draws.level.std(axis=0), float("inf")
 
 
@@ -71,7 +71,7 @@ def _late(points: Measurements) -> Mask:
 
 
 def _difference(levels: tuple[Floats, Floats, float], index: int) -> Estimate:
-    values, spread, freedom = levels
+    values, spread, dof = levels
     effect = float(values[index] - values[0])
-    reach = quantile(0.95, freedom) * float(np.hypot(spread[index], spread[0]))
+    reach = quantile(0.95, dof) * float(np.hypot(spread[index], spread[0]))
     return Estimate(effect, effect - reach, effect + reach)

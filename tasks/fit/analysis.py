@@ -76,29 +76,29 @@ def analyze(points: Measurements, variant: str, primary: str, laws: Sequence[str
     first = with_draws(fit_law(points, law_named(primary), options))
     fits, tests = [fit_record(first, variant, alone, primary=True)], []
     for name in dict.fromkeys((primary, *laws)):
-        if len(first.fitted.points.sizes) < LAWS[name].minimum_sizes:
+        if len(first.result.points.sizes) < LAWS[name].minimum_sizes:
             continue
         if name != primary:
             fits.append(fit_record(with_draws(fit_law(points, LAWS[name], options)), variant, alone, primary=False))
-        tests += backtests(first.fitted.points, LAWS[name], options, variant)
+        tests += backtests(first.result.points, LAWS[name], options, variant)
     choice = choose_law(tests, variant, points.unit)
     test = None
-    if len(first.fitted.points.sizes) >= 3:
+    if len(first.result.points.sizes) >= 3:
         saturating = first if primary == "saturating" else with_draws(fit_law(points, LAWS["saturating"], options))
         test = saturation_test(saturating, profile_intervals(saturating), variant)
-    rows = windows(first.fitted.points, first.fitted.law, options, variant)
+    rows = windows(first.result.points, first.result.law, options, variant)
     forecasts = _standard_forecasts(first, choice, variant)
     return Analysis(points, first, alone, fits, tests, rows, test, choice, forecasts)
 
 
-def fit_record(uncertain: BootstrappedFit, variant: str, alone: BootstrappedFit, primary: bool) -> FitRecord:
+def fit_record(fit: BootstrappedFit, variant: str, alone: BootstrappedFit, primary: bool) -> FitRecord:
     """Turns a fit with draws into its record."""
-    fitted = uncertain.fitted
-    points, law = fitted.points, fitted.law
-    profile = profile_intervals(uncertain)
-    scores = quality(fitted)
-    drawn = uncertain.draws.coefficients()
-    options = FitOptions(**vars(fitted.options), resampling_used=list(uncertain.lines.method))
+    result = fit.result
+    points, law = result.points, result.law
+    profile = profile_intervals(fit)
+    scores = quality(result)
+    drawn = fit.draws.coefficients()
+    options = FitOptions(**vars(result.options), resampling_used=list(fit.lines.method))
     return FitRecord(
         variant=variant,
         resource=points.unit,
@@ -109,11 +109,11 @@ def fit_record(uncertain: BootstrappedFit, variant: str, alone: BootstrappedFit,
         runs=len(points.runs),
         coefficients={
             name: to_estimate(interval(float(value), drawn[name]))
-            for name, value in fitted.parameters.coefficients().items()
+            for name, value in result.parameters.coefficients().items()
         },
         profile=profile,
-        by_size=_by_size(uncertain, alone),
-        flags=flags_of(uncertain, profile),
+        by_size=_by_size(fit, alone),
+        flags=flags_of(fit, profile),
         options=options,
         **vars(scores),
     )
@@ -124,12 +124,12 @@ def to_estimate(inside: Interval) -> Estimate:
     return Estimate(inside.value, inside.low95, inside.high95)
 
 
-def _by_size(uncertain: BootstrappedFit, alone: BootstrappedFit) -> list[SizeSlope]:
-    fitted = uncertain.fitted
-    points, sizes = fitted.points, fitted.points.sizes
-    k, k_draws = fitted.parameters.k(sizes), uncertain.draws.k(sizes)
-    own, own_draws = alone.fitted.parameters.k(sizes), alone.draws.k(sizes)
-    state, draws = fitted.parameters, uncertain.draws
+def _by_size(fit: BootstrappedFit, alone: BootstrappedFit) -> list[SizeSlope]:
+    result = fit.result
+    points, sizes = result.points, result.points.sizes
+    k, k_draws = result.parameters.k(sizes), fit.draws.k(sizes)
+    own, own_draws = alone.result.parameters.k(sizes), alone.draws.k(sizes)
+    state, draws = result.parameters, fit.draws
     levels = None
     if isinstance(state, LineParameters) and isinstance(draws, LineParameters) and state.law.free_levels:
         levels = [to_estimate(interval(float(state.levels[i]), draws.levels[:, i])) for i in range(len(sizes))]
@@ -147,24 +147,24 @@ def _by_size(uncertain: BootstrappedFit, alone: BootstrappedFit) -> list[SizeSlo
     ]
 
 
-def forecast_at(uncertain: BootstrappedFit, variant: str, n: float, resource: float) -> ForecastRecord:
+def forecast_at(fit: BootstrappedFit, variant: str, n: float, resource: float) -> ForecastRecord:
     """Predicted loss of one measurement of a new run at size n and resource X, with everything that is not known in it.
 
     Raises:
         InputError: the law has a free level per size and n was not fitted.
     """
-    points = uncertain.fitted.points
+    points = fit.result.points
     if not (n > 0 and resource > 0):
         raise InputError(f"forecast: N and X must be positive, found {n:g} and {resource:g}")
     seen = bool(np.isin(n, points.sizes))
-    error = size_errors(points, uncertain.fitted.law, uncertain.fitted.options)
+    error = size_errors(points, fit.result.law, fit.result.options)
     trials = None if points.trials is None else float(np.median(points.trials))
-    inside = predict(uncertain, [n], [np.log10(resource)], error, trials=trials).loss(0)
+    inside = predict(fit, [n], [np.log10(resource)], error, trials=trials).loss(0)
     notes, n_factor, x_factor = warnings_of(points, n, resource, error)
     return ForecastRecord(
         variant=variant,
         resource=points.unit,
-        law=uncertain.fitted.law.name,
+        law=fit.result.law.name,
         n=float(n),
         x=float(resource),
         seen_size=seen,
@@ -183,11 +183,11 @@ def forecast_at(uncertain: BootstrappedFit, variant: str, n: float, resource: fl
 
 def _standard_forecasts(primary: BootstrappedFit, choice: LawChoice, variant: str) -> list[ForecastRecord]:
     """The largest size at twice its resource, and a size twice as large at the largest size's resource."""
-    points = primary.fitted.points
+    points = primary.result.points
     largest = float(points.sizes[-1])
     end = float(points.resource[points.n == largest].max())
     rows = [forecast_at(primary, variant, largest, 2 * end)]
     if choice.chosen is not None:
-        unseen = with_draws(fit_law(points, LAWS[choice.chosen], primary.fitted.options))
+        unseen = with_draws(fit_law(points, LAWS[choice.chosen], primary.result.options))
         rows.append(forecast_at(unseen, variant, 2 * largest, end))
     return rows
