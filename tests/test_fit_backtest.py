@@ -11,11 +11,12 @@ from fit_examples import SIZES, pivot_points
 
 from tasks.fit.data.measurements import Measurements
 from tasks.fit.forecasting.forecast import ExtrapolationSpread, predict, run_fraction, size_errors, warnings_of
+from tasks.fit.forecasting.law_choice import best_for_unseen, choose_law
 from tasks.fit.laws import LAWS
 from tasks.fit.solver.estimate import FitResult, Options, fit_law
 from tasks.fit.uncertainty.inference import BootstrappedFit, with_draws
 from tasks.fit.validation import backtest
-from tasks.fit.validation.backtest import backtests, best_for_unseen, choose_law, held_out_largest, windows
+from tasks.fit.validation.backtest import backtests, held_out_largest, windows
 
 FEW = Options(draws=100)
 
@@ -109,9 +110,7 @@ def test_progress_counts_steps_of_each_run() -> None:
 
 
 def test_forecast_of_a_measured_point_is_wider_than_of_the_curve() -> None:
-    fit = with_draws(
-        fit_law(pivot_points(noise=0.01, runs=3, effect=0.02), LAWS["saturating"], Options(draws=3000))
-    )
+    fit = with_draws(fit_law(pivot_points(noise=0.01, runs=3, effect=0.02), LAWS["saturating"], Options(draws=3000)))
     forecast = predict(fit, [7e9], [4.0], ExtrapolationSpread())
     mean, measured = forecast.loss(0, "mean"), forecast.loss(0)
     assert measured.high95 - measured.low95 > 1.5 * (mean.high95 - mean.low95)

@@ -15,7 +15,7 @@ from tasks.fit.solver.estimate import Options, fit_law
 from tasks.fit.uncertainty.inference import BootstrappedFit, with_draws
 from tasks.fit.uncertainty.profile import profile_intervals
 from tasks.fit.validation.findings import larger_is_better, law_holds, learning_grows, pair_effects, reuse_is_harmless
-from tasks.fit.validation.fit_warnings import flags_of
+from tasks.fit.validation.goodness_of_fit import flags_of
 from tasks.fit.validation.reuse_effect import reuse_effects
 from tasks.fit.validation.saturation import saturation_test
 from tasks.records.findings import ReuseEffect

@@ -11,11 +11,12 @@ from fit_examples import SIZES, pivot_points
 from tasks.costs.gpu_table import Gpu, find_gpu, gpus_needed, peak_of_device
 from tasks.costs.grid_cost import grid_cost, parameters
 from tasks.costs.step_cost import Budget, Efficiency, Workload, cost_of, parse_budget, step_flops
-from tasks.fit.forecasting.plan import PlanSettings, cost_to_target, make_plan, reuse_need
-from tasks.fit.forecasting.workload import reuse_limit, workload_of
+from tasks.fit.forecasting.plan import PlanSettings, cost_to_target, make_plan
+from tasks.fit.forecasting.workload import reuse_need, workload_of
 from tasks.fit.laws import LAWS
 from tasks.fit.solver.estimate import Options, fit_law
 from tasks.fit.uncertainty.inference import BootstrappedFit, with_draws
+from tasks.fit.validation.reuse_effect import reuse_limit
 from tasks.study.errors import InputError
 from tasks.study.grid import expand_grid
 from tasks.study.params import TinyModel, load_params

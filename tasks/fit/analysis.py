@@ -9,14 +9,21 @@ import numpy as np
 
 from tasks.fit.data.measurements import Measurements
 from tasks.fit.forecasting.forecast import predict, size_errors, warnings_of
+from tasks.fit.forecasting.law_choice import choose_law
 from tasks.fit.laws import LAWS, law_named
 from tasks.fit.solver.estimate import Options, fit_law
 from tasks.fit.solver.parameters import LineParameters
-from tasks.fit.uncertainty.inference import BootstrappedFit, Interval, interval, with_draws
+from tasks.fit.uncertainty.inference import (
+    BootstrappedFit,
+    Interval,
+    coefficient_intervals,
+    interval,
+    k_intervals,
+    with_draws,
+)
 from tasks.fit.uncertainty.profile import profile_intervals
-from tasks.fit.validation.backtest import backtests, choose_law, windows
-from tasks.fit.validation.fit_warnings import flags_of
-from tasks.fit.validation.goodness_of_fit import quality
+from tasks.fit.validation.backtest import backtests, windows
+from tasks.fit.validation.goodness_of_fit import flags_of, quality
 from tasks.fit.validation.saturation import saturation_test
 from tasks.records.fits import (
     BackTest,
@@ -33,30 +40,64 @@ from tasks.study.errors import InputError
 
 
 @dataclass(frozen=True)
-class Analysis:
-    """Results for one variant along one resource.
+class PrimaryAnalysis:
+    """The law that is reported first, on one variant along one resource.
 
     Attributes:
         points: what was fitted.
-        primary: the primary law with draws.
+        primary: the law, with draws.
         per_size: every size fitted alone, with draws.
-        fits: one record per law.
-        tests: back-tests of all laws.
-        windows: window sensitivity of the primary law.
+        record: the law's record.
+        windows: the law fitted to parts of every trajectory.
         saturation: growth and saturation of k; None with fewer than 3 sizes.
-        choice: the law for unseen sizes.
-        forecasts: standard forecasts.
     """
 
     points: Measurements
     primary: BootstrappedFit
     per_size: BootstrappedFit
-    fits: list[FitRecord]
-    tests: list[BackTest]
+    record: FitRecord
     windows: list[WindowFit]
     saturation: SaturationTest | None
+
+
+@dataclass(frozen=True)
+class Analysis(PrimaryAnalysis):
+    """All laws on one variant along one resource.
+
+    Attributes:
+        fits: one record per law, the primary one first.
+        tests: back-tests of all laws.
+        choice: the law for unseen sizes.
+        forecasts: standard forecasts.
+    """
+
+    fits: list[FitRecord]
+    tests: list[BackTest]
     choice: LawChoice
     forecasts: list[ForecastRecord]
+
+
+def analyze_primary(points: Measurements, variant: str, law: str, options: Options) -> PrimaryAnalysis:
+    """Fits one law, with draws, and tests whether k grows and saturates.
+
+    Args:
+        points: one variant along one resource.
+        variant: its name.
+        law: name of the law.
+        options: of all fits.
+
+    Raises:
+        InputError: the law does not exist or cannot be fitted to these points.
+    """
+    per_size = with_draws(fit_law(points, LAWS["loglinear"], options))
+    primary = with_draws(fit_law(points, law_named(law), options))
+    result, saturation = primary.result, None
+    if len(result.points.sizes) >= 3:
+        saturating = primary if law == "saturating" else with_draws(fit_law(points, LAWS["saturating"], options))
+        saturation = saturation_test(saturating, profile_intervals(saturating), variant)
+    record = fit_record(primary, variant, per_size, primary=True)
+    parts = windows(result.points, result.law, options, variant)
+    return PrimaryAnalysis(points, primary, per_size, record, parts, saturation)
 
 
 def analyze(points: Measurements, variant: str, primary: str, laws: Sequence[str], options: Options) -> Analysis:
@@ -72,33 +113,26 @@ def analyze(points: Measurements, variant: str, primary: str, laws: Sequence[str
     Raises:
         InputError: the primary law cannot be fitted to these points.
     """
-    alone = with_draws(fit_law(points, LAWS["loglinear"], options))
-    first = with_draws(fit_law(points, law_named(primary), options))
-    fits, tests = [fit_record(first, variant, alone, primary=True)], []
+    first = analyze_primary(points, variant, primary, options)
+    fitted = first.primary.result.points
+    fits, tests = [first.record], []
     for name in dict.fromkeys((primary, *laws)):
-        if len(first.result.points.sizes) < LAWS[name].minimum_sizes:
+        if len(fitted.sizes) < LAWS[name].minimum_sizes:
             continue
         if name != primary:
-            fits.append(fit_record(with_draws(fit_law(points, LAWS[name], options)), variant, alone, primary=False))
-        tests += backtests(first.result.points, LAWS[name], options, variant)
+            fit = with_draws(fit_law(points, LAWS[name], options))
+            fits.append(fit_record(fit, variant, first.per_size, primary=False))
+        tests += backtests(fitted, LAWS[name], options, variant)
     choice = choose_law(tests, variant, points.unit)
-    test = None
-    if len(first.result.points.sizes) >= 3:
-        saturating = first if primary == "saturating" else with_draws(fit_law(points, LAWS["saturating"], options))
-        test = saturation_test(saturating, profile_intervals(saturating), variant)
-    rows = windows(first.result.points, first.result.law, options, variant)
-    forecasts = _standard_forecasts(first, choice, variant)
-    return Analysis(points, first, alone, fits, tests, rows, test, choice, forecasts)
+    forecasts = _standard_forecasts(first.primary, choice, variant)
+    return Analysis(**vars(first), fits=fits, tests=tests, choice=choice, forecasts=forecasts)
 
 
-def fit_record(fit: BootstrappedFit, variant: str, alone: BootstrappedFit, primary: bool) -> FitRecord:
+def fit_record(fit: BootstrappedFit, variant: str, per_size: BootstrappedFit, primary: bool) -> FitRecord:
     """Turns a fit with draws into its record."""
     result = fit.result
     points, law = result.points, result.law
     profile = profile_intervals(fit)
-    scores = quality(result)
-    drawn = fit.draws.coefficients()
-    options = FitOptions(**vars(result.options), resampling_used=list(fit.lines.method))
     return FitRecord(
         variant=variant,
         resource=points.unit,
@@ -107,38 +141,34 @@ def fit_record(fit: BootstrappedFit, variant: str, alone: BootstrappedFit, prima
         primary=primary,
         points=len(points),
         runs=len(points.runs),
-        coefficients={
-            name: to_estimate(interval(float(value), drawn[name]))
-            for name, value in result.parameters.coefficients().items()
-        },
+        coefficients={name: to_estimate(value) for name, value in coefficient_intervals(fit).items()},
         profile=profile,
-        by_size=_by_size(fit, alone),
+        by_size=_by_size(fit, per_size),
         flags=flags_of(fit, profile),
-        options=options,
-        **vars(scores),
+        options=FitOptions(**vars(result.options), resampling_used=list(fit.lines.method)),
+        **vars(quality(result)),
     )
 
 
-def to_estimate(inside: Interval) -> Estimate:
+def to_estimate(value: Interval) -> Estimate:
     """The 95 % interval of a record."""
-    return Estimate(inside.value, inside.low95, inside.high95)
+    return Estimate(value.value, value.low95, value.high95)
 
 
-def _by_size(fit: BootstrappedFit, alone: BootstrappedFit) -> list[SizeSlope]:
-    result = fit.result
-    points, sizes = result.points, result.points.sizes
-    k, k_draws = result.parameters.k(sizes), fit.draws.k(sizes)
-    own, own_draws = alone.result.parameters.k(sizes), alone.draws.k(sizes)
-    state, draws = result.parameters, fit.draws
+def _by_size(fit: BootstrappedFit, per_size: BootstrappedFit) -> list[SizeSlope]:
+    """k of every size under the law and alone, and its level where the law leaves levels free."""
+    points, sizes = fit.result.points, fit.result.points.sizes
+    k, k_alone = k_intervals(fit, sizes), k_intervals(per_size, sizes)
+    parameters, draws = fit.result.parameters, fit.draws
     levels = None
-    if isinstance(state, LineParameters) and isinstance(draws, LineParameters) and state.law.free_levels:
-        levels = [to_estimate(interval(float(state.levels[i]), draws.levels[:, i])) for i in range(len(sizes))]
+    if isinstance(parameters, LineParameters) and isinstance(draws, LineParameters) and parameters.law.free_levels:
+        levels = [to_estimate(interval(float(parameters.levels[i]), draws.levels[:, i])) for i in range(len(sizes))]
     return [
         SizeSlope(
             n=float(size),
             size=points.label(size),
-            k=to_estimate(interval(float(k[i]), k_draws[:, i])),
-            k_alone=to_estimate(interval(float(own[i]), own_draws[:, i])),
+            k=to_estimate(k[i]),
+            k_alone=to_estimate(k_alone[i]),
             level=levels[i] if levels else None,
             runs=len(np.unique(points.run[points.size == i])),
             points=int((points.size == i).sum()),
@@ -156,10 +186,9 @@ def forecast_at(fit: BootstrappedFit, variant: str, n: float, resource: float) -
     points = fit.result.points
     if not (n > 0 and resource > 0):
         raise InputError(f"forecast: N and X must be positive, found {n:g} and {resource:g}")
-    seen = bool(np.isin(n, points.sizes))
     error = size_errors(points, fit.result.law, fit.result.options)
     trials = None if points.trials is None else float(np.median(points.trials))
-    inside = predict(fit, [n], [np.log10(resource)], error, trials=trials).loss(0)
+    loss = predict(fit, [n], [np.log10(resource)], error, trials=trials).loss(0)
     notes, n_factor, x_factor = warnings_of(points, n, resource, error)
     return ForecastRecord(
         variant=variant,
@@ -167,14 +196,14 @@ def forecast_at(fit: BootstrappedFit, variant: str, n: float, resource: float) -
         law=fit.result.law.name,
         n=float(n),
         x=float(resource),
-        seen_size=seen,
-        loss=inside.value,
-        low50=inside.low50,
-        high50=inside.high50,
-        low80=inside.low80,
-        high80=inside.high80,
-        low95=inside.low95,
-        high95=inside.high95,
+        seen_size=bool(np.isin(n, points.sizes)),
+        loss=loss.value,
+        low50=loss.low50,
+        high50=loss.high50,
+        low80=loss.low80,
+        high80=loss.high80,
+        low95=loss.low95,
+        high95=loss.high95,
         n_factor=n_factor,
         x_factor=x_factor,
         warnings=notes,

@@ -49,13 +49,13 @@ def with_draws(result: FitResult) -> BootstrappedFit:
     lines = draw_lines(points, result.response, result.weight, options.draws, options.seed, options.resampling)
     if isinstance(result.law, LineLaw):
         base = line_statistics(points.x, result.response, result.weight, points.size, len(points.sizes))
-        moved = base.shifted(lines.level, lines.slope)
-        return BootstrappedFit(result, lines, _line_draws(result.law, moved, points.sizes))
+        shifted = base.shifted(lines.level, lines.slope)
+        return BootstrappedFit(result, lines, _line_draws(result.law, shifted, points.sizes))
     return BootstrappedFit(result, lines, _curve_draws(result, lines))
 
 
-def _line_draws(law: LineLaw, moved: LineStatistics, sizes: Floats) -> LineParameters:
-    full = LineStatistics(*(np.broadcast_to(value, moved.my.shape) for value in vars(moved).values()))
+def _line_draws(law: LineLaw, shifted: LineStatistics, sizes: Floats) -> LineParameters:
+    full = LineStatistics(*(np.broadcast_to(value, shifted.my.shape) for value in vars(shifted).values()))
     return LineParameters.of(law, sizes, full, variable_projection(law, full, sizes))
 
 
@@ -72,28 +72,25 @@ def _curve_draws(result: FitResult, lines: LineDraws) -> CurveParameters:
 
 
 def _steps(result: FitResult, p: Floats, rows: np.ndarray, lines: LineDraws, rng: np.random.Generator) -> Floats:
-    """One Gauss-Newton step per draw: (J'WJ)^-1 J'W dz, dz = level + slope (x - centre) + bent noise [B, J]."""
+    """One Gauss-Newton step per draw [B, J]: (J'WJ)^-1 J'W dz, dz = level + slope (x - center) + block noise."""
     state, points = result.parameters, result.points
     assert isinstance(state, CurveParameters)
     size, x, weight = points.size[rows], points.x[rows], result.weight[rows]
     jacobian = state.law.jacobian(p, np.log10(points.n[rows]), x)
     scale = np.sqrt(np.maximum(np.einsum("pj,p,pj->j", jacobian, weight, jacobian), 1e-300))
     jacobian = jacobian / scale
-    right, bent, residual = (
-        np.zeros((len(lines.level), jacobian.shape[1])),
-        jacobian.copy(),
-        result.residual_working[rows],
-    )
+    right, off_line = np.zeros((len(lines.level), jacobian.shape[1])), jacobian.copy()
+    residual = result.residual_working[rows]
     for index in np.unique(size):
-        mine = size == index
-        line = np.stack([np.ones(mine.sum()), x[mine] - lines.center[index]], axis=1)
-        onto = line.T @ (weight[mine, None] * jacobian[mine])
+        of_size = size == index
+        line = np.stack([np.ones(of_size.sum()), x[of_size] - lines.center[index]], axis=1)
+        onto = line.T @ (weight[of_size, None] * jacobian[of_size])
         right += np.stack([lines.level[:, index], lines.slope[:, index]], axis=1) @ onto
-        inverse = np.linalg.pinv(line.T @ (weight[mine, None] * line))
-        bent[mine] -= line @ (inverse @ onto)
+        inverse = np.linalg.pinv(line.T @ (weight[of_size, None] * line))
+        off_line[of_size] -= line @ (inverse @ onto)
     for run in np.unique(points.run[rows]):
-        mine = points.run[rows] == run
-        right += block_scores(x[mine], residual[mine], weight[mine], bent[mine], rng, len(right))
+        of_run = points.run[rows] == run
+        right += block_scores(x[of_run], residual[of_run], weight[of_run], off_line[of_run], rng, len(right))
     # A ridge of 1e-6 keeps directions the data say nothing about from exploding; it is far below what they do say.
     matrix = jacobian.T @ (weight[:, None] * jacobian) + 1e-6 * np.eye(len(scale))
     # A transformed parameter far out in its tail (a floor at 0) has no first order to speak of: steps are limited.

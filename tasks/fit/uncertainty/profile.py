@@ -35,10 +35,10 @@ def profile_intervals(fit: BootstrappedFit) -> dict[str, Estimate]:
     low, high = np.log10(points.sizes[0]) - 3.0, np.log10(points.sizes[-1]) + 3.0
     theta = np.unique(np.r_[np.linspace(low, high, 1201), state.theta])
     rss, _ = sum_of_squares(result.law, lines, points.sizes, theta)
-    spread = (len(points) - result.law.parameters(len(points.sizes))) or 1
-    variance = float(rss.min()) / spread
+    dof = (len(points) - result.law.parameters(len(points.sizes))) or 1
+    variance = float(rss.min()) / dof
     out = {}
-    coefficients, drawn = state.coefficients(), draws.coefficients()
+    coefficients, samples = state.coefficients(), draws.coefficients()
     for name, (grid, curve) in {
         "N0": (10.0**theta, rss),
         "Kmax": _kmax_profile(result.law, fit, theta, float(coefficients["Kmax"])),
@@ -47,7 +47,7 @@ def profile_intervals(fit: BootstrappedFit) -> dict[str, Estimate]:
         if best <= 0:  # loss that rises with X: the profile is taken over logarithms, and the law does not hold there
             out[name] = Estimate(best, None, None)
             continue
-        effect = _design_effect(np.log(grid), curve, np.log(best), np.log(np.maximum(drawn[name], 1e-300)), variance)
+        effect = _design_effect(np.log(grid), curve, np.log(best), np.log(np.maximum(samples[name], 1e-300)), variance)
         out[name] = _cut(grid, curve - curve.min(), best, _T2 * variance * effect)
     return out
 
@@ -72,15 +72,15 @@ def _design_effect(grid: Floats, curve: Floats, best: float, draws: Floats, vari
     spread = float(quartiles[1] - quartiles[0]) / 1.349
     rise = curve - curve.min()
     near = np.abs(grid - best) < max(2.0 * spread, 3.0 * float(np.diff(grid).max()))
-    bend = float((rise[near] * (grid[near] - best) ** 2).sum() / ((grid[near] - best) ** 4).sum())
-    return max(spread**2 * bend / max(variance, 1e-300), 1.0)
+    curvature = float((rise[near] * (grid[near] - best) ** 2).sum() / ((grid[near] - best) ** 4).sum())
+    return max(spread**2 * curvature / max(variance, 1e-300), 1.0)
 
 
 def _cut(grid: Floats, rise: Floats, best: float, limit: float) -> Estimate:
     """Where the rise first exceeds the limit on each side of the best value; None where it never does."""
-    at = int(np.argmin(np.abs(grid - best)))
+    nearest = int(np.argmin(np.abs(grid - best)))
     above = np.flatnonzero(rise > limit)
-    left, right = above[above < at], above[above > at]
+    left, right = above[above < nearest], above[above > nearest]
     return Estimate(
         best,
         _crossing(grid, rise, int(left[-1]), int(left[-1]) + 1, limit) if len(left) else None,
@@ -90,5 +90,5 @@ def _cut(grid: Floats, rise: Floats, best: float, limit: float) -> Estimate:
 
 def _crossing(grid: Floats, rise: Floats, out: int, inside: int, limit: float) -> float:
     """Linear interpolation, in log of the quantity, between a point above the limit and its neighbour below."""
-    share = (limit - rise[inside]) / (rise[out] - rise[inside])
-    return float(np.exp(np.log(grid[inside]) + share * (np.log(grid[out]) - np.log(grid[inside]))))
+    fraction = (limit - rise[inside]) / (rise[out] - rise[inside])
+    return float(np.exp(np.log(grid[inside]) + fraction * (np.log(grid[out]) - np.log(grid[inside]))))

@@ -11,6 +11,7 @@ from tasks.fit.data.measurements import Floats
 from tasks.fit.forecasting.forecast import run_fraction
 from tasks.fit.solver.estimate import FitResult
 from tasks.fit.uncertainty.inference import BootstrappedFit
+from tasks.fit.validation.goodness_of_fit import r_squared
 from tasks.fit.validation.saturation import CONTRADICTED, SUPPORTED, UNDECIDED
 from tasks.records.findings import Finding, PairEffect, ReuseEffect
 from tasks.records.fits import Estimate, SaturationTest
@@ -76,8 +77,7 @@ def law_holds(primary: BootstrappedFit, per_size: BootstrappedFit, variant: str)
     points = result.points
     draws = _r2_draws(result, len(primary.lines.level))
     low, high = np.quantile(draws, [0.025, 0.975])
-    residual = float(((points.loss - 10.0**result.eta) ** 2).sum())
-    effect = Estimate(1.0 - residual / float(((points.loss - points.loss.mean()) ** 2).sum()), float(low), float(high))
+    effect = Estimate(r_squared(points.loss, 10.0**result.eta), float(low), float(high))
     verdict = SUPPORTED if low >= R2_GOOD else CONTRADICTED if high < R2_BAD else UNDECIDED
     means = np.bincount(points.size, weights=points.y) / np.bincount(points.size)
     within = 1.0 - float((result.residual**2).sum()) / float(((points.y - means[points.size]) ** 2).sum())
@@ -110,8 +110,8 @@ def _r2_draws(result: FitResult, draws: int) -> Floats:
     rng = np.random.default_rng([result.options.seed, 3])
     weight = np.zeros((draws, count))
     for index in range(len(points.sizes)):
-        mine = np.flatnonzero(size == index)
-        weight[:, mine] = rng.multinomial(len(mine), np.full(len(mine), 1.0 / len(mine)), size=draws)
+        units = np.flatnonzero(size == index)
+        weight[:, units] = rng.multinomial(len(units), np.full(len(units), 1.0 / len(units)), size=draws)
     n, first, second, residual = (weight @ values for values in sums)
     return 1.0 - residual / (second - first**2 / n)
 
@@ -126,34 +126,27 @@ def learning_grows(per_size: BootstrappedFit, test: SaturationTest) -> list[Find
     names = f"{points.label(ends[0])} to {points.label(ends[1])}"
     grows = f"k from {value[0]:.4f} to {value[1]:.4f} ({names}); against constant k p = {test.growth_p:.2g}"
     context, gain = (test.variant, points.unit), "k(largest) - k(smallest)"
-    first = "Learning efficiency k grows with model size"
-    lead, over = Estimate(test.rival_lr), "log-likelihood over the non-saturating rival"
+    growth, saturation = "Learning efficiency k grows with model size", "The growth of k saturates"
+    ratio, over = Estimate(test.rival_lr), "log-likelihood over the non-saturating rival"
     return [
-        Finding(3, f"k_grows_{points.unit}", first, *context, effect, gain, test.growth, grows),
-        Finding(
-            3,
-            f"k_saturates_{points.unit}",
-            "The growth of k saturates",
-            *context,
-            lead,
-            over,
-            test.verdict,
-            test.reason,
-        ),
+        Finding(3, f"k_grows_{points.unit}", growth, *context, effect, gain, test.growth, grows),
+        Finding(3, f"k_saturates_{points.unit}", saturation, *context, ratio, over, test.verdict, test.reason),
     ]
 
 
 def reuse_is_harmless(effects: list[ReuseEffect], variant: str) -> list[Finding]:
     """Claim 4: hardly any loss up to tau = 25; some at 100."""
     out = []
-    few = [row for row in effects if row.tau <= 25]
-    if few:
-        worst = max(few, key=lambda row: row.ratio.value or 0.0)
-        bounds = [(row.ratio.low or 0.0, row.ratio.high or float("inf")) for row in few]
+    moderate = [row for row in effects if row.tau <= 25]
+    if moderate:
+        worst = max(moderate, key=lambda row: row.ratio.value or 0.0)
+        bounds = [(row.ratio.low or 0.0, row.ratio.high or float("inf")) for row in moderate]
         verdict = SUPPORTED if all(high < 1 + HARMLESS for _, high in bounds) else UNDECIDED
         if any(low > 1 + HARMLESS for low, _ in bounds):
             verdict = CONTRADICTED
-        reason = f"worst of tau = {', '.join(f'{row.tau:g}' for row in few)} is tau = {worst.tau:g}; harmless means "
+        reason = (
+            f"worst of tau = {', '.join(f'{row.tau:g}' for row in moderate)} is tau = {worst.tau:g}; harmless means "
+        )
         reason += f"that the 95 % interval of the final loss ratio stays below {1 + HARMLESS:g}"
         statement = "Reusing data up to 25 times hardly changes the final loss"
         out.append(_reuse_finding("reuse_harmless_to_25", statement, variant, worst, verdict, reason))

@@ -31,15 +31,15 @@ def saturation_test(saturating: BootstrappedFit, profile: dict[str, Estimate], v
     result = saturating.result
     points, options = result.points, result.options
     flat, power = (fit_law(points, LAWS[name], options) for name in ("constant", "power_k"))
-    spare = max(len(points) - result.law.parameters(len(points.sizes)), 1)
-    variance = _weighted_rss(result) / spare
+    residual_dof = max(len(points) - result.law.parameters(len(points.sizes)), 1)
+    variance = _weighted_rss(result) / residual_dof
     dispersion = variance * _slope_effect(saturating, variance)
     dof = float(np.min(saturating.lines.dof))
     ratio = max(_weighted_rss(flat, result) - _weighted_rss(result), 0.0) / dispersion
     growth_p = two_sided_p(float(np.sqrt(ratio)), dof)
     difference = _by_run(power, result) - _by_run(result, result)
-    spread = float(np.std(difference, ddof=1)) * np.sqrt(len(difference)) if len(difference) > 1 else 0.0
-    z = float(difference.sum()) / spread if spread > 0 else 0.0
+    deviation = float(np.std(difference, ddof=1)) * np.sqrt(len(difference)) if len(difference) > 1 else 0.0
+    z = float(difference.sum()) / deviation if deviation > 0 else 0.0
     rival_p = two_sided_p(z, max(len(difference) - 1.0, 1.0))
     held_out = {name: _slope_error(result, name) for name in ("saturating", "power_k", "constant")}
     ends = saturating.draws.k(points.sizes[[0, -1]])
@@ -71,12 +71,12 @@ def _slope_effect(fit: BootstrappedFit, variance: float) -> float:
 def _slope_error(result: FitResult, name: str) -> float | None:
     """Root mean square error in log10 k of forecasting each larger size's slope from the smaller sizes."""
     points, law, errors = result.points, LAWS[name], []
-    alone = fit_law(points, LAWS["loglinear"], result.options).parameters.k(points.sizes)
+    per_size = fit_law(points, LAWS["loglinear"], result.options).parameters.k(points.sizes)
     for index in range(3, len(points.sizes)):
         smaller = points.where(points.n < points.sizes[index])
         forecast = float(fit_law(smaller, law, result.options).parameters.k([points.sizes[index]])[0])
-        if forecast > 0 and alone[index] > 0:
-            errors.append(np.log10(forecast / alone[index]))
+        if forecast > 0 and per_size[index] > 0:
+            errors.append(np.log10(forecast / per_size[index]))
     return float(np.sqrt(np.mean(np.square(errors)))) if errors else None
 
 
