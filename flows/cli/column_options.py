@@ -38,6 +38,23 @@ PlotOption = Annotated[Path | None, typer.Option("--plot", help="Draw it: .svg, 
 VariantOption = Annotated[str | None, typer.Option("--variant", help="Which group of the file; default: the first.")]
 
 
+def parse_size(text: str, option: str) -> float:
+    """A positive count as the options give it: 7e9, 7B, 0.5b, 394k.
+
+    Raises:
+        InputError: anything else.
+    """
+    from tasks.fit.data.measurements import parse_count
+
+    try:
+        value = parse_count(text)
+    except ValueError:
+        value = -1.0
+    if value <= 0:
+        raise InputError(f"{option} {text!r}: expected a number, which must be positive, e.g. 7e9, 7B or 394k")
+    return value
+
+
 def study_points_path(params_file: Path) -> Path:
     """The study's points.
 

@@ -44,9 +44,11 @@ def register(app: typer.Typer) -> None:
         if run_id is None and engine is None and benchmarks is None and server is None:
             _whole_stage(params, as_json)
             return
+        from flows.cli.extras import require_study
         from tasks.evaluate.requests import make_requests
         from tasks.study.params import load_params
 
+        require_study()
         names = [name.strip() for name in (benchmarks or "").split(",") if name.strip()]
         orders = make_requests(load_params(params), run_id, engine, names, server)
         _run(orders)

@@ -25,6 +25,7 @@ from flows.cli.column_options import (
     fitted,
     law_for,
     one_group,
+    parse_size,
     print_tables,
     study_points_path,
 )
@@ -38,8 +39,12 @@ if TYPE_CHECKING:
 
 def forecast(
     file: FileArgument = None,
-    n: Annotated[float | None, typer.Option("--n", help="Model size N, parameters.")] = None,
-    x: Annotated[float | None, typer.Option("--x", help="Resource X, in the unit of the file's column.")] = None,
+    n: Annotated[
+        str | None, typer.Option("--n", help="Model size N, parameters: 7e9, 7B or 394k.", metavar="SIZE")
+    ] = None,
+    x: Annotated[
+        str | None, typer.Option("--x", help="Resource X, in the unit of the file's column.", metavar="NUMBER")
+    ] = None,
     run: Annotated[str | None, typer.Option("--run", help="Forecast the rest of this run.", metavar="ID")] = None,
     target_loss: Annotated[float | None, typer.Option("--target-loss", help="With --run: chance to reach it.")] = None,
     law: LawOption = None,
@@ -66,20 +71,22 @@ def forecast(
     from tasks.fit.data.table import Columns
     from tasks.fit.solver.estimate import Options
 
+    size = None if n is None else parse_size(n, "--n")
+    resource = None if x is None else parse_size(x, "--x")
     options = Options(objective, draws=draws, seed=seed)
     columns = Columns(n_column, x_column, loss, run_column, trials, group)
     name, points = one_group(file or study_points_path(params), columns, allow_mixed, variant)
     if run is not None:
-        _show_trajectory(points, run, law, options, (x, target_loss), (plot, as_json))
+        _show_trajectory(points, run, law, options, (resource, target_loss), (plot, as_json))
         return
-    if n is None or x is None:
+    if size is None or resource is None:
         raise InputError("forecast: give --n and --x, or --run for a running trajectory")
     from tasks.fit.analysis import forecast_at
     from tasks.fit.output.tables import forecast_table
     from tasks.records.json_files import to_json
 
-    fit = fitted(points, law or law_for(points, [n], options), options)
-    row = forecast_at(fit, name, n, x)
+    fit = fitted(points, law or law_for(points, [size], options), options)
+    row = forecast_at(fit, name, size, resource)
     if plot is not None:
         from tasks.fit.output.plot import draw_forecast, save
 
@@ -107,8 +114,6 @@ def _show_trajectory(
 
     x, target = aim
     plot, as_json = output
-    if x is not None and x <= 0:
-        raise InputError(f"--x: expected a positive number, found {x:g}")
     prior = None if law is None else law_named(law)
     row = forecast_run(points, run, prior, options, None if x is None else [x], target)
     if plot is not None:

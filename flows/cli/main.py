@@ -8,9 +8,11 @@ here: `rlscale --help` answers in well under a second.
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import signal
 import sys
 from types import FrameType
+from typing import Annotated
 
 import typer
 
@@ -23,18 +25,31 @@ COMMANDS = ("study", "prepare", "stages", "evaluate", "fit", "grade", "status", 
 INTERRUPT_EXIT_CODES = (129, 130, 143)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rlscale {importlib.metadata.version('rlscale')}")
+        raise typer.Exit
+
+
 def build_app() -> typer.Typer:
     """Returns the application with the commands of every module in `COMMANDS`."""
     app = typer.Typer(
         name="rlscale",
-        help="Scaling laws of RL post-training, measured: from problems to a budget plan.",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
     )
+    app.callback()(_program)
     for name in COMMANDS:
         importlib.import_module(f"flows.cli.{name}").register(app)
     return app
+
+
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Scaling laws of RL post-training, measured: from problems to a budget plan."""
 
 
 def main(arguments: list[str] | None = None) -> None:

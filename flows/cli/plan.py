@@ -16,6 +16,7 @@ from flows.cli.column_options import (
     fitted,
     law_for,
     one_group,
+    parse_size,
     print_tables,
     study_points_path,
 )
@@ -39,9 +40,11 @@ def plan(
     price: Annotated[float | None, typer.Option("--price", help="USD per GPU-hour.")] = None,
     mfu: Annotated[float, typer.Option("--mfu", help="Share of peak in training and log-prob passes.")] = 0.35,
     mfu_rollout: Annotated[float, typer.Option("--mfu-rollout", help="Share of peak in generation.")] = 0.12,
-    sizes: Annotated[str | None, typer.Option("--sizes", help="N by commas; default: the file's.")] = None,
+    sizes: Annotated[str | None, typer.Option("--sizes", help="N by commas, e.g. 7B,72B; default: the file's.")] = None,
     target_loss: Annotated[float | None, typer.Option("--target-loss", help="Cheapest way to this loss.")] = None,
-    problems: Annotated[int | None, typer.Option("--problems", help="Unique problems at hand.")] = None,
+    problems: Annotated[
+        str | None, typer.Option("--problems", help="Unique problems at hand, e.g. 54k.", metavar="NUMBER")
+    ] = None,
     reuse: Annotated[Path | None, typer.Option("--reuse", help="Table of the reuse axis, for the limit.")] = None,
     prompts: Annotated[int | None, typer.Option("--prompts", min=1, help="Prompts per step.")] = None,
     completions: Annotated[int, typer.Option("--completions", min=1, help="Completions per prompt.")] = 8,
@@ -80,7 +83,8 @@ def plan(
     setting, options = PlanSettings(work, machine, efficiency), Options()
     fit = fitted(points, law or law_for(points, chosen, options), options)
     result = make_plan(fit, chosen, amount, setting, target_loss)
-    need = _reuse_need(result.options[0].steps, problems, reuse, setting)
+    count = None if problems is None else round(parse_size(problems, "--problems"))
+    need = _reuse_need(result.options[0].steps, count, reuse, setting)
     if plot is not None:
         from tasks.fit.output.plot import draw_plan, save
 
@@ -144,10 +148,4 @@ def _show_grid(grid: Path, gpu: Any, efficiency: Any, tokens: float | None, outp
 def _sizes(given: str | None, points: Measurements) -> list[float]:
     if given is None:
         return [float(size) for size in points.sizes]
-    try:
-        sizes = [float(text) for text in given.split(",")]
-    except ValueError:
-        sizes = []
-    if not sizes or min(sizes) <= 0:
-        raise InputError(f"--sizes {given!r}: expected positive numbers separated by commas, e.g. 7e9,14e9")
-    return sizes
+    return [parse_size(text, "--sizes") for text in given.split(",")]

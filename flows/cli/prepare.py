@@ -33,6 +33,9 @@ def prepare(
 
     study = load_params(params)
     if measure_pass_rate is not None:
+        from flows.cli.extras import require_study
+
+        require_study()
         from tasks.prepare.measure_pass_rates import measure
 
         path, count = measure(study, measure_pass_rate, samples, engine or study.train.engine, _progress)

@@ -70,10 +70,12 @@ def sync(
     as_json: JsonOption = False,
 ) -> None:
     """Replay the study's folders into an MLflow store, new or not; what is already there stays as it is."""
+    from flows.cli.extras import require_study
     from tasks.runtime.mlflow_tracking import store_uri
     from tasks.runtime.mlflow_tracking import sync as replay
     from tasks.study.params import load_params
 
+    require_study()
     loaded = load_params(params)
     added = replay(loaded, uri)
     place = uri or store_uri(loaded)

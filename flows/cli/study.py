@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def study(
     params: ParamsOption = DEFAULT_PARAMS,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs, their cost and what is done.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the runs, their cost and what is done; write nothing.")
+    ] = False,
     change: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the params file, e.g. train.steps=20."),
@@ -25,16 +27,18 @@ def study(
 ) -> None:
     """Run all six stages, each doing only what is not done, and print the findings."""
     from flows.cli.dvc_repro import reproduce, tracked_by_dvc
-    from flows.cli.overrides import write_overridden_params
+    from flows.cli.extras import require_study
+    from flows.cli.overrides import preview, write_overridden_params
     from flows.cli.stage_runner import run_stage
     from tasks.study.params import load_params
 
+    if dry_run:
+        _show_plan(preview(params, change) if change else load_params(params), as_json)
+        return
+    require_study()
     if change:
         params = write_overridden_params(params, change)
     loaded = load_params(params)
-    if dry_run:
-        _show_plan(loaded, as_json)
-        return
     if direct or not tracked_by_dvc(params):
         run_stage("study", params)
     else:

@@ -113,7 +113,7 @@ class Launcher:
                     self._all.discard(worker)
 
     def close(self) -> None:
-        """Ends the workers for good."""
+        """Ends the workers permanently."""
         self._stop.set()
         with self._lock:
             workers = list(self._all)

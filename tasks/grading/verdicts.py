@@ -74,7 +74,7 @@ class GradeStats:
         graded: answers graded.
         right: answers with status "right".
         unjudged: answers whose gold could not be read.
-        timed_out: answers given up after the second worker ran out of time or memory or died.
+        timed_out: answers aborted after the second worker ran out of time or memory or died.
         fast_path: answers decided in the calling process.
         remembered: answers whose verdict was known from an equal (gold, answer) pair.
         retried: answers given to a second worker.
@@ -95,7 +95,7 @@ class GradeStats:
 
     @property
     def timed_out_rate(self) -> float:
-        """Share of answers given up."""
+        """Fraction of answers aborted."""
         return self.timed_out / self.graded if self.graded else 0.0
 
     @property

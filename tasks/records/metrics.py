@@ -44,9 +44,11 @@ class StepMetrics:
         completion_tokens: completion tokens of the step.
         completion_length: mean completion length, tokens, end-of-sequence counted.
         truncated: share of completions that hit the length limit.
-        grading: verdict statistics of the step: right, wrong, unjudged, timed_out, fast_path counts.
+        grading: counts of the step's verdicts: graded, right, unjudged, timed_out, fast_path, remembered, retried; see
+            `tasks.grading.GradeStats`.
         sampler_fingerprint: digest of the weights the sampler used.
-        seconds: wall seconds by phase: rollout, grading, reference, update, evaluation, checkpoint.
+        seconds: wall seconds by phase: rollout, grading, update (log-prob passes included), weights (to the sampler),
+            evaluation, checkpoint (the one before this step).
     """
 
     step: int

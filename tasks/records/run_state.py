@@ -17,11 +17,11 @@ Progress = Literal["done", "running", "stopped", "waiting"]
 
 @dataclass(frozen=True)
 class RunState:
-    """How far a run of the grid is.
+    """Progress of a run of the grid.
 
     Attributes:
         run: the run.
-        progress: done; running (its folder is locked by a live process); stopped (has steps, nobody works on it);
+        progress: done; running (its folder is locked by a live process); stopped (has steps, no process works on it);
             waiting (nothing there).
         steps: steps whose row is on disk.
         first: the row before training, None where there is none.

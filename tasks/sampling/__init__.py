@@ -1,1 +1,5 @@
-"""Generation engines behind one protocol: the transformers engine here, the vLLM engine in its own module."""
+"""Generation engines behind one protocol (`protocol.Engine`), opened by name (`engines.open_engine`).
+
+`transformers_engine` samples in this process; the modules named vllm are one more engine, in processes of its own or
+behind a server. `prompts` renders problems into requests, `seeds` gives every token its random number.
+"""

@@ -77,6 +77,10 @@ class Engine(Protocol):
 
     name: str
 
+    @property
+    def restarted(self) -> bool:
+        """Whether the engine has lost a process and started it again."""
+
     def generate(self, requests: Sequence[Request], settings: SamplingSettings) -> list[list[Completion]]:
         """Completes each request `settings.n` times; order of requests and sample indices is kept.
 
@@ -96,6 +100,9 @@ class Engine(Protocol):
 
     def fingerprint(self) -> str:
         """Digest of the weights the engine would sample with now."""
+
+    def release(self) -> None:
+        """Gives the device's memory back until the next `update` or `load`; does nothing where none is shared."""
 
     def close(self) -> None:
         """Frees memory and processes."""

@@ -31,6 +31,7 @@ class TransformersEngine:
     """Samples from a Qwen2-architecture model held in this process."""
 
     name = "transformers"
+    restarted = False
 
     def __init__(self, checkpoint: Path, batch: int = 1024, device: str = "cpu", precision: str = "float32") -> None:
         """Loads a checkpoint.
@@ -72,6 +73,9 @@ class TransformersEngine:
     def fingerprint(self) -> str:
         """Digest of the weights last given."""
         return self._fingerprint
+
+    def release(self) -> None:
+        """Nothing to give back: the weights stay where the trainer runs."""
 
     def close(self) -> None:
         """Nothing to stop: the weights go with the object."""

@@ -237,7 +237,7 @@ class Pretrain(ConfigBlock):
 
 
 class Objective(ConfigBlock):
-    """The GRPO objective: clipped surrogate minus KL, DESIGN.md section 4 of the study's set-up."""
+    """The GRPO objective: clipped surrogate minus KL to the initial policy; equations in `tasks.train.objective`."""
 
     clip_low: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(description="Ratio is clipped below at 1 - clip_low.")
     clip_high: PositiveFloat = Field(description="Ratio is clipped above at 1 + clip_high.")
@@ -468,6 +468,19 @@ def load_params(path: Path) -> Params:
         raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(raw, dict):
         raise InputError(f"{path}: expected a mapping of blocks (study, grid, prepare, ...)")
+    return make_params(raw, path)
+
+
+def make_params(raw: dict[str, Any], path: Path) -> Params:
+    """Checks the values of a params file.
+
+    Args:
+        raw: the file's blocks, as YAML gives them.
+        path: the file, written or not: messages name it, and `study.data_root` counts from its folder.
+
+    Raises:
+        InputError: an unknown key, a wrong type or an impossible value.
+    """
     try:
         params = Params.model_validate(_with_tuples(raw))
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Where every artefact lies. One class, built from a data root; nothing else in the program joins these paths."""
+"""Where every artefact lies, as one class built from a data root; file names inside a stage are the stage's own."""
 
 from __future__ import annotations
 

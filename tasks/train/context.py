@@ -106,9 +106,7 @@ class TrainingContext:
 
     def release_sampler(self) -> None:
         """Takes the device's memory back from an engine that shares it, until the next refresh."""
-        release = getattr(self.sampler.engine, "release", None)
-        if release is not None:
-            release()
+        self.sampler.engine.release()
 
     def close(self, sound: bool = True) -> None:
         """Gives the sampler back, or ends it where the run was not sound, and ends the grader's processes."""

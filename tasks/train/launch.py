@@ -152,7 +152,7 @@ class Launcher:
                 self._busy.discard(worker)
 
     def close(self) -> None:
-        """Ends all workers for good; runs in flight raise `WorkCancelled` and keep their last checkpoint."""
+        """Ends all workers permanently; runs in flight raise `WorkCancelled` and keep their last checkpoint."""
         self._stop.set()
         with self._lock:
             workers = [*self._busy, *(worker for idle in self._idle.values() for worker in idle)]

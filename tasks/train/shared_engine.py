@@ -48,6 +48,11 @@ class SharedEngine:
         self._engine = opened(int(os.environ.get("LOCAL_RANK", "0"))) if self._leads else None
         self.name = self._broadcast(self._engine.name if self._engine else None)
 
+    @property
+    def restarted(self) -> bool:
+        """Whether this process's engine has been restarted; False where the leader holds it."""
+        return self._engine is not None and self._engine.restarted
+
     def generate(self, requests: Sequence[Request], settings: SamplingSettings) -> list[list[Completion]]:
         """Completes this process's requests; the group's are drawn in one batch."""
         asked: list[Any] | None = [None] * len(self._ranks) if self._leads else None
@@ -78,9 +83,8 @@ class SharedEngine:
 
     def release(self) -> None:
         """Gives the device's memory back until the next update, where the engine can."""
-        release = getattr(self._engine, "release", None)
-        if release is not None:
-            release()
+        if self._engine is not None:
+            self._engine.release()
         dist.barrier(group=self._group)
 
     def close(self) -> None:

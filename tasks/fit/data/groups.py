@@ -155,7 +155,8 @@ def _points(table: Table, columns: Columns) -> Measurements:
         InputError: with the row and the column, or the size.
     """
     names = {"n": str(columns.n), "x": str(columns.x), "loss": str(columns.loss)}
-    n, x, loss = (table.numbers(name) for name in names.values())
+    n = table.sizes(names["n"])
+    x, loss = (table.numbers(names[name]) for name in ("x", "loss"))
     extra: dict[str, Any] = {"unit": columns.x, "labels": _size_labels(table, n)}
     if "step" in table.values:
         extra["step"] = table.numbers("step").astype(int)
@@ -190,7 +191,7 @@ def _trials(table: Table, column: str) -> Floats:
 def _refuse_duplicates(table: Table, columns: Columns, runs: list[str], position: Any) -> None:
     by = "step" if "step" in table.values else str(columns.x)
     seen: dict[tuple[str, float, float], int] = {}
-    sizes = table.numbers(str(columns.n))
+    sizes = table.sizes(str(columns.n))
     for index, key in enumerate(zip(runs, sizes, position, strict=True)):
         first = seen.setdefault((key[0], float(key[1]), float(key[2])), index)
         if first != index:

@@ -7,14 +7,14 @@ gains by benchmark (benchmark, size, loss before and after).
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from tasks.fit.data.measurements import Floats
+from tasks.fit.data.measurements import Floats, parse_count
 from tasks.study.errors import InputError
 
 SIZE_COLUMNS = ("n_params", "params", "n", "N", "parameters")
@@ -53,8 +53,12 @@ class Table:
         values = {name: [column[i] for i in keep] for name, column in self.values.items()}
         return replace(self, values=values, rows=[self.rows[i] for i in keep])
 
-    def numbers(self, column: str) -> Floats:
-        """A column as numbers.
+    def sizes(self, column: str) -> Floats:
+        """A column of model sizes as numbers; 7B or 394k are read too."""
+        return self.numbers(column, lambda value: parse_count(str(value)))
+
+    def numbers(self, column: str, read: Callable[[Any], float] = float) -> Floats:
+        """A column as numbers, each entry by `read`.
 
         Raises:
             InputError: an entry is empty, NaN or no number.
@@ -62,7 +66,7 @@ class Table:
         out = np.empty(len(self))
         for index, value in enumerate(self.values[column]):
             try:
-                out[index] = float(value)
+                out[index] = read(value)
             except (TypeError, ValueError):
                 out[index] = np.nan
             if np.isnan(out[index]):

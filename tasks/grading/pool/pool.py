@@ -2,7 +2,7 @@
 
 Differs from multiprocessing pools in that
 - most answers never reach a process: the quick half of a scorer decides them here, equal pairs are graded once;
-- the clock of an answer starts when an idle worker is handed it, so queueing costs nobody his time, and a worker that
+- the clock of an answer starts when an idle worker is handed it, so time in the queue does not count, and a worker that
   a busy machine kept from running gets the time it missed (`clock`), so that verdicts do not depend on the load;
 - a worker that exceeds the limit is killed (it may sit in C code that no signal handler interrupts), replaced, and its
   answer given once more to a fresh one with half the limit: on a machine with a core per worker the worst

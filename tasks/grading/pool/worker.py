@@ -1,7 +1,7 @@
 """What a grading worker does: reads one piece of work, sends its verdict, until the other side closes.
 
-A worker that ran out of memory answers "wrong" and leaves, so that a torn heap grades nothing else; so does one that
-has grown past half its limit, which keeps memory flat over any number of answers.
+A worker that ran out of memory answers "wrong" and leaves, so that a corrupted heap grades nothing else; so does one
+that has grown past half its limit, which keeps memory flat over any number of answers.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ OUT_OF_MEMORY = "out of memory"
 _RECURSION = 1_000
 
 
-# Its parser and sympy learn as they go, which makes a first answer of each form 10 to 50 times slower: the nursery
-# takes these lessons once, the workers inherit them.
+# math-verify's parser and sympy cache as they go: a first answer of each form takes 10 to 50 times longer. These pairs
+# are parsed once, before the workers are forked, so that those start warm.
 _WARMUP_PAIRS = (
     ("\\frac{1}{2}", "\\sqrt{2}+x"),
     ("2\\sqrt{3}-\\frac{\\sqrt{5}}{2}", "\\frac{7\\pi}{4}+1"),

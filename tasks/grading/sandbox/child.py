@@ -58,7 +58,7 @@ def _lock_down(memory_mb: int, cpu_seconds: int, parent: int) -> bool:
 
 
 def _run(source: str) -> str:
-    """Runs the program and returns "passed" or why not. `__name__` is not "__main__": demonstrations stay asleep."""
+    """Runs the program and returns "passed" or why not. `__name__` is not "__main__": such blocks do not run."""
     try:
         exec(compile(source, "<answer>", "exec"), {"__name__": "answer"})
     except SystemExit:

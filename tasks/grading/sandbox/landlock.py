@@ -24,7 +24,7 @@ _RIGHTS_LATER = (1 << 15) - 1
 
 
 def confine(readable: Sequence[str], writable: str) -> bool:
-    """Confines this process for good. Returns False, with nothing changed, where the kernel has no Landlock."""
+    """Confines this process permanently. Returns False, with nothing changed, where the kernel has no Landlock."""
     libc = ctypes.CDLL(None, use_errno=True)
     version = libc.syscall(_CREATE_RULESET, None, 0, _ASK_VERSION)
     if version < 1:

@@ -188,7 +188,7 @@ class _Program(ctypes.Structure):
 
 
 def install(files: bool) -> bool:
-    """Puts the filter on this process for good. Returns whether the kernel took it."""
+    """Puts the filter on this process permanently. Returns whether the kernel took it."""
     machine = os.uname().machine
     if sys.platform != "linux" or machine not in _ARCH:
         return False

@@ -95,7 +95,7 @@ def same_plain_number(gold: str, answer: str) -> bool | None:
 
 
 def same_number(gold: str, answer: str) -> bool | None:
-    """Like `same_plain_number`, and also reads numbers in the dress that math-verify takes off.
+    """Like `same_plain_number`, and also reads numbers with a prefix or unit that math-verify strips.
 
     That is `x =` before an answer, parentheses around an integer, and a unit in text or a degree sign behind.
     """

@@ -99,7 +99,7 @@ class VllmEngine:
         return in_order(self, requests, settings)
 
     def stream(self, jobs: Sequence[GenerationBatch]) -> Iterator[tuple[int, int, list[Completion]]]:
-        """Draws jobs in one batch; see `tasks.sampling.engines.StreamingEngine`.
+        """Draws jobs in one batch; see `tasks.sampling.protocol.StreamingEngine`.
 
         Raises:
             InputError: a prompt and its completion do not fit the context; the prompt is named.

@@ -26,7 +26,7 @@ ANSWER_TIMEOUT = 600.0
 
 
 class EngineDied(RuntimeError):
-    """The engine process died or was given up; the weights it held are gone with it."""
+    """The engine process died or was aborted; the weights it held are gone with it."""
 
 
 class EngineProcess:

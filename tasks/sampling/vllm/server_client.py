@@ -27,6 +27,7 @@ class ServerEngine:
     """A server that serves one policy; see `tasks.sampling.protocol.Engine`."""
 
     name = "vllm_server"
+    restarted = False
 
     def __init__(self, url: str, first_delay: float | None = None) -> None:
         """Asks the server what it serves.
@@ -77,7 +78,7 @@ class ServerEngine:
         return in_order(self, requests, settings)
 
     def stream(self, jobs: Sequence[GenerationBatch]) -> Iterator[tuple[int, int, list[Completion]]]:
-        """Draws jobs, many requests at a time; see `tasks.sampling.engines.StreamingEngine`.
+        """Draws jobs, many requests at a time; see `tasks.sampling.protocol.StreamingEngine`.
 
         Raises:
             InputError: a prompt does not fit the context, or the server is gone.
@@ -97,6 +98,9 @@ class ServerEngine:
                         yield place.job, place.request, [samples[index] for index in sorted(samples)]
             finally:
                 threads.shutdown(wait=False, cancel_futures=True)
+
+    def release(self) -> None:
+        """Nothing to give back: the server's devices are not ours."""
 
     def close(self) -> None:
         """Nothing to stop: the server is not ours."""

@@ -87,7 +87,7 @@ class HttpClient:
 
 
 class Transfer:
-    """A line to vLLM's workers, opened once and used after every step."""
+    """A connection to vLLM's workers, opened once and used after every step."""
 
     def __init__(self, source: HeldWeights, engine: Any) -> None:
         """Takes what `ipc_transfer` or `nccl_transfer` opened."""
