@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from tasks.evaluate.samples import Sample, sample_schema
-from tasks.fit import results
 from tasks.fit.data.points import COLUMNS
 from tasks.prepare.checks import rejections
+from tasks.records import findings, fits
 from tasks.records.metrics import StepMetrics
 from tasks.records.models import ModelRecord
 from tasks.records.problems import problem_schema
@@ -27,18 +27,18 @@ RECORDS = {
     "train/<run id>/metrics.jsonl": StepMetrics,
     "evaluate/<policy>/<benchmark>/samples.parquet": Sample,
     "evaluate/scores.parquet": Score,
-    "Estimate": results.Estimate,
-    "SizeSlope": results.SizeSlope,
-    "Flag": results.Flag,
-    "fit/fits.json: fits": results.FitRecord,
-    "fit/backtests.json: backtests": results.BackTest,
-    "fit/backtests.json: windows": results.WindowFit,
-    "fit/backtests.json: saturation": results.SaturationTest,
-    "fit/backtests.json: choice": results.Choice,
-    "fit/forecasts.json: forecasts": results.ForecastRecord,
-    "fit/findings.json: findings": results.Finding,
-    "fit/findings.json: reuse": results.ReuseEffect,
-    "fit/findings.json: pairs": results.PairEffect,
+    "Estimate": fits.Estimate,
+    "SizeSlope": fits.SizeSlope,
+    "Flag": fits.Flag,
+    "fit/fits.json: fits": fits.FitRecord,
+    "fit/backtests.json: backtests": fits.BackTest,
+    "fit/backtests.json: windows": fits.WindowFit,
+    "fit/backtests.json: saturation": fits.SaturationTest,
+    "fit/backtests.json: choice": fits.LawChoice,
+    "fit/forecasts.json: forecasts": fits.ForecastRecord,
+    "fit/findings.json: findings": findings.Finding,
+    "fit/findings.json: reuse": findings.ReuseEffect,
+    "fit/findings.json: pairs": findings.PairEffect,
 }
 
 

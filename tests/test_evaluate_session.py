@@ -14,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from study_on_disk import REPOSITORY, make_study
+from support import REPOSITORY
+from support.studies import study_to_evaluate
 
 from tasks.evaluate.launch import Launcher, to_json
 from tasks.evaluate.policies import benchmark_names, list_policies, missing, score_folder
@@ -28,10 +29,12 @@ from tasks.study.manifests import read_manifest, verify
 from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Params:
-    params = make_study(tmp_path_factory.mktemp("study"))
+    params = study_to_evaluate(tmp_path_factory.mktemp("study"))
     run_request(whole(params))
     return params
 
@@ -94,13 +97,13 @@ def test_collected_scores_have_one_row_per_policy_and_set(study: Params) -> None
 
 
 def test_collecting_with_a_missing_pair_names_it(tmp_path: Path) -> None:
-    params = make_study(tmp_path)
+    params = study_to_evaluate(tmp_path)
     with pytest.raises(InputError, match="initial-3k-base has no score on heldout, hard"):
         write_all(params)
 
 
 def test_an_untrained_run_is_refused_by_name(tmp_path: Path) -> None:
-    params = make_study(tmp_path)
+    params = study_to_evaluate(tmp_path)
     run = list_policies(params)[2]
     (StudyPaths.of(params).run(run.name) / "manifest.json").unlink()
     with pytest.raises(InputError, match=f"run {run.name} has not been trained"):
@@ -110,7 +113,7 @@ def test_an_untrained_run_is_refused_by_name(tmp_path: Path) -> None:
 def test_an_overlong_prompt_is_refused_by_name_and_not_truncated(tmp_path: Path) -> None:
     from tasks.records.problems import Problem, write_problems
 
-    params = make_study(tmp_path)
+    params = study_to_evaluate(tmp_path)
     long = Problem("endless", "arithmetic", (("user", "1+" * 20 + "1="),), "21")
     write_problems(StudyPaths.of(params).heldout, [long], "test")
     with pytest.raises(InputError, match="problem endless: its prompt has"):
@@ -138,7 +141,7 @@ def test_a_worker_process_gives_the_same_samples_and_the_launcher_ends_it(study:
 
 
 def test_an_evaluation_killed_in_the_middle_continues_at_the_missing_pairs(tmp_path: Path) -> None:
-    params = make_study(tmp_path, sizes=("3k", "7k", "25k"))
+    params = study_to_evaluate(tmp_path, sizes=("3k", "7k", "25k"))
     order, subjects = whole(params), list_policies(params)
     code = (
         "import json,sys; from tasks.evaluate.launch import evaluate_job; "
@@ -170,7 +173,7 @@ def _smi(folder: Path, count: int) -> None:
     (folder / "nvidia-smi").chmod(0o755)
 
 
-def test_on_gpus_an_order_waits_for_free_devices_and_shares_none(
+def test_on_gpus_an_evaluation_waits_for_free_devices_and_shares_none(
     study: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _smi(tmp_path, 2)

@@ -1,4 +1,4 @@
-"""The published suite of eight sets, the shortest problems of each, all the way through with a byte-level model."""
+"""Eight sets in the published layout, the shortest problems of each, all the way through with a byte-level model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from study_on_disk import REPOSITORY, make_study
+from support.studies import study_to_evaluate
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
@@ -22,7 +22,6 @@ from tasks.records.problems import write_problems
 from tasks.study.params import Benchmark, Params
 from tasks.study.paths import StudyPaths
 
-PUBLISHED = REPOSITORY.parent / "shared" / "data" / "guru_math"
 SUITE = {
     "published_heldout": "math__full_difficulty_ordered_test_500",
     "math500": "math__math_500",
@@ -35,7 +34,7 @@ SUITE = {
 }
 EACH, CONTEXT = 2, 12000
 
-pytestmark = pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the published study's data files are not here")
+pytestmark = pytest.mark.slow
 
 
 def save_byte_model(folder: Path) -> None:
@@ -63,10 +62,10 @@ def save_byte_model(folder: Path) -> None:
 
 
 @pytest.fixture
-def study(tmp_path: Path) -> Iterator[Params]:
-    params = make_study(tmp_path)
+def study(tmp_path: Path, problem_sets: Path) -> Iterator[Params]:
+    params = study_to_evaluate(tmp_path)
     sets = tuple(
-        Benchmark(name=name, source="file", path=str(PUBLISHED / f"{file}.parquet")) for name, file in SUITE.items()
+        Benchmark(name=name, source="file", path=str(problem_sets / f"{file}.parquet")) for name, file in SUITE.items()
     )
     lengths = {"max_prompt_tokens": CONTEXT - 16, "max_completion_tokens": 16}
     sampling: dict[str, Any] = {"sampling": params.train.sampling.model_copy(update=lengths)}

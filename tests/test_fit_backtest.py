@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from fit_examples import SIZES, pivot_points
+from support.fit_examples import SIZES, pivot_points
 
 from tasks.fit.data.measurements import Measurements
 from tasks.fit.forecasting.forecast import ExtrapolationSpread, predict, run_fraction, size_errors, warnings_of
@@ -72,7 +72,7 @@ def test_next_size_tests_cover_every_size_above_the_third() -> None:
     assert [test.held_out for test in tests if test.kind == "next_size"] == ["7B", "14B", "32B", "72B"]
 
 
-def test_choice_picks_the_true_form_and_the_largest_size_has_no_say() -> None:
+def test_choice_picks_the_true_form_without_the_largest_size() -> None:
     points = pivot_points(noise=0.002)
     choice = best_for_unseen(points.where(points.n < SIZES[-1]), FEW, "all")
     assert choice is not None

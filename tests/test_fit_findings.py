@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from fit_examples import SIZES, k_of, pivot_points
+from support.fit_examples import SIZES, k_of, pivot_points
 
 from tasks.fit.analysis import analyze
 from tasks.fit.data.measurements import Measurements, measure
@@ -70,7 +70,7 @@ def test_saturation_stays_undecided_where_k_does_not_grow() -> None:
     assert "not shown to grow" in test.reason
 
 
-def test_larger_models_are_better_where_they_are() -> None:
+def test_larger_models_are_found_better_where_loss_falls_with_size() -> None:
     alone = fitted(pivot_points(noise=0.004, runs=3, steps=80), "loglinear")
     finding = larger_is_better(alone, "base")
     assert finding.verdict == "supported"
@@ -79,7 +79,7 @@ def test_larger_models_are_better_where_they_are() -> None:
     assert len(pair_effects(alone, "base")) == len(SIZES) - 1
 
 
-def test_larger_models_are_not_better_where_loss_rises_with_size() -> None:
+def test_larger_models_are_not_found_better_where_loss_rises_with_size() -> None:
     points = pivot_points(noise=0.004, runs=3)
     names = [points.runs[run] for run in points.run]
     turned = measure(SIZES[::-1][points.size], points.resource, points.loss, names, step=points.step, unit="data")

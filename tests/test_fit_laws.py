@@ -6,7 +6,7 @@ import importlib
 
 import numpy as np
 import pytest
-from fit_examples import SIZES, pivot_points
+from support.fit_examples import SIZES, pivot_points
 
 from tasks.fit.data.measurements import Measurements, measure
 from tasks.fit.laws import LAWS, law_named

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fit_examples import SIZES, pivot_points
+from support.fit_examples import SIZES, pivot_points
 
 from tasks.costs.gpu_table import Gpu, find_gpu, gpus_needed, peak_of_device
 from tasks.costs.grid_cost import grid_cost, parameters
@@ -171,7 +171,7 @@ def test_a_devices_peak_is_known_by_the_name_its_driver_gives() -> None:
     assert peak_of_device("NVIDIA H100 PCIe") is None  # another clock, not in the table
 
 
-def test_utilisation_above_one_is_refused() -> None:
+def test_utilization_above_one_is_refused() -> None:
     with pytest.raises(InputError, match="--mfu"):
         Efficiency(mfu=1.2)
 

@@ -15,8 +15,7 @@ import yaml
 
 from flows.cli import main as cli
 from tasks.study.fingerprints import VERSIONS
-from tasks.study.grid import expand_grid
-from tasks.study.params import Params, load_params
+from tasks.study.params import Params
 from tasks.study.paths import STAGE_INPUTS, STAGES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,6 +67,7 @@ def test_the_graph_of_dvc_is_the_graph_of_the_program(stage: str) -> None:
     assert manifests == [f"${{study.data_root}}/{upstream}/manifest.json" for upstream in STAGE_INPUTS[stage]]
 
 
+@pytest.mark.slow
 def test_dvc_itself_accepts_the_pipeline(tmp_path: Path) -> None:
     for name in ("dvc.yaml", "params.yaml", ".dvcignore"):
         shutil.copy(ROOT / name, tmp_path)
@@ -76,13 +76,6 @@ def test_dvc_itself_accepts_the_pipeline(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "dvc", "stage", "list", "--name-only"]
     answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert answer.stdout.split() == list(STAGES), answer.stderr
-
-
-@pytest.mark.parametrize("path", sorted(ROOT.glob("params*.yaml")), ids=lambda path: path.name)
-def test_every_shipped_params_file_describes_a_grid_and_a_data_root_of_its_own(path: Path) -> None:
-    assert expand_grid(load_params(path))
-    others = [load_params(other).root for other in ROOT.glob("params*.yaml") if other != path]
-    assert load_params(path).root not in others
 
 
 def test_flow_files_import_only_prefect_pathlib_and_the_program() -> None:

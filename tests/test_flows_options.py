@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from recorded_study import make_recorded_study
+from support.recorded_study import make_recorded_study
 
 from flows.cli import main as cli
 from flows.cli.column_options import parse_size

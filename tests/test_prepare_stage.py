@@ -152,6 +152,7 @@ def file_study(study: Study, path: Path, steps: int = 4, **changes: Any) -> Para
     return study(steps, **(block | changes))
 
 
+@pytest.mark.slow
 def test_a_plain_file_is_cleaned_split_and_every_rejected_row_is_listed(study: Study, tmp_path: Path) -> None:
     rows = plain_rows(200)
     rows[3] = {"problem": "", "answer": "1"}
@@ -353,6 +354,7 @@ def test_a_moved_source_file_is_no_other_source(study: Study, tmp_path: Path) ->
     assert prepare_fingerprint(file_study(study, path.rename(tmp_path / "moved.jsonl"))) == fingerprint
 
 
+@pytest.mark.slow
 def test_the_stage_imports_neither_torch_nor_an_orchestrator(repository: Path) -> None:
     code = "import sys, tasks.prepare.prepare, flows.cli.prepare; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True)

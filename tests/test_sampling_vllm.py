@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from study_on_disk import make_study, save_random_model
+from support.studies import save_random_model, study_to_evaluate
 
 from tasks.evaluate.policies import benchmark_names, list_policies, score_folder
 from tasks.evaluate.run import EvaluationRequest, run_request
@@ -27,7 +27,7 @@ from tasks.study.grid import expand_grid
 from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
 
-pytestmark = pytest.mark.vllm
+pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 SIZE, CONTEXT = "7k", 36
 GREEDY = SamplingSettings(n=1, temperature=0.0, top_p=1.0, max_tokens=12, seed=0)
 ROLLOUT = SamplingSettings(n=4, temperature=1.0, top_p=1.0, max_tokens=12, seed=3, step=5)
@@ -37,7 +37,7 @@ REQUESTS = [Request(f"p{i}", tuple(5 + (i * 7 + j * 3) % 12 for j in range(2 + i
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Params:
-    return make_study(tmp_path_factory.mktemp("vllm_study"), sizes=(SIZE,))
+    return study_to_evaluate(tmp_path_factory.mktemp("vllm_study"), sizes=(SIZE,))
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +222,7 @@ def test_one_grpo_step_with_vllm_rollouts_equals_the_step_with_transformers_roll
     rows = {}
     for kind in ("vllm", "transformers"):
         (tmp_path / kind).mkdir()
-        params = make_study(tmp_path / kind, sizes=(SIZE,))
+        params = study_to_evaluate(tmp_path / kind, sizes=(SIZE,))
         sizes = {"engine": kind, "steps": 1, "batch": 8, "minibatch": 4, "group_size": 4}
         params = params.model_copy(update={"train": params.train.model_copy(update=sizes)})
         opener = (lambda *_, **__: Borrowed(engine)) if kind == "vllm" else open_engine

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from study_on_disk import make_study, save_random_model
+from support.studies import save_random_model, study_to_evaluate
 from transformers import AutoModelForCausalLM
 
 from tasks.evaluate.policies import list_policies, missing, score_folder
@@ -36,6 +35,8 @@ from tasks.study.params import Params
 SETTINGS = SamplingSettings(n=3, temperature=0.7, top_p=0.9, max_tokens=6, seed=1, seed_domain="evaluate")
 REQUESTS = [Request(f"p{i}", (5, 6 + i)) for i in range(9)]
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Stand:
@@ -47,6 +48,8 @@ class Stand:
     lives: int = 1 << 30
     torn: bool = False
     deaf: bool = False
+    root: Path = Path()
+    updates: int = 0
     folder: str = ""
     asked: list[dict[str, Any]] = field(default_factory=list)
     url: str = ""
@@ -62,12 +65,15 @@ class Stand:
         if path == "/collective_rpc":
             folder, _ = body["args"]
             if not self.deaf:
-                self.folder = tempfile.mkdtemp(prefix="stand-")
-                shutil.copytree(folder, self.folder, dirs_exist_ok=True)
+                self.updates += 1
+                self.folder = str(self.root / str(self.updates))
+                shutil.copytree(folder, self.folder)
             sums = {name: tensor_checksum(tensor) for name, tensor in stored_tensors(Path(folder))}
             return 200, {"results": [dict(list(sums.items())[1:]) if self.torn else sums]}
         if path == "/reset_prefix_cache":
             return 200, None
+        if path != "/v1/completions":
+            return 404, {"error": {"message": f"no such path: {path}"}}
         if "prompt_logprobs" in body:
             return 200, {"choices": [{"prompt_logprobs": score(self.folder, body["prompt"])}]}
         if 99 in body["prompt"]:
@@ -87,8 +93,8 @@ def score(folder: str, prompt: list[int]) -> list[dict[str, Any] | None]:
 
 
 @pytest.fixture
-def stand() -> Iterator[Stand]:
-    state = Stand()
+def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    state = Stand(root=tmp_path_factory.mktemp("stand"))
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -121,7 +127,7 @@ def stand() -> Iterator[Stand]:
 
 @pytest.fixture
 def study(tmp_path: Path) -> Params:
-    return make_study(tmp_path)
+    return study_to_evaluate(tmp_path)
 
 
 def test_every_sequence_is_asked_once_with_a_seed_of_its_own_and_answers_keep_their_order(stand: Stand) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from support import REPOSITORY
 from tasks.evaluate.policies import benchmark_names, list_policies, score_folder
 from tasks.evaluate.samples import Sample, write_samples
 from tasks.evaluate.steps import write_all
@@ -24,7 +25,6 @@ from tasks.study.paths import StudyPaths
 from tasks.study.status import model_names, stage_fingerprint
 from tasks.train.steps import collect
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 SIZES = {"3k": 3072, "7k": 6912, "25k": 24704, "56k": 55_488, "99k": 98_560, "222k": 221_568, "394k": 393_728}
 KMAX, N0 = {"base": 0.16, "instruct": 0.12}, {"base": 6e4, "instruct": 9e4}
 
