@@ -97,6 +97,11 @@ def read_group(
     return name, groups[name]
 
 
+def all_groups(table: Table, columns: Columns, allow_mixed: bool = False) -> list[tuple[str, Measurements]]:
+    """Every group of a table along every resource column; raises as `groups_of`."""
+    return [group for named in resolve(table, columns) for group in groups_of(table, named, allow_mixed).items()]
+
+
 def groups_of(table: Table, columns: Columns, allow_mixed: bool = False) -> dict[str, Measurements]:
     """Splits a table into measurements by the group column.
 
