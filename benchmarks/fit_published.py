@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from tasks.fit.data.table import Columns, groups_of, read_table, resolve
+from tasks.fit.data.groups import Columns, groups_of, resolve
+from tasks.fit.data.table import read_table
 from tasks.fit.laws import LAWS
 from tasks.fit.solver.estimate import Options
 from tasks.fit.summary import PublishedComparison, summarize

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from tasks.fit.data.groups import Columns, groups_of, resolve
 from tasks.fit.data.measurements import Floats
-from tasks.fit.data.table import Columns, groups_of, read_table, resolve
+from tasks.fit.data.table import read_table
 from tasks.fit.laws import LAWS, law_named
 from tasks.fit.laws.forms import Basis, LineLaw
 from tasks.fit.solver.estimate import Options, fit_law
@@ -58,10 +59,10 @@ def main(path: Path) -> None:
     print(f"{path.name}, {name}: {len(points)} points, {len(points.sizes)} sizes")
     for law in ("saturating", "power_k", "log_k"):
         found = with_draws(fit_law(points, law_named(law), Options(draws=500)))
-        rmse = float(np.sqrt(np.mean(found.fitted.residual**2)))
+        rmse = float(np.sqrt(np.mean(found.result.residual**2)))
         numbers = ", ".join(
             f"{key} = {value:.4g} [{low:.4g}, {high:.4g}]"
-            for key, value in found.fitted.parameters.coefficients().items()
+            for key, value in found.result.parameters.coefficients().items()
             for low, high in [np.quantile(found.draws.coefficients()[key], [0.025, 0.975])]
         )
         print(f"{law:10}  RMSE of log10 L {rmse:.4f}   {numbers}")

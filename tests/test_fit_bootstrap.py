@@ -7,7 +7,7 @@ import pytest
 from scipy import special, stats
 from support.fit_examples import KMAX, SIZES, k_of, pivot_points
 
-from tasks.fit.calibration import coverage_of_study
+from benchmarks.calibration import coverage_of_study
 from tasks.fit.laws import LAWS
 from tasks.fit.solver.estimate import Options, fit_law
 from tasks.fit.uncertainty.bootstrap import draw_lines, run_level_variance

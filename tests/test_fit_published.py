@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from support import PUBLISHED
 
+from tasks.fit.data.groups import Columns, groups_of, resolve, reuse_groups
 from tasks.fit.data.measurements import Measurements
-from tasks.fit.data.table import Columns, groups_of, read_table, resolve, reuse_groups
+from tasks.fit.data.table import read_table
 from tasks.fit.laws import LAWS
 from tasks.fit.solver.estimate import Options, fit_law
 from tasks.fit.summary import published_fit

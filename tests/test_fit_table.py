@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tasks.fit.data.groups import PROTOCOL, Columns, groups_of, resolve, reuse_groups
 from tasks.fit.data.measurements import Measurements
 from tasks.fit.data.points import COLUMNS, EvaluationProtocol
-from tasks.fit.data.table import PROTOCOL, Columns, groups_of, read_table, resolve, reuse_groups
+from tasks.fit.data.table import read_table
 from tasks.fit.validation.benchmark_gain import gains
 from tasks.study.errors import InputError
 

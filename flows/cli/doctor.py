@@ -33,14 +33,9 @@ def doctor(
         "Versions", ["package", "version"], [[name, text or "missing"] for name, text in machine["versions"].items()]
     )
     print_table("Machine", ["what", "found"], [[name, _text(value)] for name, value in machine["machine"].items()])
-    rows = [[name, missing] for name, found in needs.items() for missing in (found or ["nothing"])]
+    rows = [[name, need] for name, missing in needs.items() for need in (missing or ["nothing"])]
     print_table("Missing for each params file", ["params file", "missing"], rows)
 
 
 def _text(value: Any) -> str:
     return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command()(doctor)

@@ -59,9 +59,9 @@ def _show_plan(params: Params, as_json: bool) -> None:
         rows.append(
             asdict(run) | asdict(estimate_run_cost(params, run)) | {"state": state.progress, "steps_done": state.steps}
         )
-    waiting = unfinished_stages(params)
+    unfinished = unfinished_stages(params)
     if as_json:
-        print_json({"study": params.study.name, "open_stages": waiting, "runs": rows})
+        print_json({"study": params.study.name, "open_stages": unfinished, "runs": rows})
         return
     columns = ["run", "N", "tokens at most", "6NT at most", "state", "steps"]
     table = [
@@ -73,7 +73,7 @@ def _show_plan(params: Params, as_json: bool) -> None:
     total = sum(row["compute"] for row in rows)
     done = sum(row["state"] == "done" for row in rows)
     typer.echo(f"{done} of {len(rows)} runs done; all together at most 6NT = {total:.3g} FLOPs")
-    typer.echo(f"stages with something to do: {', '.join(waiting) or 'none'}")
+    typer.echo(f"stages with something to do: {', '.join(unfinished) or 'none'}")
 
 
 def _show_findings(params: Params, as_json: bool) -> None:
@@ -81,18 +81,14 @@ def _show_findings(params: Params, as_json: bool) -> None:
     from tasks.records.findings import read_findings
     from tasks.study.paths import StudyPaths
 
-    found = read_findings(params)
+    findings = read_findings(params)
     page = StudyPaths.of(params).report
     if as_json:
-        print_json(found | {"report": str(page)})
+        print_json(findings | {"report": str(page)})
         return
-    for title, rows in (("Fitted law, 95 % intervals", found["laws"]), ("Published claims, judged", found["claims"])):
+    for title, key in (("Fitted law, 95 % intervals", "laws"), ("Published claims, judged", "claims")):
+        rows = findings[key]
         columns = list(dict.fromkeys(name for row in rows for name in row))
         if rows:
             print_table(title, columns, [[row.get(name) for name in columns] for row in rows])
     typer.echo(f"report: {page}")
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command()(study)

@@ -26,8 +26,6 @@ LAW = LineLaw(
     source="null of the saturation test",
     free_levels=True,
     basis=_basis,
-    gradient=None,
-    search=None,
     coefficients=_coefficients,
     minimum_sizes=1,
 )

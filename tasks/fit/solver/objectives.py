@@ -16,11 +16,11 @@ from typing import Literal, get_args
 import numpy as np
 
 from tasks.fit.data.measurements import Floats, Measurements
+from tasks.fit.laws.forms import LN10
 from tasks.study.errors import InputError
 
 Objective = Literal["log", "linear", "binomial", "huber"]
 OBJECTIVES: tuple[str, ...] = get_args(Objective)
-LN10 = float(np.log(10.0))
 _HUBER = 1.345
 
 
