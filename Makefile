@@ -1,24 +1,37 @@
 # make study [PARAMS=file] [ENGINE=vllm]   the whole study; a second time: nothing to do
 # make setup [ENGINE=vllm]                 .venv from requirements/study.lock (or vllm.lock)
 # make test                                lint, types and the whole test suite
+# make test-fast                           the tests that start no process, train nothing and load no engine
+# make lint | fmt                          ruff and mypy; ruff's repairs and format
 # make doctor | status                     what this machine and this study still need
+# make clean-env                           removes .venv and Prefect's state
 
 PYTHON ?= python3
 PARAMS ?= params.yaml
 ENGINE ?= transformers
 BIN := .venv/bin
+CORES := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+STUDY_TIME := about 20 minutes
+ifeq ($(notdir $(PARAMS)),params.small.yaml)
+STUDY_TIME := about 2 minutes
+endif
 
-# Pure installs: everything a lock names, nothing it does not, and the project itself in place.
+# Pure installs: everything a lock names, nothing it does not, and the project itself in place. Pip's warnings are about
+# this machine's package indexes; its errors stop.
 define install
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/$(1).lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	touch $@
+	@echo "make: installing requirements/$(1).lock into .venv, a few minutes the first time"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements/$(1).lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
 endef
 
-.PHONY: study setup test doctor status clean-env
+.PHONY: help study setup test test-fast lint fmt doctor status clean-env
 .DELETE_ON_ERROR:
 
 study: .venv/.study-$(ENGINE)
+ifneq ($(notdir $(PARAMS)),params.paper.yaml)
+	@echo "make: a study from nothing takes $(STUDY_TIME) on 2 cores, this machine has $(CORES)"
+endif
 ifeq ($(ENGINE),transformers)
 	@$(BIN)/rlscale study --params $(PARAMS)
 else
@@ -26,20 +39,33 @@ else
 		--set study.name=$(ENGINE) --set study.data_root=data-$(ENGINE)
 endif
 
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
 setup: .venv/.study-$(ENGINE)
 
-test: .venv/.test
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/pytest
+test: lint
+	@echo "make: the whole test suite takes about 12 minutes on 2 cores, this machine has $(CORES)"
+	@$(BIN)/pytest
+
+test-fast: .venv/.test
+	@$(BIN)/pytest -m "not slow and not vllm and not gpu and not shared"
+
+lint: .venv/.test
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+fmt: .venv/.test
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
 
 doctor status: .venv/.study-transformers
 	@$(BIN)/rlscale $@
 
 .venv/bin/python:
-	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None'
-	$(PYTHON) -m venv .venv
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None'
+	@$(PYTHON) -m venv .venv
 
 .venv/.study-transformers: requirements/study.lock pyproject.toml | .venv/bin/python
 	$(call install,study)
@@ -49,7 +75,7 @@ doctor status: .venv/.study-transformers
 
 .venv/.test: requirements/test.lock pyproject.toml | .venv/bin/python
 	$(call install,test)
-	touch .venv/.study-transformers .venv/.study-vllm
+	@touch .venv/.study-transformers .venv/.study-vllm
 
 clean-env:
 	rm -rf .venv .prefect

@@ -20,38 +20,36 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tasks.evaluate.generate import Grader, generate
-from tasks.evaluate.policies import benchmark_names
-from tasks.evaluate.problem_sets import ProblemSet, load_set, longest_sequence
-from tasks.evaluate.run import generation_batches
+from tasks.evaluate.generate import EvaluationSet, Grader, generate, load_set
 from tasks.grading import GradingPool
+from tasks.records.models import policy_checkpoint
 from tasks.sampling.protocol import GenerationBatch
 from tasks.sampling.seeds import request_seed
 from tasks.sampling.vllm.engine import VllmEngine
 from tasks.sampling.vllm.requests import sampling_params, sequence_indices
 from tasks.study.params import Params, load_params
-from tasks.study.paths import StudyPaths
+from tasks.study.policies import initial_name, list_policies
 
 
-def raw_turn(engine: VllmEngine, jobs: list[GenerationBatch], own_draws: bool) -> int:
+def raw_turn(engine: VllmEngine, batches: list[GenerationBatch], counter_based: bool) -> int:
     """One `LLM.generate` over all samples; returns the completion tokens."""
     from vllm import SamplingParams
 
     prompts: list[Any] = []
     params = []
-    for place in sequence_indices(jobs):
-        job = jobs[place.job]
-        request, settings = job.requests[place.request], job.settings
+    for index in sequence_indices(batches):
+        batch = batches[index.batch]
+        request, settings = batch.requests[index.request], batch.settings
         prompts.append({"prompt_token_ids": list(request.tokens)})
-        if own_draws:
-            params.append(sampling_params(job, place, [0], counter_based=True))
+        if counter_based:
+            params.append(sampling_params(batch, index, [0], counter_based=True))
             continue
         params.append(
             SamplingParams(
                 temperature=settings.temperature,
                 top_p=settings.top_p,
                 max_tokens=settings.max_tokens,
-                seed=request_seed(settings, request.prompt_id, place.sample),
+                seed=request_seed(settings, request.prompt_id, index.sample),
                 logprobs=0,
                 flat_logprobs=True,
                 detokenize=False,
@@ -62,16 +60,14 @@ def raw_turn(engine: VllmEngine, jobs: list[GenerationBatch], own_draws: bool) -
     return sum(len(output.outputs[0].token_ids) for output in outputs)
 
 
-def our_turn(
-    engine: VllmEngine, params: Params, jobs: list[GenerationBatch], sets: list[ProblemSet], tokenizer: Any
-) -> int:
+def our_turn(engine: VllmEngine, params: Params, sets: list[EvaluationSet]) -> int:
     """A policy's whole evaluation in memory; returns the completion tokens."""
     hardware = params.hardware
     limits = (hardware.grading_workers, hardware.grading_seconds, hardware.grading_memory_mb)
     with GradingPool(*limits) as pool, ThreadPoolExecutor(1) as thread:
-        drawn = generate(engine, jobs, sets, Grader(pool, thread), tokenizer)
+        drawn = generate(engine, sets, Grader(pool, thread))
         rows = [row for part in drawn for future in part.graded for row in future.result().rows]
-    assert sum(len(samples) for _, samples in rows) == sum(len(s.problems) * s.settings.n for s in sets)
+    assert sum(len(samples) for _, samples in rows) == sum(len(s.prompts.problems) * s.settings.n for s in sets)
     return sum(part.tokens for part in drawn)
 
 
@@ -89,14 +85,16 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     params = load_params(chosen.params)
-    checkpoint = StudyPaths.of(params).model(chosen.model)
-    sets = [load_set(params, name) for name in benchmark_names(params)]
-    tokenizer, jobs = generation_batches(params, checkpoint, chosen.model.rsplit("-", 1)[1], sets)
-    engine = VllmEngine(checkpoint, params.hardware, "float32", longest_sequence(params, sets))
+    policy = next(policy for policy in list_policies(params) if policy.name == initial_name(chosen.model))
+    checkpoint = policy_checkpoint(params, policy)
+    sets = [load_set(params, policy, checkpoint, name) for name in policy.benchmarks]
+    batches = [GenerationBatch(entry.prompts.requests, entry.settings) for entry in sets]
+    context = params.train.sampling.max_prompt_tokens + max(entry.settings.max_tokens for entry in sets)
+    engine = VllmEngine(checkpoint, params.hardware, "float32", context)
     turns: dict[str, Callable[[], int]] = {
-        "raw LLM.generate": lambda: raw_turn(engine, jobs, own_draws=False),
-        "raw, own draws": lambda: raw_turn(engine, jobs, own_draws=True),
-        "rlscale evaluate": lambda: our_turn(engine, params, jobs, sets, tokenizer),
+        "raw LLM.generate": lambda: raw_turn(engine, batches, counter_based=False),
+        "raw, own draws": lambda: raw_turn(engine, batches, counter_based=True),
+        "rlscale evaluate": lambda: our_turn(engine, params, sets),
     }
     seconds: dict[str, list[float]] = {name: [] for name in turns}
     tokens: dict[str, int] = {}

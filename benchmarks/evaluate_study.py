@@ -18,12 +18,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tasks.evaluate.launch import Launcher
-from tasks.evaluate.policies import INITIAL, score_folder
 from tasks.evaluate.requests import make_requests, other_root
 from tasks.evaluate.run import EvaluationRequest
-from tasks.evaluate.samples import read_samples
-from tasks.evaluate.steps import read_score
+from tasks.records.samples import read_samples
+from tasks.records.scores import read_score
 from tasks.study.params import load_params
+from tasks.study.paths import StudyPaths
 
 
 def run_orders(orders: list[EvaluationRequest]) -> float:
@@ -40,16 +40,13 @@ def compare(orders: list[EvaluationRequest]) -> dict[str, float]:
     pairs = equal = total = outside = 0
     gaps, seconds = [], 0.0
     for order in orders:
+        paths = StudyPaths.of(order.params)
         for subject in order.policies:
             for name in order.benchmarks:
-                own, other = (
-                    score_folder(order.params, subject, name),
-                    score_folder(order.params, subject, name, order.root),
-                )
-                a, b = read_samples(own / "samples.parquet"), read_samples(other / "samples.parquet")
+                a, b = (read_samples(paths.samples(subject, name, root)) for root in (None, order.root))
                 equal += sum(x == y for x, y in zip(a, b, strict=True))
                 total += len(a)
-                mine, theirs = read_score(other), read_score(own)
+                theirs, mine = (read_score(paths.score(subject, name, root)) for root in (None, order.root))
                 gaps.append(abs(mine.pass_at_1 - theirs.pass_at_1))
                 outside += not theirs.low <= mine.pass_at_1 <= theirs.high
                 seconds += mine.seconds
@@ -79,9 +76,7 @@ def main() -> None:
     run_orders(own)  # nothing to do where the study is finished
     if chosen.runs_only:
         orders = [
-            EvaluationRequest(
-                o.params, tuple(s for s in o.policies if not s.name.startswith(INITIAL)), o.benchmarks, o.root
-            )
+            EvaluationRequest(o.params, tuple(policy for policy in o.policies if policy.run), o.benchmarks, o.root)
             for o in orders
         ]
     seconds = run_orders(orders)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.fit_accuracy [--studies 200] [--effect level|slope|both|all] [--draws 2000]
 
-The studies are those of `tasks.fit.calibration`: seven sizes, 3 runs of 105 steps each, 500 graded answers a point and
+The studies are those of `benchmarks.calibration`: seven sizes, 3 runs of 105 steps each, 500 graded answers a point and
 a run-level random effect of 2 %. Reported is how often 95 % intervals contain the truth, for Kmax, N0, k(72B) and the
 loss of 72B at the last step, with the bias and spread of the estimates.
 """
@@ -14,7 +14,7 @@ import json
 
 import numpy as np
 
-from tasks.fit.calibration import coverage_of_study
+from benchmarks.calibration import coverage_of_study
 from tasks.fit.solver.estimate import Options
 
 

@@ -1,10 +1,10 @@
 """Fitted against published coefficients, and the true held-out error at 72B, on the digitised published points.
 
-    python -m benchmarks.fit_published FOLDER [--json]
+    python -m benchmarks.fit_published [FOLDER] [--json]
 
-FOLDER holds base_compute.csv and base_data.csv. The law for 72B is picked by held-out error among 0.5B to 32B alone,
-and nothing is refitted on 72B; for comparison the other laws that forecast unseen sizes are shown too, though they
-were not picked, and the published way (slope from <= 32B, level refitted on 72B).
+FOLDER holds base_compute.csv and base_data.csv; by default tests/data/published. The law for 72B is picked by held-out
+error among 0.5B to 32B alone, and nothing is refitted on 72B; for comparison the other laws that forecast unseen sizes
+are shown too, though they were not picked, and the published way (slope from <= 32B, level refitted on 72B).
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from tasks.fit.data.table import Columns, groups_of, read_table, resolve
+from tasks.fit.data.groups import Columns, groups_of, resolve
+from tasks.fit.data.table import read_table
 from tasks.fit.laws import LAWS
 from tasks.fit.solver.estimate import Options
 from tasks.fit.summary import PublishedComparison, summarize
 from tasks.fit.validation.backtest import backtests, held_out_largest, held_out_of
 from tasks.records.fits import BackTest
 from tasks.records.json_files import to_json
+
+PUBLISHED = Path(__file__).resolve().parents[1] / "tests" / "data" / "published"
 
 
 def judge(file: Path) -> dict[str, Any]:
@@ -79,7 +82,7 @@ def _off(value: float, reference: float) -> str:
 def main() -> None:
     """Judges both files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?", default=PUBLISHED)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     np.seterr(all="ignore")

@@ -22,9 +22,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from tasks.fit.calibration import study
+from benchmarks.calibration import study
+from tasks.fit.data.groups import Columns, groups_of, resolve
 from tasks.fit.data.measurements import Floats, Measurements
-from tasks.fit.data.table import Columns, groups_of, read_table, resolve
+from tasks.fit.data.table import read_table
 from tasks.fit.laws import LAWS
 from tasks.fit.solver.estimate import Options, fit_law
 from tasks.fit.uncertainty.inference import with_draws

@@ -212,7 +212,7 @@ def main() -> None:
         total = pool.total_stats
     print(f"{total.graded} answers in {time.perf_counter() - start:.0f} s, limit {options.seconds} s")
     print(f"worst verdict {worst:.2f} s = {worst / options.seconds:.2f} x limit")
-    print(f"scored {scored}, given up {total.timed_out}")
+    print(f"scored {scored}, aborted {total.timed_out}")
     print("largest process after each tenth, MB:", " ".join(f"{size:.0f}" for size in sizes))
     for kind, reasons in outcomes.items():
         print(f"  {kind:36}", dict(reasons.most_common(4)))

@@ -40,13 +40,13 @@ class Pair:
     presentation: str
 
 
-def gold_answers(names: Sequence[str] = MATH_SETS) -> list[str]:
-    """Returns the gold answers of the named sets, row by row."""
+def gold_answers(names: Sequence[str] = MATH_SETS, folder: Path = DATA) -> list[str]:
+    """Returns the gold answers of the named sets in a folder, row by row."""
     import pyarrow.parquet
 
     golds: list[str] = []
     for name in names:
-        table = pyarrow.parquet.read_table(DATA / f"{name}.parquet", columns=["reward_model"])
+        table = pyarrow.parquet.read_table(folder / f"{name}.parquet", columns=["reward_model"])
         golds += [row["ground_truth"] for row in table.column("reward_model").to_pylist()]
     return golds
 

@@ -69,17 +69,19 @@ def wrong(scorer: str, gold: str) -> str:
     return "We get $\\boxed{-987654.25}$."
 
 
-def read_rows(name: str) -> list[tuple[str, str]]:
-    """Returns (data source, gold answer as text) of every row."""
+def read_rows(name: str, folder: Path = DATA) -> list[tuple[str, str]]:
+    """Returns (data source, gold answer as text) of every row of a set in a folder."""
     import pyarrow.parquet
 
-    rows: list[dict[str, Any]] = pyarrow.parquet.read_table(DATA / f"{name}.parquet").to_pylist()
+    rows: list[dict[str, Any]] = pyarrow.parquet.read_table(folder / f"{name}.parquet").to_pylist()
     return [(row["data_source"], ground_truth_text(row["reward_model"]["ground_truth"])) for row in rows]
 
 
-def grade_set(pool: GradingPool, name: str, answer: Callable[[str, str], str], score: float) -> list[str]:
+def grade_set(
+    pool: GradingPool, name: str, answer: Callable[[str, str], str], score: float, folder: Path = DATA
+) -> list[str]:
     """Grades one answer per row; returns a line for each row that scores something else than `score`."""
-    rows = read_rows(name)
+    rows = read_rows(name, folder)
     answers = [GradeRequest(source, answer(scorer_for(source).name, gold), gold) for source, gold in rows]
     verdicts = pool.grade(answers)
     return [

@@ -94,7 +94,7 @@ def main() -> None:
         whole[name] = stats.seconds
         print(f"ours, {name}: {stats.graded} verdicts in {stats.seconds:.2f} s; right {stats.right}")
         shares = f"fast path {stats.fast_path / stats.graded:.3f}, remembered {stats.remembered / stats.graded:.3f}"
-        print(f"  {shares}, given up {stats.timed_out}")
+        print(f"  {shares}, aborted {stats.timed_out}")
     ordinary = [answer for answer in answers if answer not in set(hostile)]
     before = processor_seconds()
     with GradingPool(workers=2, seconds=20.0) as pool:

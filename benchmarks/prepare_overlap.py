@@ -1,6 +1,6 @@
 """Which published training problems are also in the evaluation sets: the list, similar ones first.
 
-    python benchmarks/prepare_overlap.py ../shared/data/guru_math [--all] [--json]
+    python benchmarks/prepare_overlap.py FOLDER [--all] [--json]
 
 Reads the training subsets `math__sampled_*` and every other parquet file of the folder. By default only overlaps are
 printed whose texts are at least half similar; `--all` adds rows that merely share a run of thirteen words.

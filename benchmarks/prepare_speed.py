@@ -5,7 +5,7 @@
     python benchmarks/prepare_speed.py --signatures         # MinHash here against datasketch, texts per second
 
 The set is synthetic (seeded): problems of about 230 characters with formulas, 3 % exact copies, 3 % near-copies, 10 %
-doubled backslashes, 1 % unparseable golds, 0.5 % copies of evaluation problems; eight evaluation sets, 2,953 problems.
+doubled backslashes, 1 % unparsable golds, 0.5 % copies of evaluation problems; eight evaluation sets, 2,953 problems.
 The stage runs in a process of its own; its peak resident memory includes the mapped scratch file.
 """
 

@@ -1,4 +1,4 @@
-"""Fixtures that several test modules share, and the rule about tests that need vLLM."""
+"""The run's own home, fixtures that several test modules share, and what counts as a failure besides an assertion."""
 
 from __future__ import annotations
 
@@ -9,22 +9,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import REPOSITORY, own_home, shared_folder
 
-ROOT = Path(__file__).resolve().parents[1]
+# Before anything is imported that reads these variables.
+_REAL_HOME = own_home.enter()
+_CHANGED: list[str] = []
 
 # Workers and this process share few cores; one thread each is faster than many that wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+NO_SKIPS = "RLSCALE_NO_SKIPS"
+"""Set by continuous integration: a test that is skipped counts as failed unless it needs a GPU."""
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[Any]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Under CI a skipped vLLM test counts as failed: an engine that nobody ran is not a tested engine."""
+    """Under CI a skipped test counts as failed: what nobody ran is not tested."""
     report = yield
-    if report.skipped and os.environ.get("RLSCALE_REQUIRE_VLLM") and item.get_closest_marker("vllm"):
-        report.outcome = "failed"
-        report.longrepr = f"{item.nodeid} was skipped, but RLSCALE_REQUIRE_VLLM is set"
+    if report.skipped and not hasattr(report, "wasxfail") and item.get_closest_marker("gpu") is None:
+        _forbid_skip(report, item.nodeid)
     return report
 
 
@@ -34,16 +39,50 @@ def pytest_make_collect_report(
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """The same for a module that skips itself whole."""
     report = yield
-    if report.skipped and os.environ.get("RLSCALE_REQUIRE_VLLM") and "vllm" in collector.nodeid:
-        report.outcome = "failed"
-        report.longrepr = f"{collector.nodeid} was skipped, but RLSCALE_REQUIRE_VLLM is set"
+    if report.skipped:
+        _forbid_skip(report, collector.nodeid)
     return report
+
+
+def _forbid_skip(report: pytest.TestReport | pytest.CollectReport, name: str) -> None:
+    if os.environ.get(NO_SKIPS):
+        report.outcome = "failed"
+        report.longrepr = f"{name} was skipped, but {NO_SKIPS} is set"
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A run that changed the user's own home has failed."""
+    if _REAL_HOME is not None:
+        _CHANGED.extend(own_home.changes(*_REAL_HOME))
+    if _CHANGED:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Names the files of the user's own home that changed."""
+    if _CHANGED and _REAL_HOME is not None:
+        terminalreporter.section("changed in the real home", red=True)
+        for name in _CHANGED[:20]:
+            terminalreporter.line(str(_REAL_HOME[0] / name))
+        terminalreporter.line("Tests must write into their own folders only; or another program wrote there meanwhile.")
 
 
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The repository's root."""
-    return ROOT
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session", params=["written", pytest.param("published", marks=pytest.mark.shared)])
+def problem_sets(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of problem sets in the published layout: rows written for the tests, then the published files."""
+    if request.param == "published":
+        return shared_folder("guru_math")
+    from support.problem_sets import write_problem_sets
+
+    folder = tmp_path_factory.mktemp("problem_sets")
+    write_problem_sets(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -6,21 +6,24 @@ import json
 from pathlib import Path
 
 import pytest
-from study_on_disk import make_study
+from support.studies import study_to_evaluate
 
 from flows.cli.main import main
-from tasks.evaluate.policies import benchmark_names, list_policies, missing
 from tasks.evaluate.requests import make_requests
+from tasks.evaluate.run import missing
 from tasks.study.errors import InputError
 from tasks.study.params import Params
+from tasks.study.policies import benchmark_names, list_policies
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
 def study(tmp_path: Path) -> Params:
-    return make_study(tmp_path, sizes=("3k", "7k"))
+    return study_to_evaluate(tmp_path, sizes=("3k", "7k"))
 
 
-def test_everything_is_one_order_per_size_with_initial_checkpoints_and_runs(study: Params) -> None:
+def test_all_evaluations_of_a_size_are_one_request_with_initial_checkpoints_and_runs(study: Params) -> None:
     orders = make_requests(study)
     assert [{subject.size for subject in order.policies} for order in orders] == [{"3k"}, {"7k"}]
     assert [len(order.policies) for order in orders] == [4, 4]

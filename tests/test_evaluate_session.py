@@ -14,30 +14,33 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from study_on_disk import REPOSITORY, make_study
+from support import REPOSITORY
+from support.studies import study_to_evaluate
 
 from tasks.evaluate.launch import Launcher, to_json
-from tasks.evaluate.policies import benchmark_names, list_policies, missing, score_folder
-from tasks.evaluate.run import EvaluationRequest, run_request
-from tasks.evaluate.samples import read_samples
-from tasks.evaluate.steps import read_score, write_all
-from tasks.records.scores import read_scores
+from tasks.evaluate.run import EvaluationRequest, missing, run_request
+from tasks.evaluate.steps import write_all
+from tasks.records.samples import read_samples
+from tasks.records.scores import read_score, read_scores
 from tasks.runtime.gpu_locks import lease_gpus, read_devices
 from tasks.study.errors import InputError
 from tasks.study.manifests import read_manifest, verify
 from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
+from tasks.study.policies import benchmark_names, list_policies
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Params:
-    params = make_study(tmp_path_factory.mktemp("study"))
+    params = study_to_evaluate(tmp_path_factory.mktemp("study"))
     run_request(whole(params))
     return params
 
 
 def whole(params: Params) -> EvaluationRequest:
-    return EvaluationRequest(params, tuple(list_policies(params)), tuple(benchmark_names(params)))
+    return EvaluationRequest(params, tuple(list_policies(params)), benchmark_names(params))
 
 
 def test_initial_checkpoints_come_first_and_every_run_is_there(study: Params) -> None:
@@ -47,7 +50,7 @@ def test_initial_checkpoints_come_first_and_every_run_is_there(study: Params) ->
 
 
 def test_every_problem_has_its_samples_in_order_with_verdicts(study: Params) -> None:
-    rows = read_samples(score_folder(study, list_policies(study)[2], "hard") / "samples.parquet")
+    rows = read_samples(StudyPaths.of(study).samples(list_policies(study)[2], "hard"))
     assert [(row.problem_id, row.sample) for row in rows] == [
         (f"hard-{1000 + a}", sample) for a in range(6) for sample in range(3)
     ]
@@ -57,8 +60,8 @@ def test_every_problem_has_its_samples_in_order_with_verdicts(study: Params) -> 
 
 
 def test_score_adds_up_the_samples(study: Params) -> None:
-    folder = score_folder(study, list_policies(study)[3], "heldout")
-    score, rows = read_score(folder), read_samples(folder / "samples.parquet")
+    folder = StudyPaths.of(study).evaluation(list_policies(study)[3], "heldout")
+    score, rows = read_score(folder / "score.json"), read_samples(folder / "samples.parquet")
     assert (score.problems, score.samples) == (12, 4)
     assert score.right == sum(row.status == "right" for row in rows)
     assert score.mean_length == pytest.approx(sum(row.tokens for row in rows) / 48)
@@ -70,7 +73,7 @@ def test_score_adds_up_the_samples(study: Params) -> None:
 
 def test_a_second_evaluation_finds_nothing_to_do_and_only_a_deleted_pair_is_redone(study: Params) -> None:
     assert run_request(whole(study)) == 0
-    folder = score_folder(study, list_policies(study)[2], "hard")
+    folder = StudyPaths.of(study).evaluation(list_policies(study)[2], "hard")
     before = read_manifest(folder)
     assert before is not None
     (folder / "samples.parquet").unlink()
@@ -94,15 +97,15 @@ def test_collected_scores_have_one_row_per_policy_and_set(study: Params) -> None
 
 
 def test_collecting_with_a_missing_pair_names_it(tmp_path: Path) -> None:
-    params = make_study(tmp_path)
+    params = study_to_evaluate(tmp_path)
     with pytest.raises(InputError, match="initial-3k-base has no score on heldout, hard"):
         write_all(params)
 
 
 def test_an_untrained_run_is_refused_by_name(tmp_path: Path) -> None:
-    params = make_study(tmp_path)
+    params = study_to_evaluate(tmp_path)
     run = list_policies(params)[2]
-    (StudyPaths.of(params).run(run.name) / "manifest.json").unlink()
+    (StudyPaths.of(params).policy(run) / "manifest.json").unlink()
     with pytest.raises(InputError, match=f"run {run.name} has not been trained"):
         run_request(whole(params))
 
@@ -110,7 +113,7 @@ def test_an_untrained_run_is_refused_by_name(tmp_path: Path) -> None:
 def test_an_overlong_prompt_is_refused_by_name_and_not_truncated(tmp_path: Path) -> None:
     from tasks.records.problems import Problem, write_problems
 
-    params = make_study(tmp_path)
+    params = study_to_evaluate(tmp_path)
     long = Problem("endless", "arithmetic", (("user", "1+" * 20 + "1="),), "21")
     write_problems(StudyPaths.of(params).heldout, [long], "test")
     with pytest.raises(InputError, match="problem endless: its prompt has"):
@@ -121,8 +124,8 @@ def test_scores_of_one_policy_do_not_depend_on_what_else_is_evaluated(study: Par
     subject = list_policies(study)[3]
     alone = EvaluationRequest(study, (subject,), ("hard",), root=tmp_path)
     assert run_request(alone) == 1
-    rows = read_samples(score_folder(study, subject, "hard", tmp_path) / "samples.parquet")
-    assert rows == read_samples(score_folder(study, subject, "hard") / "samples.parquet")
+    rows = read_samples(StudyPaths.of(study).samples(subject, "hard", tmp_path))
+    assert rows == read_samples(StudyPaths.of(study).samples(subject, "hard"))
 
 
 def test_a_worker_process_gives_the_same_samples_and_the_launcher_ends_it(study: Params, tmp_path: Path) -> None:
@@ -131,14 +134,14 @@ def test_a_worker_process_gives_the_same_samples_and_the_launcher_ends_it(study:
         assert launcher.slots == 1
         assert launcher.run(order) == 8
     for subject in list_policies(study):
-        mine = score_folder(study, subject, "heldout")
+        mine = StudyPaths.of(study).evaluation(subject, "heldout")
         assert read_samples(tmp_path / subject.name / "heldout" / "samples.parquet") == read_samples(
             mine / "samples.parquet"
         )
 
 
 def test_an_evaluation_killed_in_the_middle_continues_at_the_missing_pairs(tmp_path: Path) -> None:
-    params = make_study(tmp_path, sizes=("3k", "7k", "25k"))
+    params = study_to_evaluate(tmp_path, sizes=("3k", "7k", "25k"))
     order, subjects = whole(params), list_policies(params)
     code = (
         "import json,sys; from tasks.evaluate.launch import evaluate_job; "
@@ -170,7 +173,7 @@ def _smi(folder: Path, count: int) -> None:
     (folder / "nvidia-smi").chmod(0o755)
 
 
-def test_on_gpus_an_order_waits_for_free_devices_and_shares_none(
+def test_on_gpus_an_evaluation_waits_for_free_devices_and_shares_none(
     study: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _smi(tmp_path, 2)

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
-from tasks.evaluate.samples import Sample, read_samples, score_of, write_samples
+from tasks.records.samples import Sample, read_samples, write_samples
+from tasks.records.scores import score_of
 from tasks.records.statistics import mean_pass_at_k, pass_at_k, wilson_interval
 
 

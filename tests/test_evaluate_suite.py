@@ -1,4 +1,4 @@
-"""The published suite of eight sets, the shortest problems of each, all the way through with a byte-level model."""
+"""Eight sets in the published layout, the shortest problems of each, all the way through with a byte-level model."""
 
 from __future__ import annotations
 
@@ -7,22 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from study_on_disk import REPOSITORY, make_study
+from support.studies import study_to_evaluate
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from tasks.evaluate.policies import benchmark_names, list_policies, score_folder
-from tasks.evaluate.problem_sets import load_set
 from tasks.evaluate.run import EvaluationRequest, run_request
-from tasks.evaluate.samples import read_samples
-from tasks.evaluate.steps import read_score
 from tasks.prepare.evaluation_sets import read_set
 from tasks.prepare.sources.source import benchmark_source
-from tasks.records.problems import write_problems
+from tasks.records.problems import read_problems, write_problems
+from tasks.records.samples import read_samples
+from tasks.records.scores import read_score
 from tasks.study.params import Benchmark, Params
 from tasks.study.paths import StudyPaths
+from tasks.study.policies import benchmark_names, list_policies
 
-PUBLISHED = REPOSITORY.parent / "shared" / "data" / "guru_math"
 SUITE = {
     "published_heldout": "math__full_difficulty_ordered_test_500",
     "math500": "math__math_500",
@@ -35,7 +33,7 @@ SUITE = {
 }
 EACH, CONTEXT = 2, 12000
 
-pytestmark = pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the published study's data files are not here")
+pytestmark = pytest.mark.slow
 
 
 def save_byte_model(folder: Path) -> None:
@@ -63,10 +61,10 @@ def save_byte_model(folder: Path) -> None:
 
 
 @pytest.fixture
-def study(tmp_path: Path) -> Iterator[Params]:
-    params = make_study(tmp_path)
+def study(tmp_path: Path, problem_sets: Path) -> Iterator[Params]:
+    params = study_to_evaluate(tmp_path)
     sets = tuple(
-        Benchmark(name=name, source="file", path=str(PUBLISHED / f"{file}.parquet")) for name, file in SUITE.items()
+        Benchmark(name=name, source="file", path=str(problem_sets / f"{file}.parquet")) for name, file in SUITE.items()
     )
     lengths = {"max_prompt_tokens": CONTEXT - 16, "max_completion_tokens": 16}
     sampling: dict[str, Any] = {"sampling": params.train.sampling.model_copy(update=lengths)}
@@ -85,14 +83,16 @@ def study(tmp_path: Path) -> Iterator[Params]:
 
 
 def test_all_eight_published_sets_are_sampled_and_judged(study: Params) -> None:
-    names = benchmark_names(study)
+    names = list(benchmark_names(study))
     assert names == ["heldout", *SUITE]
     subject = list_policies(study)[0]
     assert run_request(EvaluationRequest(study, (subject,), tuple(names))) == 9
     for name in SUITE:
-        folder = score_folder(study, subject, name)
+        folder = StudyPaths.of(study).evaluation(subject, name)
         rows = read_samples(folder / "samples.parquet")
-        assert [row.problem_id for row in rows] == [problem.problem_id for problem in load_set(study, name).problems]
+        assert [row.problem_id for row in rows] == [
+            problem.problem_id for problem in read_problems(StudyPaths.of(study).benchmark(name))
+        ]
         assert {row.status for row in rows} <= {"right", "wrong"}
         assert all(row.reason for row in rows)
-        assert read_score(folder).problems == EACH
+        assert read_score(folder / "score.json").problems == EACH

@@ -7,15 +7,16 @@ from functools import partial
 
 import numpy as np
 import pytest
-from fit_examples import SIZES, pivot_points
+from support.fit_examples import SIZES, pivot_points
 
 from tasks.fit.data.measurements import Measurements
 from tasks.fit.forecasting.forecast import ExtrapolationSpread, predict, run_fraction, size_errors, warnings_of
+from tasks.fit.forecasting.law_choice import best_for_unseen, choose_law
 from tasks.fit.laws import LAWS
 from tasks.fit.solver.estimate import FitResult, Options, fit_law
 from tasks.fit.uncertainty.inference import BootstrappedFit, with_draws
 from tasks.fit.validation import backtest
-from tasks.fit.validation.backtest import backtests, best_for_unseen, choose_law, held_out_largest, windows
+from tasks.fit.validation.backtest import backtests, held_out_largest, windows
 
 FEW = Options(draws=100)
 
@@ -37,8 +38,8 @@ def test_changing_held_out_losses_moves_no_coefficient_and_no_draw(name: str, mo
         for data in (points, other):
             monkeypatch.setattr(backtest, "with_draws", partial(kept, seen))
             backtest._test(data, law, FEW, ("all", kind, {}), held)
-        for key, value in seen[0].fitted.parameters.coefficients().items():
-            assert np.array_equal(value, seen[1].fitted.parameters.coefficients()[key]), (kind, key)
+        for key, value in seen[0].result.parameters.coefficients().items():
+            assert np.array_equal(value, seen[1].result.parameters.coefficients()[key]), (kind, key)
         for key, value in seen[0].draws.coefficients().items():
             assert np.array_equal(value, seen[1].draws.coefficients()[key]), (kind, key)
 
@@ -71,7 +72,7 @@ def test_next_size_tests_cover_every_size_above_the_third() -> None:
     assert [test.held_out for test in tests if test.kind == "next_size"] == ["7B", "14B", "32B", "72B"]
 
 
-def test_choice_picks_the_true_form_and_the_largest_size_has_no_say() -> None:
+def test_choice_picks_the_true_form_without_the_largest_size() -> None:
     points = pivot_points(noise=0.002)
     choice = best_for_unseen(points.where(points.n < SIZES[-1]), FEW, "all")
     assert choice is not None
@@ -109,27 +110,25 @@ def test_progress_counts_steps_of_each_run() -> None:
 
 
 def test_forecast_of_a_measured_point_is_wider_than_of_the_curve() -> None:
-    uncertain = with_draws(
-        fit_law(pivot_points(noise=0.01, runs=3, effect=0.02), LAWS["saturating"], Options(draws=3000))
-    )
-    forecast = predict(uncertain, [7e9], [4.0], ExtrapolationSpread())
+    fit = with_draws(fit_law(pivot_points(noise=0.01, runs=3, effect=0.02), LAWS["saturating"], Options(draws=3000)))
+    forecast = predict(fit, [7e9], [4.0], ExtrapolationSpread())
     mean, measured = forecast.loss(0, "mean"), forecast.loss(0)
     assert measured.high95 - measured.low95 > 1.5 * (mean.high95 - mean.low95)
 
 
 def test_fewer_graded_answers_widen_a_forecast() -> None:
-    uncertain = with_draws(fit_law(pivot_points(noise=0.002, runs=3), LAWS["saturating"], Options(draws=3000)))
-    many, few = (predict(uncertain, [7e9], [4.0], ExtrapolationSpread(), trials=t).loss(0) for t in (50_000, 100))
+    fit = with_draws(fit_law(pivot_points(noise=0.002, runs=3), LAWS["saturating"], Options(draws=3000)))
+    many, few = (predict(fit, [7e9], [4.0], ExtrapolationSpread(), trials=t).loss(0) for t in (50_000, 100))
     assert few.high95 - few.low95 > 5 * (many.high95 - many.low95)
 
 
 def test_forecast_beyond_the_sizes_widens_with_distance() -> None:
     points = pivot_points(noise=0.01)
-    uncertain, error = (
+    fit, error = (
         with_draws(fit_law(points, LAWS["pivot"], Options(draws=3000))),
         ExtrapolationSpread((0.02, 0.02, 0.02), (0.01,)),
     )
-    near, far = (predict(uncertain, [n], [4.0], error).loss(0, "mean") for n in (1e11, 1e12))
+    near, far = (predict(fit, [n], [4.0], error).loss(0, "mean") for n in (1e11, 1e12))
     assert np.log10(far.high95 / far.low95) > 1.5 * np.log10(near.high95 / near.low95)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fit_examples import KMAX, SIZES, k_of, pivot_points
 from scipy import special, stats
+from support.fit_examples import KMAX, SIZES, k_of, pivot_points
 
-from tasks.fit.calibration import coverage_of_study
+from benchmarks.calibration import coverage_of_study
 from tasks.fit.laws import LAWS
 from tasks.fit.solver.estimate import Options, fit_law
 from tasks.fit.uncertainty.bootstrap import draw_lines, run_level_variance
@@ -63,7 +63,7 @@ def test_blocks_are_wider_where_residuals_are_autocorrelated() -> None:
     assert spread[1] > 1.7 * spread[0]
 
 
-def test_size_with_one_run_borrows_the_variation_of_the_others() -> None:
+def test_size_with_one_run_takes_the_variance_of_the_others() -> None:
     points = pivot_points(noise=0.003, runs=3, effect=0.02, seed=4)
     single = [name for name in points.runs if name.startswith("7e+09")][1:]
     dropped = np.isin(np.array(points.runs)[points.run], single)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import typer
-from fit_examples import SIZES, pivot_points
+from support.fit_examples import SIZES, pivot_points
 from typer.testing import CliRunner
 
-from flows.cli import fit as laws
+from flows.cli.main import build_app
 from tasks.study.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,9 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="module")
 def app() -> typer.Typer:
-    application = typer.Typer()
-    laws.register(application)
-    return application
+    return build_app()
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +123,7 @@ def test_every_command_draws(app: typer.Typer, table: Path, tmp_path: Path, argu
     assert picture.read_text().startswith("<?xml")
 
 
-def test_reuse_and_benchmark_tables_are_recognised(app: typer.Typer, tmp_path: Path) -> None:
+def test_reuse_and_benchmark_tables_are_recognized(app: typer.Typer, tmp_path: Path) -> None:
     reuse = tmp_path / "reuse.csv"
     lines = [
         f"base,{tau},{s},{(0.9 + 0.02 * (tau == 100)) * s**-0.1:.5f}" for tau in (1, 10, 100) for s in range(1, 41)
@@ -167,10 +165,11 @@ def test_bad_use_is_refused_in_one_sentence(
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_fit_of_a_table_imports_neither_torch_nor_anything_slow(table: Path) -> None:
     code = (
-        "import sys, typer; from typer.testing import CliRunner; from flows.cli import fit; app = typer.Typer(); "
-        f"fit.register(app); r = CliRunner().invoke(app, ['fit', {str(table)!r}, '--draws', '100', '--json']); "
+        "import sys; from typer.testing import CliRunner; from flows.cli.main import build_app; "
+        f"r = CliRunner().invoke(build_app(), ['fit', {str(table)!r}, '--draws', '100', '--json']); "
         "assert r.exit_code == 0, r.output; "
         "heavy = ('torch', 'scipy', 'pandas', 'prefect', 'mlflow', 'matplotlib', 'pyarrow'); "
         "print([name for name in heavy if name in sys.modules])"

@@ -6,16 +6,16 @@ import warnings
 
 import numpy as np
 import pytest
-from fit_examples import SIZES, k_of, pivot_points
+from support.fit_examples import SIZES, k_of, pivot_points
 
-from tasks.fit.analyse import analyze
+from tasks.fit.analysis import analyze
 from tasks.fit.data.measurements import Measurements, measure
 from tasks.fit.laws import LAWS
 from tasks.fit.solver.estimate import Options, fit_law
 from tasks.fit.uncertainty.inference import BootstrappedFit, with_draws
 from tasks.fit.uncertainty.profile import profile_intervals
 from tasks.fit.validation.findings import larger_is_better, law_holds, learning_grows, pair_effects, reuse_is_harmless
-from tasks.fit.validation.fit_warnings import flags_of
+from tasks.fit.validation.goodness_of_fit import flags_of
 from tasks.fit.validation.reuse_effect import reuse_effects
 from tasks.fit.validation.saturation import saturation_test
 from tasks.records.findings import ReuseEffect
@@ -30,8 +30,8 @@ def fitted(points: Measurements, law: str = "saturating") -> BootstrappedFit:
 
 
 def saturation_of(points: Measurements) -> SaturationTest:
-    uncertain = fitted(points)
-    return saturation_test(uncertain, profile_intervals(uncertain), "base")
+    fit = fitted(points)
+    return saturation_test(fit, profile_intervals(fit), "base")
 
 
 def power_points(seed: int = 0) -> Measurements:
@@ -70,7 +70,7 @@ def test_saturation_stays_undecided_where_k_does_not_grow() -> None:
     assert "not shown to grow" in test.reason
 
 
-def test_larger_models_are_better_where_they_are() -> None:
+def test_larger_models_are_found_better_where_loss_falls_with_size() -> None:
     alone = fitted(pivot_points(noise=0.004, runs=3, steps=80), "loglinear")
     finding = larger_is_better(alone, "base")
     assert finding.verdict == "supported"
@@ -79,7 +79,7 @@ def test_larger_models_are_better_where_they_are() -> None:
     assert len(pair_effects(alone, "base")) == len(SIZES) - 1
 
 
-def test_larger_models_are_not_better_where_loss_rises_with_size() -> None:
+def test_larger_models_are_not_found_better_where_loss_rises_with_size() -> None:
     points = pivot_points(noise=0.004, runs=3)
     names = [points.runs[run] for run in points.run]
     turned = measure(SIZES[::-1][points.size], points.resource, points.loss, names, step=points.step, unit="data")
@@ -160,8 +160,8 @@ def test_reuse_effect_is_recovered_and_several_seeds_set_its_width() -> None:
 
 def test_flags_tell_of_single_runs_few_sizes_and_an_open_n0() -> None:
     few = pivot_points(noise=0.002)
-    uncertain = fitted(few.where(few.n < 2e9))
-    codes = {flag.code for flag in flags_of(uncertain, profile_intervals(uncertain))}
+    fit = fitted(few.where(few.n < 2e9))
+    codes = {flag.code for flag in flags_of(fit, profile_intervals(fit))}
     assert {"one_run_per_size", "few_sizes", "n0_unidentified"} <= codes
     good = fitted(pivot_points(noise=0.002, runs=3, steps=80))
     assert "n0_unidentified" not in {flag.code for flag in flags_of(good, profile_intervals(good))}

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fit_examples import SIZES, pivot_points
+from support.fit_examples import SIZES, pivot_points
 
 from tasks.costs.gpu_table import Gpu, find_gpu, gpus_needed, peak_of_device
 from tasks.costs.grid_cost import grid_cost, parameters
 from tasks.costs.step_cost import Budget, Efficiency, Workload, cost_of, parse_budget, step_flops
-from tasks.fit.forecasting.plan import PlanSettings, cost_to_target, make_plan, reuse_need
-from tasks.fit.forecasting.workload import reuse_limit, workload_of
+from tasks.fit.forecasting.plan import PlanSettings, cost_to_target, make_plan
+from tasks.fit.forecasting.workload import reuse_need, workload_of
 from tasks.fit.laws import LAWS
 from tasks.fit.solver.estimate import Options, fit_law
 from tasks.fit.uncertainty.inference import BootstrappedFit, with_draws
+from tasks.fit.validation.reuse_effect import reuse_limit
 from tasks.study.errors import InputError
 from tasks.study.grid import expand_grid
 from tasks.study.params import TinyModel, load_params
@@ -30,7 +31,7 @@ def setting() -> PlanSettings:
     return PlanSettings(Workload(tokens=1000.0), GPU, Efficiency(0.4, 0.1))
 
 
-def uncertain(law: str = "saturating") -> BootstrappedFit:
+def fit(law: str = "saturating") -> BootstrappedFit:
     return with_draws(fit_law(pivot_points(noise=0.005), LAWS[law], Options(draws=400)))
 
 
@@ -83,7 +84,7 @@ def test_budget_of_exactly_ten_steps_buys_ten_steps() -> None:
 
 
 def test_plan_spends_the_budget_at_every_size_and_its_chances_sum_to_one() -> None:
-    plan = make_plan(uncertain(), list(SIZES), Budget(500.0, "gpu-h"), setting(), 0.6)
+    plan = make_plan(fit(), list(SIZES), Budget(500.0, "gpu-h"), setting(), 0.6)
     assert all(row.cost.gpu_hours <= 500.0 for row in plan.options)
     assert sum(row.chance_best for row in plan.options) == pytest.approx(1.0)
     assert plan.options[0].loss == min(row.loss for row in plan.options if row.loss is not None)
@@ -94,17 +95,17 @@ def test_plan_spends_the_budget_at_every_size_and_its_chances_sum_to_one() -> No
 
 
 def test_losses_of_a_plan_fall_with_the_budget() -> None:
-    plan = make_plan(uncertain(), list(SIZES), Budget(2000.0, "gpu-h"), setting())
+    plan = make_plan(fit(), list(SIZES), Budget(2000.0, "gpu-h"), setting())
     losses = [row.loss for row in plan.axis if row.loss is not None]
     assert losses == sorted(losses, reverse=True)
 
 
 def test_steps_to_a_target_reach_it_and_one_step_less_does_not() -> None:
-    fitted = uncertain()
+    fitted = fit()
     row = next(row for row in cost_to_target(fitted, [32e9], 0.65, setting()))
     assert row.steps is not None
     places = np.log10(512.0 * np.array([row.steps, row.steps - 1]))
-    at, before = 10 ** fitted.fitted.parameters.predict([32e9, 32e9], places)
+    at, before = 10 ** fitted.result.parameters.predict([32e9, 32e9], places)
     assert at <= 0.65 * (1 + 1e-6)
     assert before > 0.65 * (1 - 1e-3)
     assert row.steps_80 is not None
@@ -112,18 +113,18 @@ def test_steps_to_a_target_reach_it_and_one_step_less_does_not() -> None:
 
 
 def test_target_no_size_can_reach_is_marked_out_of_reach() -> None:
-    rows = cost_to_target(uncertain(), [0.5e9], 0.05, setting())
+    rows = cost_to_target(fit(), [0.5e9], 0.05, setting())
     assert rows[0].steps is None
     assert rows[0].cost is None
 
 
 def test_budget_below_one_step_of_every_size_is_refused() -> None:
     with pytest.raises(InputError, match="does not buy one step"):
-        make_plan(uncertain(), list(SIZES), Budget(1e-9, "gpu-h"), setting())
+        make_plan(fit(), list(SIZES), Budget(1e-9, "gpu-h"), setting())
 
 
 def test_unseen_size_is_planned_by_a_law_that_forecasts() -> None:
-    plan = make_plan(uncertain("pivot"), [72e9, 140e9], Budget(2000.0, "gpu-h"), setting())
+    plan = make_plan(fit("pivot"), [72e9, 140e9], Budget(2000.0, "gpu-h"), setting())
     assert {row.size for row in plan.options} == {"72B", "140B"}
     assert any("above the largest" in note for row in plan.options for note in row.warnings)
 
@@ -170,7 +171,7 @@ def test_a_devices_peak_is_known_by_the_name_its_driver_gives() -> None:
     assert peak_of_device("NVIDIA H100 PCIe") is None  # another clock, not in the table
 
 
-def test_utilisation_above_one_is_refused() -> None:
+def test_utilization_above_one_is_refused() -> None:
     with pytest.raises(InputError, match="--mfu"):
         Efficiency(mfu=1.2)
 

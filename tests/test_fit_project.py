@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import statsmodels.api as sm
-from fit_examples import SIZES, pivot_points
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import least_squares
+from support.fit_examples import SIZES, pivot_points
 
 from tasks.fit.data.measurements import Measurements, measure
 from tasks.fit.laws import LAWS
@@ -135,7 +135,7 @@ def test_points_added_on_the_fitted_lines_keep_the_fit(share: float) -> None:
     np.testing.assert_allclose(fit_law(more, LAW).parameters.k(SIZES), state.k(SIZES), rtol=1e-6)
 
 
-def test_equal_weight_gives_a_long_and_a_short_size_the_same_say() -> None:
+def test_equal_weight_counts_a_long_and_a_short_size_alike() -> None:
     points = pivot_points(noise=0.02)
     keep = (points.n != SIZES[0]) | (points.step % 4 == 0)
     fitted = fit_law(points.where(keep), LAW, Options(equal_weight=True))

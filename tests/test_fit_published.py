@@ -1,14 +1,14 @@
-"""The published study's own points, where they are at hand: coefficients, held-out error, reuse."""
+"""The published study's own points: coefficients, held-out error, reuse."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from support import PUBLISHED
 
+from tasks.fit.data.groups import Columns, groups_of, resolve, reuse_groups
 from tasks.fit.data.measurements import Measurements
-from tasks.fit.data.table import Columns, groups_of, read_table, resolve, reuse_groups
+from tasks.fit.data.table import read_table
 from tasks.fit.laws import LAWS
 from tasks.fit.solver.estimate import Options, fit_law
 from tasks.fit.summary import published_fit
@@ -16,12 +16,9 @@ from tasks.fit.validation.backtest import held_out_largest
 from tasks.fit.validation.findings import reuse_is_harmless
 from tasks.fit.validation.reuse_effect import reuse_effects
 
-FOLDER = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "published"
-pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="the published points are not at hand")
-
 
 def load(name: str) -> Measurements:
-    table = read_table(FOLDER / name)
+    table = read_table(PUBLISHED / name)
     return groups_of(table, resolve(table, Columns())[0])["base"]
 
 
@@ -67,8 +64,8 @@ def test_published_fits_are_found_for_the_published_sizes_only() -> None:
     assert published_fit(points.where(points.n < 72e9), "base") is None
 
 
-def test_reuse_is_harmless_to_25_and_costs_some_at_100() -> None:
-    effects = reuse_effects(reuse_groups(read_table(FOLDER / "base_reuse.csv"))["base"], Options(), "base")
+def test_reuse_is_harmless_up_to_25_times_and_harmful_at_100() -> None:
+    effects = reuse_effects(reuse_groups(read_table(PUBLISHED / "base_reuse.csv"))["base"], Options(), "base")
     assert [row.tau for row in effects] == [2, 5, 20, 25, 50, 100]
     findings = {finding.key: finding for finding in reuse_is_harmless(effects, "base")}
     assert findings["reuse_harmless_to_25"].verdict == "supported"

@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 KMAX, N0, TRIALS = 0.12, 8e4, 500
 SIZES = {"3k": 3e3, "7k": 7e3, "25k": 25e3, "56k": 56e3, "99k": 99e3, "222k": 222e3, "394k": 394e3}
 
+pytestmark = pytest.mark.slow
+
 
 def made_up_params(folder: Path, draws: int = 200) -> Params:
     params = load_params(ROOT / "params.yaml")

@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tasks.fit.data.groups import PROTOCOL, Columns, groups_of, resolve, reuse_groups
 from tasks.fit.data.measurements import Measurements
 from tasks.fit.data.points import COLUMNS, EvaluationProtocol
-from tasks.fit.data.table import PROTOCOL, Columns, groups_of, read_table, resolve, reuse_groups
+from tasks.fit.data.table import read_table
 from tasks.fit.validation.benchmark_gain import gains
 from tasks.study.errors import InputError
 
@@ -33,7 +34,7 @@ def load(path: Path, columns: Columns | None = None, allow_mixed: bool = False) 
     return groups_of(table, resolve(table, columns or Columns())[0], allow_mixed)
 
 
-def test_published_columns_are_recognised(tmp_path: Path) -> None:
+def test_published_columns_are_recognized(tmp_path: Path) -> None:
     ((name, points),) = load(write(tmp_path, rows())).items()
     assert name == "base"
     assert points.unit == "compute_flops"
@@ -41,7 +42,7 @@ def test_published_columns_are_recognised(tmp_path: Path) -> None:
     assert len(points) == 6
 
 
-def test_named_columns_override_the_recognised_ones(tmp_path: Path) -> None:
+def test_named_columns_override_the_recognized_ones(tmp_path: Path) -> None:
     lines = [f"{n},{x},{0.5 + 0.01 * x},{x * 7}" for n in (3, 4) for x in (1, 2, 3)]
     path = write(tmp_path, lines, "weights,budget,error,other")
     (points,) = load(path, Columns(n="weights", x="budget", loss="error")).values()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fit_examples import SIZES, k_of, pivot_points
+from support.fit_examples import SIZES, k_of, pivot_points
 
 from tasks.fit.data.measurements import Measurements
 from tasks.fit.forecasting.trajectory import forecast_run
@@ -22,7 +22,7 @@ def cut(points: Measurements, run: str, steps: int) -> Measurements:
     return points.where((points.run != index) | (points.step <= steps))
 
 
-def test_other_runs_sharpen_the_forecast_of_a_young_run() -> None:
+def test_other_runs_narrow_the_forecast_of_a_run_with_few_steps() -> None:
     points = pivot_points(noise=0.01, runs=3, steps=80, effect=0.005, seed=2)
     young = cut(points, "3.2e+10-0", 10)
     ahead = np.array([512.0 * 80])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from recorded_study import forget_run, make_recorded_study, record_run
+from support.recorded_study import forget_run, make_recorded_study, record_run
 
 from flows.cli import main as cli
 from flows.cli.overrides import write_overridden_params
@@ -37,6 +37,7 @@ def run_cli(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
     return int(end.value.code or 0), captured.out, captured.err
 
 
+@pytest.mark.slow
 def test_light_modules_import_nothing_heavy() -> None:
     modules = "tasks.study.params, tasks.study.grid, tasks.study.paths, tasks.study.manifests, tasks.study.errors"
     modules += ", tasks.study.fingerprints, tasks.study.status, tasks.records.metrics, tasks.records.findings"
@@ -47,11 +48,13 @@ def test_light_modules_import_nothing_heavy() -> None:
     assert answer.stdout.strip() == "[]", answer.stderr
 
 
+@pytest.mark.slow
 def test_training_imports_no_prefect() -> None:
     answer = python("import sys, tasks.train.loop, tasks.pretrain.tiny\nprint('prefect' in sys.modules)")
     assert answer.stdout.strip() == "False", answer.stderr
 
 
+@pytest.mark.slow
 def test_help_answers_within_a_second_of_processor_time() -> None:
     before = os.times()
     answer = python("import flows.cli.main; flows.cli.main.main(['--help'])")
@@ -73,7 +76,7 @@ def test_help_answers_within_a_second_of_processor_time() -> None:
         ({"evaluate": {"temperature": "hot"}}, "evaluate.temperature"),
     ],
 )
-def test_bad_params_cost_one_sentence_and_exit_code_2(
+def test_bad_params_give_one_sentence_and_exit_code_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, dict[str, object]], said: str
 ) -> None:
     raw = yaml.safe_load((ROOT / "params.small.yaml").read_text())
@@ -114,6 +117,7 @@ def test_dry_run_lists_the_54_runs_of_the_miniature_with_their_cost(capsys: pyte
     assert [run["size"] for run in runs[:12:6]] == ["3k", "7k"]
 
 
+@pytest.mark.slow
 def test_status_tells_done_running_stopped_and_waiting_runs_apart(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -184,6 +188,7 @@ def test_set_makes_a_checked_params_file_in_the_data_root(tmp_path: Path, monkey
         write_overridden_params(Path("params.yaml"), ["train.stepz=3"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_unwinds_the_command_and_gives_its_exit_code(number: signal.Signals, code: int) -> None:
     program = (

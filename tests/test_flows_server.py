@@ -54,7 +54,7 @@ def start(home: Path) -> tuple[subprocess.Popen[str], str]:
 
 
 @pytest.mark.slow
-def test_the_server_goes_with_its_starter_even_when_that_is_killed(tmp_path: Path) -> None:
+def test_the_server_ends_with_its_starter_even_when_that_is_killed(tmp_path: Path) -> None:
     process, address = start(tmp_path)
     assert answers(address)
     process.kill()
@@ -77,6 +77,7 @@ def test_a_given_server_is_used_and_none_is_started(monkeypatch: pytest.MonkeyPa
     assert os.environ[ADDRESS] == "http://elsewhere/api"
 
 
+@pytest.mark.slow
 def test_a_server_that_cannot_start_is_an_error_with_its_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(ADDRESS, raising=False)
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))

@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from prefect import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.states import State
-from tiny_training import numbers
+from support.studies import numbers
 
 from flows.cli.stage_runner import unfinished_stages
 from flows.prepare import prepare

@@ -20,6 +20,8 @@ ROWS = [
     {"answer": "\\boxed{6}", "gold": "5"},
 ]
 
+pytestmark = pytest.mark.slow
+
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as ended:

@@ -19,6 +19,8 @@ GOLD = json.dumps({"functional": "def check(f):\n    assert f(2) == 4\n    asser
 RIGHT = "def square(x):\n    return x * x\n"
 LIMIT = 2.0
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[GradingPool]:

@@ -91,7 +91,7 @@ def test_equal_values_in_other_spellings_are_decided_as_math_verify_does(
             assert decided == by_math_verify(gold, answer)
 
 
-dresses = st.sampled_from(
+wrappings = st.sampled_from(
     ["{}", "x = {}", "n={}", "S = {}", "({})", "\\left({}\\right)", "{} \\text{{ cm}}", "{}\\text{{ square metres}}",
      "{}^\\circ", "{}^{{\\circ}}", "{}^\\\\circ", "{}^{{\\\\circ}}",
      "{} \\text{{ and more}}", "{} \\text{{ percent}}", "e = {}", "i={}"]
@@ -101,25 +101,25 @@ dresses = st.sampled_from(
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(
     gold=numerals,
-    dress=dresses,
+    wrapping=wrappings,
     other=st.one_of(st.none(), numerals),
     degrees=st.sampled_from(["", "", "^\\circ", "^\\\\circ", "^{\\circ}"]),
 )
-def test_numbers_in_a_dress_are_decided_as_math_verify_does(
-    gold: str, dress: str, other: str | None, degrees: str
+def test_numbers_with_a_prefix_or_unit_are_decided_as_math_verify_does(
+    gold: str, wrapping: str, other: str | None, degrees: str
 ) -> None:
-    answer = dress.format(other or gold)
+    answer = wrapping.format(other or gold)
     gold += degrees
     decided = same_number(gold, answer)
     if decided is not None:
         assert decided == by_math_verify(gold, answer)
 
 
-def test_numbers_in_a_dress_are_recognised() -> None:
-    for dress in ("x = {}", "({})", "{} \\text{{ cm}}", "{}^\\circ"):
-        assert same_number("46", dress.format(46)) is True
-        assert same_number("46", dress.format(47)) is False
-        assert same_plain_number("46", dress.format(46)) is None
+def test_numbers_with_a_prefix_or_unit_are_recognized() -> None:
+    for wrapping in ("x = {}", "({})", "{} \\text{{ cm}}", "{}^\\circ"):
+        assert same_number("46", wrapping.format(46)) is True
+        assert same_number("46", wrapping.format(47)) is False
+        assert same_plain_number("46", wrapping.format(46)) is None
 
 
 def test_numbers_too_long_or_undefined_are_not_read() -> None:
@@ -172,7 +172,7 @@ pieces = st.sampled_from(
 
 @settings(max_examples=250, deadline=None, derandomize=True)
 @given(st.lists(pieces, min_size=1, max_size=7).map("".join))
-def test_texts_found_alike_are_alike_to_math_verify(gold: str) -> None:
+def test_texts_judged_equal_are_equal_to_math_verify(gold: str) -> None:
     answer = gold.replace("\\dfrac", "\\frac").replace("\\left(", "(").replace("\\right)", ")").strip()
     gold = gold.strip()
     if gold.count("{") == gold.count("}") and same_text(gold, answer):

@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 HANGS = "\\boxed{\\gcd(10^{10^8},3)}"
 SLOW_BUT_RIGHT = ("\\boxed{\\frac{\\sqrt{12}}{2}}", "\\sqrt{3}")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[GradingPool]:
@@ -93,7 +95,7 @@ def _seconds(body: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def test_equal_pairs_are_graded_once_and_remembered(pool: GradingPool) -> None:
+def test_equal_pairs_are_graded_once_and_cached(pool: GradingPool) -> None:
     answers = [math("\\boxed{y + 1 + 1}", "y + 2")] * 8
     assert all(verdict.correct for verdict in pool.grade(answers))
     assert (pool.last_stats.fast_path, pool.last_stats.remembered) == (0, 7)
@@ -115,7 +117,7 @@ def test_a_hung_worker_is_replaced_its_answer_tried_again_and_the_rest_graded() 
         assert limited.grade([math(*SLOW_BUT_RIGHT)])[0].correct
 
 
-def test_a_worker_that_dies_costs_no_verdict(pool: GradingPool) -> None:
+def test_no_verdict_is_lost_when_a_worker_dies(pool: GradingPool) -> None:
     pool.grade(needing_a_worker(4))
     workers = {child for fork_server in children_of(os.getpid()) for child in children_of(fork_server)}
     assert workers

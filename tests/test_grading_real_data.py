@@ -1,4 +1,4 @@
-"""The published sets, where they lie beside the repository: every row grades, and verdicts agree with math-verify."""
+"""Problem sets in the published layout: every row grades, and verdicts agree with math-verify."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 from tasks.grading import GradeRequest, GradingPool
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "guru_math"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"optional data: no folder {DATA}")
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,7 +30,6 @@ def pool() -> Iterator[GradingPool]:
         yield opened
 
 
-@needs_data
 @pytest.mark.parametrize(
     "name",
     [
@@ -43,41 +42,44 @@ def pool() -> Iterator[GradingPool]:
         "stem__supergpqa_200",
     ],
 )
-def test_a_perfect_answer_scores_one_on_every_row(pool: GradingPool, name: str) -> None:
+def test_a_perfect_answer_scores_one_on_every_row(pool: GradingPool, name: str, problem_sets: Path) -> None:
     from grading_sets import grade_set, perfect
 
-    assert grade_set(pool, name, perfect, 1.0) == []
+    assert grade_set(pool, name, perfect, 1.0, problem_sets) == []
 
 
-@needs_data
 @pytest.mark.parametrize(
     "name", ["gsm8k", "aime2024", "amc2023", "logic__zebra_puzzle_dataset_200", "stem__supergpqa_200"]
 )
-def test_a_wrong_answer_scores_nothing_on_every_row(pool: GradingPool, name: str) -> None:
+def test_a_wrong_answer_scores_nothing_on_every_row(pool: GradingPool, name: str, problem_sets: Path) -> None:
     from grading_sets import grade_set, wrong
 
-    assert grade_set(pool, name, wrong, 0.0) == []
+    assert grade_set(pool, name, wrong, 0.0, problem_sets) == []
 
 
-@needs_data
-def test_programs_for_a_sample_of_problems_pass_and_others_fail(pool: GradingPool) -> None:
+def test_programs_for_a_sample_of_problems_pass_and_others_fail(pool: GradingPool, problem_sets: Path) -> None:
     from grading_programs import SOLUTIONS, entry_point
     from grading_sets import perfect, read_rows, wrong
 
-    rows = [(source, gold) for source, gold in read_rows("codegen__humaneval_164") if entry_point(gold) in SOLUTIONS]
+    rows = [
+        (source, gold)
+        for source, gold in read_rows("codegen__humaneval_164", problem_sets)
+        if entry_point(gold) in SOLUTIONS
+    ]
     right = pool.grade([GradeRequest(source, perfect("code", gold), gold) for source, gold in rows])
     assert len(right) >= 10
     assert [verdict.reason for verdict in right] == ["the tests passed"] * len(rows)
     assert not any(verdict.correct for verdict in pool.grade([GradeRequest(s, wrong("code", g), g) for s, g in rows]))
 
 
-@needs_data
-def test_verdicts_on_real_gold_answers_are_those_of_math_verify(pool: GradingPool) -> None:
+def test_verdicts_on_real_gold_answers_are_those_of_math_verify(pool: GradingPool, problem_sets: Path) -> None:
     from grading_pairs import gold_answers, pairs_of
     from math_verify import parse, verify
 
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
-    golds = random.Random(1).sample(sorted({gold for gold in gold_answers() if not gold.isdigit()}), 15)
+    golds = random.Random(1).sample(
+        sorted({gold for gold in gold_answers(folder=problem_sets) if not gold.isdigit()}), 15
+    )
     pairs = [pair for gold in golds for pair in pairs_of(gold, random.Random(gold))]
     ours = pool.grade([GradeRequest("math", pair.completion, pair.gold) for pair in pairs])
     for pair, verdict in zip(pairs, ours, strict=True):

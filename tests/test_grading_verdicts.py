@@ -13,6 +13,8 @@ import pytest
 from tasks.grading import GradeRequest, GradingPool, Verdict, ground_truth_text, scorer_for
 from tasks.study.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[GradingPool]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tiny_training import REPOSITORY
+from support import REPOSITORY
 
 from tasks.study.errors import InputError
 from tasks.study.grid import expand_grid, find_run
@@ -35,8 +35,10 @@ def mini() -> Params:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_every_shipped_params_file_parses_and_expands(file: Path) -> None:
-    assert expand_grid(load_params(file))
+def test_every_shipped_params_file_describes_a_grid_and_a_data_root_of_its_own(file: Path) -> None:
+    params = load_params(file)
+    assert expand_grid(params)
+    assert params.root not in [load_params(other).root for other in FILES if other != file]
 
 
 @pytest.mark.parametrize("name", ["params.yaml", "params.paper.yaml"])
@@ -47,13 +49,11 @@ def test_the_grid_has_54_runs_with_unique_ids(name: str) -> None:
     assert sum(run.tau > 1 for run in runs) == 12
 
 
-def test_each_params_file_has_its_own_data_root() -> None:
-    roots = [load_params(file).root for file in FILES]
-    assert len(set(roots)) == len(roots)
-
-
 def test_the_order_of_the_grid_is_stable(mini: Params) -> None:
-    assert [run.run_id for run in expand_grid(mini)] == [run.run_id for run in expand_grid(mini)]
+    ids = [run.run_id for run in expand_grid(mini)]
+    assert ids[0] == "base-3k-tau1-g8-s0-febb143e"
+    assert ids[42] == "base-56k-tau2-g8-s0-d237358a"
+    assert ids[-1] == "instruct-56k-tau100-g8-s0-0af6da70"
 
 
 def test_hardware_paths_trackers_and_checkpoints_do_not_change_ids(mini: Params) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_training import make_study
+from support.studies import study_to_train
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
@@ -35,7 +35,7 @@ GROUPS = st.lists(
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    params, run = make_study(tmp_path_factory.mktemp("packing"))
+    params, run = study_to_train(tmp_path_factory.mktemp("packing"))
     return StudyPaths.of(params).model(run.model)
 
 
@@ -50,6 +50,7 @@ def _one_by_one(model: torch.nn.Module, groups: list[PromptGroup]) -> torch.Tens
     return torch.stack(found)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(groups=GROUPS, share=st.booleans())
 def test_packed_log_probs_equal_one_by_one(checkpoint: Path, groups: list[PromptGroup], share: bool) -> None:
@@ -59,6 +60,7 @@ def test_packed_log_probs_equal_one_by_one(checkpoint: Path, groups: list[Prompt
         torch.testing.assert_close(policy(pack(groups, share)), _one_by_one(plain, groups), atol=2e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_gradients_through_shared_prompts_equal_one_by_one(checkpoint: Path) -> None:
     groups = [PromptGroup((5, 6, 7), ((8, 9), (10,), (11, 12, 13))), PromptGroup((14,), ((15, 16, 17, 18), (19, 5)))]
     policy = Policy(load_model(checkpoint, "float32"))
@@ -70,6 +72,7 @@ def test_gradients_through_shared_prompts_equal_one_by_one(checkpoint: Path) -> 
         torch.testing.assert_close(mine.grad, other.grad, atol=1e-4, rtol=1e-4, msg=name)
 
 
+@pytest.mark.slow
 def test_a_completion_does_not_see_its_siblings(checkpoint: Path) -> None:
     policy = Policy(load_model(checkpoint, "float32"))
     alone, beside = (5, 6), (7, 8, 9)
@@ -110,6 +113,7 @@ def _varlen_kernel(
     return torch.cat(out)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(groups=GROUPS, share=st.booleans())
 def test_the_variable_length_plan_gives_the_blocks_numbers(
@@ -205,8 +209,9 @@ def test_a_fingerprint_changes_with_one_bit_and_with_two_swapped_values() -> Non
     assert len({weights_digest(weights), weights_digest(swapped), weights_digest(nudged)}) == 3
 
 
+@pytest.mark.slow
 def test_mfu_counts_forward_backward_and_the_other_passes_once(tmp_path: Path) -> None:
-    params, run = make_study(tmp_path)
+    params, run = study_to_train(tmp_path)
     session = replace(open_context(params, run, "tiny"), peak_flops=1e12)
     try:
         session.folder.mkdir(parents=True)

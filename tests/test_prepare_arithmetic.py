@@ -90,7 +90,7 @@ def test_digit_operations_are_those_counted_by_hand(a: int, operator: str, b: in
 
 @settings(deadline=None)
 @given(expressions)
-def test_a_key_names_the_problem_and_not_its_printing(expression: Expression) -> None:
+def test_a_key_depends_on_the_problem_and_not_on_its_formatting(expression: Expression) -> None:
     swapped = Expression(expression.b, expression.operator, expression.a, expression.level)
     same = expression.operator != "-" or expression.a == expression.b
     assert (expression.key == swapped.key) is same

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import shared_folder
+from support.problem_sets import SURE, write_problem_sets
 
 from tasks.prepare.overlap.contamination import EvaluationEntry, EvaluationIndex, without_boilerplate
 from tasks.prepare.overlap.duplicates import equal_texts, near_duplicates
@@ -103,7 +105,7 @@ def overlap_of(text: str, evaluation: list[str], threshold: float = 0.7, n: int 
     return (chosen[0].kind, chosen[0].entry.problem_id) if 0 in chosen else None
 
 
-def test_an_evaluation_problem_in_another_print_is_an_exact_overlap() -> None:
+def test_an_evaluation_problem_with_other_formatting_is_an_exact_overlap() -> None:
     assert overlap_of("12. " + SENTENCE.upper() + "?", ["something else", SENTENCE]) == ("exact", "1")
 
 
@@ -140,10 +142,8 @@ def test_words_that_three_training_problems_share_are_boilerplate_unless_they_ar
     assert set(without_boilerplate(enumerate(index.find(copies)))) == {0, 1, 2}
 
 
-def test_the_published_training_data_is_found_to_hold_benchmark_problems() -> None:
-    folder = Path(__file__).parents[1].parent / "shared" / "data" / "guru_math"
-    if not folder.is_dir():
-        pytest.skip("the published files are not here")
+def sure_overlaps(folder: Path) -> set[tuple[int, str, str]]:
+    """Training row, evaluation set and its row of every overlap in a folder of sets that is at least 0.6 similar."""
     import pyarrow.parquet as pq
 
     from tasks.prepare.sources.instructions import bare_problem
@@ -155,7 +155,17 @@ def test_the_published_training_data_is_found_to_hold_benchmark_problems() -> No
     names = ("math__math_500", "amc2023", "math__full_difficulty_ordered_test_500")
     entries = [EvaluationEntry(name, str(place), text) for name in names for place, text in enumerate(texts(name))]
     found = without_boilerplate(enumerate(EvaluationIndex(entries, 0.7, 13).find(texts("math__sampled_1_50_1024"))))
-    sure = {(row, o.entry.set, o.entry.problem_id) for row, o in found.items() if o.similarity >= 0.6}
+    return {(row, o.entry.set, o.entry.problem_id) for row, o in found.items() if o.similarity >= 0.6}
+
+
+def test_training_problems_that_repeat_evaluation_problems_are_found_in_the_published_layout(tmp_path: Path) -> None:
+    write_problem_sets(tmp_path)
+    assert sure_overlaps(tmp_path) == SURE
+
+
+@pytest.mark.shared
+def test_the_published_training_data_is_found_to_hold_benchmark_problems() -> None:
+    sure = sure_overlaps(shared_folder("guru_math"))
     # Looked at one by one: eleven problems, five of them printed almost alike.
     assert sure == {
         (126, "amc2023", "13"),

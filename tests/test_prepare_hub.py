@@ -17,6 +17,9 @@ from tasks.study.errors import InputError
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 DATA = bytes(range(256)) * 4000
+# All that the hub answers; anything else it is asked for, as the library's own lists, is not there.
+FILE = f"/datasets/owner/set/resolve/{REVISION}/train.parquet"
+TREE = f"/api/datasets/owner/set/tree/{REVISION}"
 
 
 @dataclass
@@ -59,11 +62,20 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 def handler(state: Hub) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
-            self._head(200, len(state.body))
+            if self.path == FILE:
+                self._head(200, len(state.body))
+            else:
+                self._unknown()
 
         def do_GET(self) -> None:
-            if "/api/" in self.path:
-                return self._list()
+            if self.path.partition("?")[0] == TREE:
+                self._list()
+            elif self.path == FILE:
+                self._send()
+            else:
+                self._unknown()
+
+        def _send(self) -> None:
             asked = self.headers.get("Range")
             state.ranges.append(asked)
             start = int(asked.removeprefix("bytes=").split("-")[0]) if asked else 0
@@ -72,15 +84,8 @@ def handler(state: Hub) -> type[BaseHTTPRequestHandler]:
             if state.break_after is not None:
                 part, state.break_after = part[: state.break_after], None
             self.wfile.write(part)
-            return None
 
         def _head(self, code: int, length: int) -> None:
-            if "train.parquet" not in self.path:
-                self.send_response(404)
-                self.send_header("X-Error-Code", "EntryNotFound")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
             self.send_response(code)
             self.send_header("X-Repo-Commit", REVISION)
             self.send_header("ETag", f'"{state.etag}"')
@@ -98,6 +103,12 @@ def handler(state: Hub) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+
+        def _unknown(self) -> None:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "EntryNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
 
         def log_message(self, *_: object) -> None:
             """Keeps the server quiet."""

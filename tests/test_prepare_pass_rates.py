@@ -135,7 +135,7 @@ def test_problems_that_have_a_rate_are_not_measured(unrated: Params, tmp_path: P
     assert len(unknown_problems(unrated, tmp_path / "scratch")) == 89
 
 
-def test_the_ruler_counts_template_and_text_and_refuses_what_is_too_long(tmp_path: Path) -> None:
+def test_prompt_lengths_count_template_and_text_and_too_long_prompts_are_refused(tmp_path: Path) -> None:
     tokenizer = build_tokenizer()
     tokenizer.save_pretrained(tmp_path / "tokenizer")
     short, long = (

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import shared_folder
+from support.problem_sets import REPAIRED, write_problem_sets
 
 from tasks.prepare.sources.rows import Columns, RowRejected, read_row
 from tasks.study.params import Cleaning, FileSource, Prepare
@@ -124,10 +126,8 @@ def test_a_missing_or_nan_pass_rate_is_unknown(spec: Prepare) -> None:
         )
 
 
-def test_every_row_of_the_published_files_is_readable(spec: Prepare) -> None:
-    folder = Path(__file__).parents[1].parent / "shared" / "data" / "guru_math"
-    if not folder.is_dir():
-        pytest.skip("the published files are not here")
+def read_all(folder: Path, spec: Prepare) -> dict[str, int]:
+    """Reads every row of the sets of a folder; returns how many answers of each were repaired."""
     import pyarrow.parquet as pq
 
     repaired = {}
@@ -137,5 +137,19 @@ def test_every_row_of_the_published_files_is_readable(spec: Prepare) -> None:
         assert all("\\\\frac" not in row.problem.answer for row in rows)
         if path.stem.startswith("math__sampled"):
             assert all(row.had_instruction and row.problem.pass_rate is not None for row in rows)
+    return repaired
+
+
+@pytest.mark.shared
+def test_every_row_of_the_published_files_is_readable(spec: Prepare) -> None:
+    repaired = read_all(shared_folder("guru_math"), spec)
     assert repaired["math__sampled_1_50_1024"] == 113
+    assert repaired["math__math_500"] == 0
+
+
+def test_every_row_in_the_published_layout_is_readable(spec: Prepare, tmp_path: Path) -> None:
+    write_problem_sets(tmp_path)
+    repaired = read_all(tmp_path, spec)
+    assert len(repaired) == 10
+    assert repaired["math__sampled_1_50_1024"] == REPAIRED
     assert repaired["math__math_500"] == 0

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tasks.evaluate.problem_sets import load_set
+from tasks.evaluate.generate import sampling_settings
 from tasks.prepare.describe import description, tables
 from tasks.prepare.prepare import prepare
 from tasks.prepare.sources.normalize import normalize
@@ -25,6 +25,7 @@ from tasks.study.fingerprints import evaluate_fingerprint, prepare_fingerprint
 from tasks.study.manifests import digest_file, manifest_digest
 from tasks.study.params import Params, load_params
 from tasks.study.paths import StudyPaths
+from tasks.study.policies import list_policies
 
 Study = Callable[..., Params]
 PREFIX = "You are a knowledgeable math assistant. Answer the following questions and think step by step."
@@ -152,6 +153,7 @@ def file_study(study: Study, path: Path, steps: int = 4, **changes: Any) -> Para
     return study(steps, **(block | changes))
 
 
+@pytest.mark.slow
 def test_a_plain_file_is_cleaned_split_and_every_rejected_row_is_listed(study: Study, tmp_path: Path) -> None:
     rows = plain_rows(200)
     rows[3] = {"problem": "", "answer": "1"}
@@ -322,8 +324,8 @@ def test_how_a_benchmark_is_sampled_is_no_matter_of_prepare(study: Study, tmp_pa
     for settings in ({}, {"samples": 4, "temperature": 0.5, "top_p": 0.9, "max_completion_tokens": 7}):
         params = file_study(study, path, benchmarks=[bench | settings])
         prepare(params)
-        marks.append((prepare_fingerprint(params), evaluate_fingerprint(params, "3k-base", "bench")))
-        found = load_set(params, "bench").settings
+        marks.append((prepare_fingerprint(params), evaluate_fingerprint(params, list_policies(params)[0], "bench")))
+        found = sampling_settings(params, "bench")
     assert marks[0][0] == marks[1][0]
     assert marks[0][1] != marks[1][1]
     assert (found.n, found.temperature, found.top_p, found.max_tokens) == (4, 0.5, 0.9, 7)
@@ -353,6 +355,7 @@ def test_a_moved_source_file_is_no_other_source(study: Study, tmp_path: Path) ->
     assert prepare_fingerprint(file_study(study, path.rename(tmp_path / "moved.jsonl"))) == fingerprint
 
 
+@pytest.mark.slow
 def test_the_stage_imports_neither_torch_nor_an_orchestrator(repository: Path) -> None:
     code = "import sys, tasks.prepare.prepare, flows.cli.prepare; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True)

@@ -84,7 +84,7 @@ def test_strata_are_single_rates_where_there_are_few_and_bins_where_there_are_ma
 
 @settings(deadline=None)
 @given(st.integers(1, 300), st.data())
-def test_thinning_keeps_the_share_of_every_stretch_within_one_row(size: int, data: st.DataObject) -> None:
+def test_subsampling_keeps_the_fraction_of_every_stretch_within_one_row(size: int, data: st.DataObject) -> None:
     count = data.draw(st.integers(1, size))
     low = data.draw(st.integers(0, size - 1))
     high = data.draw(st.integers(low, size))

@@ -29,7 +29,7 @@ SUFFIX = r"Please output the final answer within \boxed{}."
         ("ﬁnd the value", "find the value"),
     ],
 )
-def test_two_printings_of_a_problem_normalise_to_one_text(one: str, other: str) -> None:
+def test_two_formattings_of_a_problem_normalize_to_one_text(one: str, other: str) -> None:
     assert normalize(one) == normalize(other) != ""
 
 
@@ -43,7 +43,7 @@ def test_different_problems_keep_different_texts(one: str, other: str) -> None:
 
 @settings(deadline=None)
 @given(st.text(max_size=60))
-def test_normalised_text_is_tokens_joined_by_single_spaces_and_a_fixed_point(text: str) -> None:
+def test_normalized_text_is_tokens_joined_by_single_spaces_and_a_fixed_point(text: str) -> None:
     once = normalize("x " + text)
     assert once.split() == once.split(" ")
     assert normalize(once) == once
@@ -53,7 +53,7 @@ def test_numbers_are_those_of_the_text_in_order_of_size_as_text() -> None:
     assert numbers(normalize("from 12 to 7, and 12 again")) == ["12", "12", "7"]
 
 
-def test_an_instruction_already_there_is_recognised_and_not_doubled() -> None:
+def test_an_instruction_already_there_is_recognized_and_not_doubled() -> None:
     published = f"{PREFIX} What is 2+2? {SUFFIX}"
     assert with_instructions(published, PREFIX, SUFFIX) == published
     assert bare_problem(published) == bare_problem(published, PREFIX, SUFFIX) == "What is 2+2?"
@@ -74,7 +74,7 @@ def test_a_bare_problem_gets_both_instructions_once() -> None:
         "You are a careful assistant. Solve the following problem. What is 2+2?",
     ],
 )
-def test_other_wordings_of_instructions_are_recognised(text: str) -> None:
+def test_other_wordings_of_instructions_are_recognized(text: str) -> None:
     assert bare_problem(text) == "What is 2+2?"
 
 

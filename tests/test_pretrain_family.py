@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_training import REPOSITORY, make_params
+from support import REPOSITORY
+from support.studies import make_train_params
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tasks.costs.flops import Architecture
@@ -27,6 +28,8 @@ from tasks.study.params import HubFamily, HubModel, Params, TinyFamily, load_par
 from tasks.study.paths import StudyPaths
 
 TEXT = st.text(alphabet="0123456789+-*=", max_size=20)
+
+pytestmark = pytest.mark.slow
 
 
 @settings(deadline=None)
@@ -72,7 +75,7 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Params:
     """A family of one size, base and instruct, trained for a few steps through the real stage."""
     root = tmp_path_factory.mktemp("family")
     grid = {"sizes": ["3k"], "variants": ["base", "instruct"], "seeds": [0], "reuse": None, "group_size": None}
-    params = make_params(root, grid=grid, train={"steps": 6}, prepare={"heldout": 20})
+    params = make_train_params(root, grid=grid, train={"steps": 6}, prepare={"heldout": 20})
     prepare(params)
     for name in ("3k-base", "3k-instruct"):
         train_tiny_model(params, name)
@@ -126,7 +129,7 @@ def test_the_share_of_wrong_answers_is_none_in_the_clean_part_and_as_asked_after
 
 
 def _hub(tmp_path: Path, base: str, revision: str | None) -> Params:
-    params = make_params(tmp_path / "hub")
+    params = make_train_params(tmp_path / "hub")
     model = HubModel(
         name="3k", nominal=5e8, base=base, base_revision=revision, instruct=base, instruct_revision=revision
     )

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from report_study import make_finished_study
+from support.report_study import make_finished_study
 
 from tasks.records.findings import FindingsFile
 from tasks.records.fits import BackTestsFile, DrawColumns, FitsFile, ForecastsFile, PointColumns

@@ -12,7 +12,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from report_study import REPOSITORY, make_finished_study
+from support import REPOSITORY
+from support.report_study import make_finished_study
 
 from tasks.grading import GradeRequest
 from tasks.report.build import build_report
@@ -26,6 +27,8 @@ from tasks.study.paths import StudyPaths
 
 VOID = {"meta", "link", "br", "hr", "img"}
 GRID = {"sizes": ["3k", "25k", "99k"], "seeds": [0, 1], "reuse": {"size": "25k", "seed": 0, "factors": [2, 100]}}
+
+pytestmark = pytest.mark.slow
 
 
 class Reader(HTMLParser):

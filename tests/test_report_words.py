@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_study import make_finished_study
+from support.report_study import make_finished_study
 
 from tasks.records.findings import Finding
 from tasks.records.fits import Estimate, FitOptions, FitRecord, SizeSlope

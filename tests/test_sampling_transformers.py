@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_training import make_study
+from support.studies import study_to_train
 from transformers import AutoModelForCausalLM
 
 from tasks.policy.packing import PromptGroup, pack
@@ -24,16 +24,18 @@ from tasks.study.paths import StudyPaths
 SETTINGS = SamplingSettings(n=4, temperature=1.0, top_p=1.0, max_tokens=10, seed=3, step=2)
 PROMPTS = [Request(f"p{index}", tuple(range(5, 6 + index))) for index in range(7)]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> TransformersEngine:
-    params, run = make_study(tmp_path_factory.mktemp("engine"))
+    params, run = study_to_train(tmp_path_factory.mktemp("engine"))
     return TransformersEngine(StudyPaths.of(params).model(run.model))
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    params, run = make_study(tmp_path_factory.mktemp("checkpoint"))
+    params, run = study_to_train(tmp_path_factory.mktemp("checkpoint"))
     return StudyPaths.of(params).model(run.model)
 
 
@@ -52,7 +54,7 @@ def test_looking_less_often_for_the_finished_changes_nothing(checkpoint: Path) -
     engine = TransformersEngine(checkpoint)
     drawn = []
     for every in (1, 5):
-        engine.look_every = every
+        engine.sync_every = every
         drawn.append([one for row in engine.generate(PROMPTS, replace(SETTINGS, n=6)) for one in row])
     assert len({len(completion.tokens) for completion in drawn[0]}) > 1
     for often, seldom in zip(*drawn, strict=True):

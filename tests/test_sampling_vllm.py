@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 import torch
-from study_on_disk import make_study, save_random_model
+from support.studies import save_random_model, study_to_evaluate
 
-from tasks.evaluate.policies import benchmark_names, list_policies, score_folder
 from tasks.evaluate.run import EvaluationRequest, run_request
-from tasks.evaluate.samples import read_samples
 from tasks.grading import GradeRequest, GradingPool, Verdict
 from tasks.records.metrics import read_metrics
+from tasks.records.samples import read_samples
 from tasks.sampling.engines import open_engine
 from tasks.sampling.protocol import Completion, GenerationBatch, Request, SamplingSettings
 from tasks.sampling.transformers_engine import TransformersEngine
@@ -26,8 +25,9 @@ from tasks.study.errors import InputError
 from tasks.study.grid import expand_grid
 from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
+from tasks.study.policies import benchmark_names, list_policies
 
-pytestmark = pytest.mark.vllm
+pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 SIZE, CONTEXT = "7k", 36
 GREEDY = SamplingSettings(n=1, temperature=0.0, top_p=1.0, max_tokens=12, seed=0)
 ROLLOUT = SamplingSettings(n=4, temperature=1.0, top_p=1.0, max_tokens=12, seed=3, step=5)
@@ -37,7 +37,7 @@ REQUESTS = [Request(f"p{i}", tuple(5 + (i * 7 + j * 3) % 12 for j in range(2 + i
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Params:
-    return make_study(tmp_path_factory.mktemp("vllm_study"), sizes=(SIZE,))
+    return study_to_evaluate(tmp_path_factory.mktemp("vllm_study"), sizes=(SIZE,))
 
 
 @pytest.fixture(scope="module")
@@ -96,16 +96,16 @@ def test_both_engines_give_the_same_completions_and_log_probabilities(
         assert engine.load(checkpoint) == reference.load(checkpoint)
         mine, theirs = engine.generate(REQUESTS, settings), reference.generate(REQUESTS, settings)
         assert tokens_of(mine) == tokens_of(theirs)
-        assert [[c.finish for c in row] for row in mine] == [[c.finish_reason for c in row] for row in theirs]
+        assert [[c.finish_reason for c in row] for row in mine] == [[c.finish_reason for c in row] for row in theirs]
         assert largest_gap(mine, theirs) < 1e-4
 
 
 def test_finish_says_whether_the_end_was_drawn_or_the_limit_cut(engine: Any) -> None:
     rows = [completion for row in engine.generate(REQUESTS, ROLLOUT) for completion in row]
-    assert {completion.finish for completion in rows} == {"stop", "length"}
+    assert {completion.finish_reason for completion in rows} == {"stop", "length"}
     for completion in rows:
-        assert (completion.tokens[-1] == 0) == (completion.finish == "stop")
-        assert len(completion.tokens) == 12 or completion.finish == "stop"
+        assert (completion.tokens[-1] == 0) == (completion.finish_reason == "stop")
+        assert len(completion.tokens) == 12 or completion.finish_reason == "stop"
         assert len(completion.logprobs) == len(completion.tokens)
 
 
@@ -193,7 +193,7 @@ def test_an_engine_that_computes_with_old_weights_is_noticed_by_the_probe(
 
     engine.load(checkpoints[0])
     weights = state_dict(checkpoints[1], torch.float32)
-    monkeypatch.setattr(type(engine), "_swap", lambda self, expected: expected)
+    monkeypatch.setattr(type(engine), "_load_staged", lambda self, expected: expected)
     with pytest.raises(ProbeFailed, match="log-probs differ by"):
         engine.update(weights.items())
     monkeypatch.undo()
@@ -222,7 +222,7 @@ def test_one_grpo_step_with_vllm_rollouts_equals_the_step_with_transformers_roll
     rows = {}
     for kind in ("vllm", "transformers"):
         (tmp_path / kind).mkdir()
-        params = make_study(tmp_path / kind, sizes=(SIZE,))
+        params = study_to_evaluate(tmp_path / kind, sizes=(SIZE,))
         sizes = {"engine": kind, "steps": 1, "batch": 8, "minibatch": 4, "group_size": 4}
         params = params.model_copy(update={"train": params.train.model_copy(update=sizes)})
         opener = (lambda *_, **__: Borrowed(engine)) if kind == "vllm" else open_engine
@@ -249,7 +249,7 @@ def test_an_evaluation_whose_engine_hangs_in_the_middle_ends_with_the_same_sampl
     """Last, because the engine's process is lost here: stopped, found hanging, killed, replaced, asked again."""
     from tasks.evaluate import run as evaluation
 
-    subjects, names = tuple(list_policies(study)), tuple(benchmark_names(study))
+    subjects, names = tuple(list_policies(study)), benchmark_names(study)
     run_request(EvaluationRequest(study, subjects, names))
     old = engine.process.pids
 
@@ -261,7 +261,7 @@ def test_an_evaluation_whose_engine_hangs_in_the_middle_ends_with_the_same_sampl
                 yield item
                 if self.started == 1 and number == 2:
                     os.kill(old[0], signal.SIGSTOP)
-                    self.engine.process.patience = 3.0
+                    self.engine.process.timeout_s = 3.0
             self.started += 1
 
     monkeypatch.setattr(evaluation, "open_engine", lambda *_, **__: StopsInTheMiddle(engine))
@@ -269,5 +269,5 @@ def test_an_evaluation_whose_engine_hangs_in_the_middle_ends_with_the_same_sampl
     assert engine.process.pids != old
     for subject in subjects:
         for name in names:
-            mine = read_samples(score_folder(study, subject, name, tmp_path) / "samples.parquet")
-            assert mine == read_samples(score_folder(study, subject, name) / "samples.parquet")
+            mine = read_samples(StudyPaths.of(study).samples(subject, name, tmp_path))
+            assert mine == read_samples(StudyPaths.of(study).samples(subject, name))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from study_on_disk import make_params, save_random_model
+from support.studies import make_evaluate_params, save_random_model
 
 from tasks.sampling.engines import open_engine
 from tasks.sampling.protocol import GenerationBatch, Request, SamplingSettings
@@ -29,7 +29,7 @@ SETTINGS = SamplingSettings(n=2, temperature=1.0, top_p=1.0, max_tokens=4, seed=
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    save_random_model(make_params(tmp_path), "7k", 0, tmp_path / "model")
+    save_random_model(make_evaluate_params(tmp_path), "7k", 0, tmp_path / "model")
     return tmp_path / "model"
 
 
@@ -103,6 +103,7 @@ def test_weights_that_do_not_fit_into_memory_are_refused_before_they_are_written
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SHARED_MEMORY.is_dir(), reason="no shared memory here")
 def test_a_killed_process_leaves_no_weights_in_memory_for_long() -> None:
     code = "from tasks.sampling.vllm.weights import make_staging_dir; print(make_staging_dir())"
@@ -198,9 +199,9 @@ def test_an_engine_lost_twice_stops_the_run(checkpoint: Path, monkeypatch: pytes
 @pytest.mark.vllm
 def test_weights_for_a_transfer_are_announced_in_the_order_they_are_sent() -> None:
     pytest.importorskip("vllm", reason="vLLM is not installed; `make setup ENGINE=vllm`")
-    from tasks.sampling.vllm.transfer import HeldWeights
+    from tasks.sampling.vllm.transfer import StateDictSource
 
-    source = HeldWeights({"b": torch.zeros(2, 3), "a": torch.zeros(4, dtype=torch.bfloat16)})
+    source = StateDictSource({"b": torch.zeros(2, 3), "a": torch.zeros(4, dtype=torch.bfloat16)})
     assert [(m.name, m.shape, m.dtype) for m in source.metadata()] == [
         ("b", (2, 3), torch.float32),
         ("a", (4,), torch.bfloat16),

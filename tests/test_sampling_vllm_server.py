@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,14 +13,13 @@ from typing import Any
 
 import pytest
 import torch
-from study_on_disk import make_study, save_random_model
+from support.studies import save_random_model, study_to_evaluate
 from transformers import AutoModelForCausalLM
 
-from tasks.evaluate.policies import list_policies, missing, score_folder
 from tasks.evaluate.requests import make_requests
-from tasks.evaluate.run import EvaluationRequest, run_request
-from tasks.evaluate.samples import read_samples
+from tasks.evaluate.run import EvaluationRequest, missing, run_request
 from tasks.policy.policy_model import tensor_checksum, weights_digest
+from tasks.records.samples import read_samples
 from tasks.sampling.engines import open_engine
 from tasks.sampling.protocol import Request, SamplingSettings
 from tasks.sampling.vllm.probe import ProbeFailed
@@ -32,9 +30,13 @@ from tasks.sampling.vllm.weight_update import UpdatableServerEngine
 from tasks.sampling.vllm.weights import state_dict, stored_tensors
 from tasks.study.errors import InputError
 from tasks.study.params import Params
+from tasks.study.paths import StudyPaths
+from tasks.study.policies import list_policies
 
 SETTINGS = SamplingSettings(n=3, temperature=0.7, top_p=0.9, max_tokens=6, seed=1, seed_domain="evaluate")
 REQUESTS = [Request(f"p{i}", (5, 6 + i)) for i in range(9)]
+
+pytestmark = pytest.mark.slow
 
 
 @dataclass
@@ -47,6 +49,8 @@ class Stand:
     lives: int = 1 << 30
     torn: bool = False
     deaf: bool = False
+    root: Path = Path()
+    updates: int = 0
     folder: str = ""
     asked: list[dict[str, Any]] = field(default_factory=list)
     url: str = ""
@@ -62,12 +66,15 @@ class Stand:
         if path == "/collective_rpc":
             folder, _ = body["args"]
             if not self.deaf:
-                self.folder = tempfile.mkdtemp(prefix="stand-")
-                shutil.copytree(folder, self.folder, dirs_exist_ok=True)
+                self.updates += 1
+                self.folder = str(self.root / str(self.updates))
+                shutil.copytree(folder, self.folder)
             sums = {name: tensor_checksum(tensor) for name, tensor in stored_tensors(Path(folder))}
             return 200, {"results": [dict(list(sums.items())[1:]) if self.torn else sums]}
         if path == "/reset_prefix_cache":
             return 200, None
+        if path != "/v1/completions":
+            return 404, {"error": {"message": f"no such path: {path}"}}
         if "prompt_logprobs" in body:
             return 200, {"choices": [{"prompt_logprobs": score(self.folder, body["prompt"])}]}
         if 99 in body["prompt"]:
@@ -87,8 +94,8 @@ def score(folder: str, prompt: list[int]) -> list[dict[str, Any] | None]:
 
 
 @pytest.fixture
-def stand() -> Iterator[Stand]:
-    state = Stand()
+def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    state = Stand(root=tmp_path_factory.mktemp("stand"))
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -121,7 +128,7 @@ def stand() -> Iterator[Stand]:
 
 @pytest.fixture
 def study(tmp_path: Path) -> Params:
-    return make_study(tmp_path)
+    return study_to_evaluate(tmp_path)
 
 
 def test_every_sequence_is_asked_once_with_a_seed_of_its_own_and_answers_keep_their_order(stand: Stand) -> None:
@@ -193,7 +200,7 @@ def test_an_evaluation_by_a_server_that_dies_keeps_what_is_finished_and_continue
     assert missing(study, run, ["heldout", "hard"], both.root) == ["hard"]
     stand.lives = 1 << 30
     assert run_request(both) == 1
-    rows = read_samples(score_folder(study, run, "hard", both.root) / "samples.parquet")
+    rows = read_samples(StudyPaths.of(study).samples(run, "hard", both.root))
     assert len(rows) == 18
     assert missing(study, run, ["heldout", "hard"]) == ["heldout", "hard"]
 

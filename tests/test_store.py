@@ -119,6 +119,7 @@ def _slow_work(folder: Path, log: Path) -> None:
     once(folder, "fit", "a", body)
 
 
+@pytest.mark.slow
 def test_two_processes_do_one_piece_of_work_once(tmp_path: Path) -> None:
     folder, log = tmp_path / "work", tmp_path / "log"
     context = multiprocessing.get_context("fork")

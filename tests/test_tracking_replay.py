@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run as TrackedRun
-from recorded_study import forget_run, make_recorded_study, record_run
+from support.recorded_study import forget_run, make_recorded_study, record_run
 
 from tasks.runtime.mlflow_tracking import RUN_TAG, TrackedStudy, publish_study, publishing, store_uri, sync
 from tasks.runtime.run_record import flatten, numbers, read_record
@@ -17,6 +17,8 @@ from tasks.study.grid import expand_grid
 from tasks.study.params import Params
 
 CURVE = "test_loss"
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="session")
@@ -136,7 +138,7 @@ def test_rows_that_a_resumed_run_replaced_do_not_stay_in_the_store(tmp_path: Pat
     assert len(history(uri, runs_of(params, uri)[run.run_id])) == 5
 
 
-def test_a_store_that_cannot_be_reached_costs_a_warning_and_nothing_else(
+def test_an_unreachable_store_gives_a_warning_and_stops_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import copy_study, make_study, numbers
+from support.studies import copy_study, numbers, study_to_train
 
 from tasks.study.errors import InputError
 from tasks.study.grid import Run
@@ -39,10 +39,12 @@ KEEP = {"every": 1, "keep_last": 3}
 MARK = "tiny"
 Study = tuple[Params, Run]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Params:
-    return make_study(tmp_path_factory.mktemp("source"), train=TRAIN, checkpoints=KEEP)[0]
+    return study_to_train(tmp_path_factory.mktemp("source"), train=TRAIN, checkpoints=KEEP)[0]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_training import REPOSITORY, copy_study, make_study, numbers
+from support import REPOSITORY
+from support.studies import copy_study, numbers, study_to_train
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from tasks.runtime.workers import JobFailed, Worker
@@ -41,7 +42,7 @@ Study = tuple[Params, Run]
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Params:
-    return make_study(tmp_path_factory.mktemp("source"))[0]
+    return study_to_train(tmp_path_factory.mktemp("source"))[0]
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +180,7 @@ def test_processes_that_share_an_engine_draw_what_each_would_draw_alone(
     checkpoint = StudyPaths.of(source).model(expand_grid(source)[0].model)
     prompts = [[6, 7, 16], [7], [8, 9, 10, 11], [5, 5], [12, 16]]
     arguments = {"checkpoint": str(checkpoint), "prompts": prompts}
-    prints, drawn, opened = workers["replicated"].run("tests.worker_jobs:draw_in_groups", arguments)
+    prints, drawn, opened = workers["replicated"].run("tests.support.worker_jobs:draw_in_groups", arguments)
     engine = TransformersEngine(checkpoint)
     assert prints[0] == prints[2] == engine.fingerprint() != prints[1]
     assert opened == [[0], []]
@@ -194,7 +195,9 @@ def test_a_rank_that_fails_ends_the_job_for_all_and_the_next_job_finds_new_ones(
 ) -> None:
     params, run = copy_study(source, tmp_path / "study", train=TRAIN)
     with pytest.raises(JobFailed, match="rank 1 has had enough"):
-        workers["replicated"].run("tests.worker_jobs:fail_on_rank", {"rank": 1, "message": "rank 1 has had enough"})
+        workers["replicated"].run(
+            "tests.support.worker_jobs:fail_on_rank", {"rank": 1, "message": "rank 1 has had enough"}
+        )
     _again(workers["replicated"], params, run)
     assert len(numbers(params, run)) == 4
 
@@ -209,7 +212,7 @@ def test_an_untied_output_embedding_shards_into_units_of_its_own(tmp_path: Path)
     for sharded in ("false", "true"):
         environment = {"ACCELERATE_USE_CPU": "true", "ACCELERATE_USE_FSDP": sharded, "FSDP_VERSION": "2"}
         worker = Worker([sys.executable, "-m"], environment | {"PYTHONPATH": str(REPOSITORY)}, tmp_path / "log")
-        answers.append(worker.run("tests.worker_jobs:update_sharded", {"checkpoint": str(tmp_path / "untied")}))
+        answers.append(worker.run("tests.support.worker_jobs:update_sharded", {"checkpoint": str(tmp_path / "untied")}))
         worker.end()
     (plain, norm, weights), (mode, sharded_norm, sharded_weights) = answers
     assert (plain, mode) == ("single", "sharded")

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_training import REPOSITORY, make_params, make_study
+from support import REPOSITORY
+from support.studies import make_train_params, study_to_train
 
 from tasks.runtime.gpu_locks import Device, lease_gpus, select_devices
 from tasks.runtime.workers import JobFailed, OutOfMemory, WorkCancelled, Worker, WorkerDied, run_job_file
@@ -36,10 +37,12 @@ PATH = {"PYTHONPATH": str(REPOSITORY)}
 GPUS = tuple(Device(f"GPU-{index}", 80 << 30) for index in range(4))
 PAIR = Placement(2, 1, CONFIGS / "cpu.yaml", False, False)
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Params, Run]:
-    return make_study(tmp_path_factory.mktemp("study"))
+    return study_to_train(tmp_path_factory.mktemp("study"))
 
 
 def _with(study: tuple[Params, Run], **hardware: Any) -> Params:
@@ -136,7 +139,7 @@ def test_visible_devices_are_named_by_index_or_uuid() -> None:
         select_devices(GPUS, "7")
 
 
-def test_no_device_is_held_twice_and_a_large_run_gets_its_turn(tmp_path: Path) -> None:
+def test_no_device_is_held_twice_and_a_large_run_does_not_starve(tmp_path: Path) -> None:
     held: set[str] = set()
     lock, most = threading.Lock(), 0
 
@@ -161,7 +164,7 @@ def test_no_device_is_held_twice_and_a_large_run_gets_its_turn(tmp_path: Path) -
 def test_a_device_stays_locked_until_the_process_that_uses_it_is_gone(tmp_path: Path) -> None:
     with lease_gpus(GPUS[:1], 1, tmp_path, threading.Event()) as (_, handles):
         worker = Worker(BARE, PATH, tmp_path / "log", pass_fds=handles)
-        pid = int(worker.run("tests.worker_jobs:report", {"folder": str(tmp_path)})["pid"])
+        pid = int(worker.run("tests.support.worker_jobs:report", {"folder": str(tmp_path)})["pid"])
     assert _is_locked(tmp_path)  # this process has let go, the worker has not
     os.kill(pid, signal.SIGKILL)
     assert _until(lambda: not _is_locked(tmp_path))
@@ -185,7 +188,9 @@ def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
     worker = Worker(BARE, PATH, tmp_path / "log")
     first = worker.run("os:getpid", {})
     with ThreadPoolExecutor(1) as threads:
-        job = threads.submit(worker.run, "tests.worker_jobs:report", {"folder": str(tmp_path), "seconds": 600.0})
+        job = threads.submit(
+            worker.run, "tests.support.worker_jobs:report", {"folder": str(tmp_path), "seconds": 600.0}
+        )
         assert _until(lambda: (tmp_path / "rank-0.pid").exists())
         os.kill(first, signal.SIGKILL)
         with pytest.raises(WorkerDied, match="ended without an answer"):
@@ -197,9 +202,9 @@ def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
 def test_memory_that_runs_out_is_told_apart_from_other_failures(tmp_path: Path) -> None:
     worker = Worker(BARE, PATH, tmp_path / "log")
     with pytest.raises(OutOfMemory, match="MemoryError"):
-        worker.run("tests.worker_jobs:raise_named", {"name": "MemoryError"})
+        worker.run("tests.support.worker_jobs:raise_named", {"name": "MemoryError"})
     with pytest.raises(JobFailed, match="ZeroDivisionError") as caught:
-        worker.run("tests.worker_jobs:raise_named", {"name": "ZeroDivisionError"})
+        worker.run("tests.support.worker_jobs:raise_named", {"name": "ZeroDivisionError"})
     assert not isinstance(caught.value, OutOfMemory)
     worker.close()
 
@@ -210,7 +215,7 @@ sys.path.insert(0, {tests!r})
 from pathlib import Path
 from tasks.runtime.workers import Worker
 worker = Worker({prefix!r}, {environment!r}, Path({folder!r}) / "log", {ranks})
-worker.run("tests.worker_jobs:report", {{"folder": {folder!r}, "seconds": 600.0}})
+worker.run("tests.support.worker_jobs:report", {{"folder": {folder!r}, "seconds": 600.0}})
 """
 
 
@@ -223,7 +228,7 @@ def test_two_launches_at_once_do_not_collide_and_a_killed_parent_leaves_no_orpha
     values = {"tests": str(REPOSITORY), "prefix": prefix, "environment": environment, "ranks": 2}
     parent = subprocess.Popen([sys.executable, "-c", PARENT.format(folder=str(tmp_path / "parent"), **values)])
     other = Worker(prefix, environment, tmp_path / "log", 2)
-    answer = other.run("tests.worker_jobs:report", {"folder": str(tmp_path)})
+    answer = other.run("tests.support.worker_jobs:report", {"folder": str(tmp_path)})
     assert (answer["RANK"], answer["WORLD_SIZE"]) == ("0", "2")
     files = [tmp_path / "parent" / f"rank-{rank}.pid" for rank in (0, 1)]
     assert _until(lambda: all(file.exists() and file.read_text() for file in files), 180)
@@ -248,7 +253,7 @@ def test_memory_that_runs_out_is_answered_with_half_the_token_budget_once(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     budgets = study[0].root / "budgets.txt"
-    with Launcher(_with(study, token_budget=64), job="tests.worker_jobs:bounded_memory") as launcher:
+    with Launcher(_with(study, token_budget=64), job="tests.support.worker_jobs:bounded_memory") as launcher:
         assert launcher.train(study[1], "m")["budget"] == 32
         assert budgets.read_text().split() == ["64", "32"]
         launcher.params = _with(study, token_budget=256)
@@ -265,7 +270,7 @@ def test_a_launch_that_fails_is_tried_again_after_a_pause(
     tries = tmp_path / "tries"
     fails = f'echo x >> {tries}\n[ $(wc -l < {tries}) -lt 3 ] && exit 7\nexec {sys.executable} "$@"\n'
     python = _script(tmp_path / "python", fails)
-    with Launcher(_with(study, python=python), job="tests.worker_jobs:bounded_memory") as launcher:
+    with Launcher(_with(study, python=python), job="tests.support.worker_jobs:bounded_memory") as launcher:
         launcher.params = _with(study, python=python, token_budget=16)
         assert launcher.train(study[1], "m")["budget"] == 16
     assert len(tries.read_text().split()) == 3
@@ -309,11 +314,11 @@ def test_a_job_file_brings_back_its_answer_or_its_failure(tmp_path: Path) -> Non
     def run(launch_name: str, function: str, **arguments: Any) -> Any:
         return run_job_file(command, PATH, tmp_path / launch_name, (function, arguments), threading.Event())
 
-    assert int(run("good", "tests.worker_jobs:report", folder=str(tmp_path))["pid"]) > 0
+    assert int(run("good", "tests.support.worker_jobs:report", folder=str(tmp_path))["pid"]) > 0
     with pytest.raises(OutOfMemory, match="MemoryError"):
-        run("memory", "tests.worker_jobs:raise_named", name="MemoryError")
+        run("memory", "tests.support.worker_jobs:raise_named", name="MemoryError")
     with pytest.raises(JobFailed, match="enough"):
-        run("bad", "tests.worker_jobs:fail_on_rank", rank=0, message="enough")
+        run("bad", "tests.support.worker_jobs:fail_on_rank", rank=0, message="enough")
     with pytest.raises(WorkerDied, match=r"ended with status 3 and no answer; see .*output.log"):
         run_job_file(["bash", "-c", "exit 3"], {}, tmp_path / "none", ("os:getpid", {}), threading.Event())
 
@@ -357,14 +362,14 @@ def test_two_machines_join_through_a_launch_command(tmp_path: Path) -> None:
     """Two `num_nodes` of one process on this machine, started by a stand-in for sbatch."""
     body = "export ACCELERATE_USE_CPU=true MASTER_ADDR=127.0.0.1 MASTER_PORT=$((20000 + $$ % 20000))\n"
     body += 'for node in 0 1; do SLURM_NODEID=$node "$@" & done\nwait\n'
-    hardware = make_params(tmp_path / "study").hardware.model_copy(
+    hardware = make_train_params(tmp_path / "study").hardware.model_copy(
         update={"launch_command": _script(tmp_path / "sbatch", body)}
     )
     placement = Placement(2, 2, CONFIGS / "fsdp2_multi_node.yaml", True, True)
     run = Run("run", "3k", "base", 0, 1, 4)
     command = cluster_command(hardware, placement, run)
     environment = launch_environment(hardware, placement) | PATH
-    job = ("tests.worker_jobs:report", {"folder": str(tmp_path)})
+    job = ("tests.support.worker_jobs:report", {"folder": str(tmp_path)})
     answer = run_job_file(command, environment, tmp_path / "launch", job, threading.Event())
     assert (answer["RANK"], answer["WORLD_SIZE"], answer["ACCELERATE_USE_FSDP"]) == ("0", "2", "true")
     assert json.loads((tmp_path / "launch" / "answer-00001.json").read_text())["value"]["RANK"] == "1"
@@ -374,14 +379,14 @@ def test_two_machines_join_through_a_launch_command(tmp_path: Path) -> None:
 def test_a_run_whose_process_is_killed_is_taken_up_by_a_new_one_and_ends_equal(
     study: tuple[Params, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tiny_training import copy_study
+    from support.studies import copy_study
 
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     plain, run = copy_study(study[0], tmp_path / "plain")
     with Launcher(plain) as launcher:
         facts = launcher.train(run, "m")
     broken, run = copy_study(study[0], tmp_path / "broken")
-    with Launcher(broken, job="tests.worker_jobs:kill_once") as launcher:
+    with Launcher(broken, job="tests.support.worker_jobs:kill_once") as launcher:
         with pytest.raises(WorkerDied):
             launcher.train(run, "m")
         assert (StudyPaths.of(broken).run(run) / "killed").exists()

@@ -41,7 +41,7 @@ def models() -> tuple[Policy, Policy]:
     return plain, adapted
 
 
-def test_switched_off_the_model_is_the_initial_one_bit_for_bit(
+def test_without_its_adapters_the_model_is_the_initial_one_bit_for_bit(
     models: tuple[Policy, Policy], packed: PackedBatch
 ) -> None:
     plain, adapted = models

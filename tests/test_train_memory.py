@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import REPOSITORY, make_study
+from support import REPOSITORY
+from support.studies import study_to_train
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from tasks.costs.flops import Architecture
@@ -110,7 +111,7 @@ def test_the_published_set_up_fits_its_devices_and_not_a_quarter_of_them(paper: 
         require_fit("72B", estimate(paper, LARGE, 8, True, 80 * GIB), 80 * GIB, 8, "72B")
 
 
-def test_adapters_need_no_second_model_and_little_for_the_optimiser(paper: Params) -> None:
+def test_adapters_need_no_second_model_and_little_for_the_optimizer(paper: Params) -> None:
     train = paper.train.model_copy(update={"lora": Lora(rank=16, alpha=32.0)})
     whole, low = (estimate(p, LARGE, 8, True, 80 * GIB) for p in (paper, paper.model_copy(update={"train": train})))
     assert low.resident["reference"] == 0
@@ -132,8 +133,9 @@ def test_a_sampler_spans_as_few_devices_as_hold_the_model(paper: Params) -> None
         devices_per_engine(paper, LARGE, 2, 80 * GIB)
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_fit_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    params, run = make_study(tmp_path)
+    params, run = study_to_train(tmp_path)
     folder = StudyPaths.of(params).model(run.model)
     assert read_shape(folder).total == sum(p.numel() for p in load_model(folder, "float32").parameters())
     assert choose_placement(params, run, (Device("GPU-a", 8 << 30),)).gpu

@@ -10,7 +10,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_training import REPOSITORY, make_study
+from support import REPOSITORY
+from support.studies import study_to_train
 
 from tasks.policy.packing import PromptGroup, pack
 from tasks.policy.policy_model import Policy, load_model
@@ -89,7 +90,7 @@ class Batch:
 
 @pytest.fixture(scope="module")
 def batch(tmp_path_factory: pytest.TempPathFactory) -> Batch:
-    params, run = make_study(tmp_path_factory.mktemp("parity"))
+    params, run = study_to_train(tmp_path_factory.mktemp("parity"))
     checkpoint = StudyPaths.of(params).model(run.model)
     shifted = tmp_path_factory.mktemp("reference")
     generator = torch.Generator().manual_seed(5)
@@ -191,6 +192,7 @@ def _trl(batch: Batch, objective: Objective, folder: Path) -> tuple[float, dict[
     return float(loss.detach()), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean"])
 def test_loss_and_gradients_equal_trl_on_the_same_minibatch(aggregation: str, batch: Batch, tmp_path: Path) -> None:
     objective = OBJECTIVE.model_copy(update={"aggregation": aggregation, "kl_coefficient": 0.05})
@@ -202,6 +204,7 @@ def test_loss_and_gradients_equal_trl_on_the_same_minibatch(aggregation: str, ba
         torch.testing.assert_close(gradient, others[name], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean"])
 def test_gradients_do_not_depend_on_how_a_minibatch_is_cut(aggregation: str, batch: Batch) -> None:
     objective = OBJECTIVE.model_copy(update={"aggregation": aggregation})

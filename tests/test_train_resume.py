@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tiny_training import copy_study, make_study, numbers
+from support.studies import copy_study, numbers, study_to_train
 
 from tasks.runtime.workers import WorkerDied
 from tasks.study.grid import Run, expand_grid
@@ -24,10 +24,12 @@ from tasks.train.launch import Launcher, train_once
 TRAIN = {"steps": 12, "batch": 8, "group_size": 4, "minibatch": 4}
 SOME_CHECKPOINTS = {"every": 4, "keep_last": 2}
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Params:
-    return make_study(tmp_path_factory.mktemp("source"))[0]
+    return study_to_train(tmp_path_factory.mktemp("source"))[0]
 
 
 @pytest.fixture(scope="module")

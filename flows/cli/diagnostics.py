@@ -38,7 +38,7 @@ def examine_machine() -> dict[str, Any]:
         "memory_gb": round(here.memory / 1e9, 1),
         "disk_free_gb": round(shutil.disk_usage(Path.cwd()).free / 1e9, 1),
         "devices": devices,
-        "engines": [name for name, there in (("transformers", versions["transformers"]), ("vllm", vllm)) if there],
+        "engines": [name for name, version in (("transformers", versions["transformers"]), ("vllm", vllm)) if version],
     }
     return {"versions": versions, "machine": machine}
 
@@ -60,13 +60,13 @@ def _devices() -> list[str]:
 
 
 def _engines(params: Params, machine: dict[str, Any]) -> list[str]:
-    there = machine["machine"]["engines"]
-    asked = {"train": params.train.engine, "evaluate": params.evaluate.engine}
+    installed = machine["machine"]["engines"]
+    required = {"train": params.train.engine, "evaluate": params.evaluate.engine}
     lock = "requirements/gpu.lock" if machine["machine"]["devices"] else "requirements/vllm.lock"
     return [
         f"{stage}.engine {engine} is not installed: pip install --no-deps -r {lock}"
-        for stage, engine in asked.items()
-        if engine not in there
+        for stage, engine in required.items()
+        if engine not in installed
     ]
 
 
@@ -74,13 +74,13 @@ def _models(params: Params, machine: dict[str, Any]) -> list[str]:
     family, devices = params.pretrain.family, machine["machine"]["devices"]
     if not isinstance(family, HubFamily):
         return []
-    wanted = max((params.hardware.gpus_per_run.get(run.size, 1) for run in expand_grid(params)), default=1)
+    num_gpus = max((params.hardware.gpus_per_run.get(run.size, 1) for run in expand_grid(params)), default=1)
     launcher = (params.hardware.launch_command or "").split()
     needs = []
     if launcher and not shutil.which(launcher[0]):
         needs.append(f"hardware.launch_command: {launcher[0]} is not a command here")
-    if not launcher and len(devices) < wanted:
-        needs.append(f"a run needs up to {wanted} GPUs, {len(devices)} here; or set hardware.launch_command")
+    if not launcher and len(devices) < num_gpus:
+        needs.append(f"a run needs up to {num_gpus} GPUs, {len(devices)} here; or set hardware.launch_command")
     if not devices:
         needs.append("evaluating published checkpoints needs a GPU, none here")
     unpinned = [model.name for model in family.models if model.base_revision is None and not Path(model.base).is_dir()]

@@ -40,19 +40,19 @@ def reproduce(params_file: Path) -> bool:
         StageFailed: DVC, or a stage it ran, failed.
     """
     params = load_params(params_file)
-    todo, changed = unfinished_stages(params), _changed_stages()
-    if not todo and not changed:
+    pending, changed = unfinished_stages(params), _changed_stages()
+    if not pending and not changed:
         print("study: nothing to do, all six stages are done")
         return False
     # The run cache is passed over: the folders' manifests say what is done, down to single runs.
     command = ["repro", "--no-run-cache"]
-    if todo and not changed:
+    if pending and not changed:
         command.append("--force")
-    with prefect_server() if todo else contextlib.nullcontext():
+    with prefect_server() if pending else contextlib.nullcontext():
         _run_dvc(command)
-    left = unfinished_stages(params)
-    if left:
-        raise StageFailed(f"dvc repro ended, but these stages are not done: {', '.join(left)}")
+    unfinished = unfinished_stages(params)
+    if unfinished:
+        raise StageFailed(f"dvc repro ended, but these stages are not done: {', '.join(unfinished)}")
     return True
 
 

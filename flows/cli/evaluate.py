@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.options import DEFAULT_PARAMS, JsonOption, ParamsOption, print_json, print_table
+from flows.cli.options import DEFAULT_PARAMS, JsonOption, ParamsOption, print_json, print_table, progress_output
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,54 +15,49 @@ if TYPE_CHECKING:
     from tasks.records.scores import Score
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
+def evaluate(
+    run_id: Annotated[
+        str | None,
+        typer.Argument(help="A run id, its unambiguous beginning, or initial-<model>. Absent: the whole stage."),
+    ] = None,
+    params: ParamsOption = DEFAULT_PARAMS,
+    engine: Annotated[
+        str | None, typer.Option(help="transformers or vllm, instead of the params' evaluate.engine.")
+    ] = None,
+    benchmarks: Annotated[
+        str | None, typer.Option(help="Names separated by commas; heldout is the held-out set. Absent: all.")
+    ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(help="URL of an OpenAI-compatible vLLM server; its token is read from RLSCALE_SERVER_TOKEN."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Scores policies on the held-out set and the benchmarks.
 
-    @app.command()
-    def evaluate(
-        run_id: Annotated[
-            str | None,
-            typer.Argument(help="A run id, its unambiguous beginning, or initial-<model>. Absent: the whole stage."),
-        ] = None,
-        params: ParamsOption = DEFAULT_PARAMS,
-        engine: Annotated[
-            str | None, typer.Option(help="transformers or vllm, instead of the params' evaluate.engine.")
-        ] = None,
-        benchmarks: Annotated[
-            str | None, typer.Option(help="Names separated by commas; heldout is the held-out set. Absent: all.")
-        ] = None,
-        server: Annotated[
-            str | None,
-            typer.Option(help="URL of an OpenAI-compatible vLLM server; its token is read from RLSCALE_SERVER_TOKEN."),
-        ] = None,
-        as_json: JsonOption = False,
-    ) -> None:
-        """Scores policies on the held-out set and the benchmarks.
+    Scores by another engine than the study's own are kept below data/evaluate/other_engines/.
+    """
+    if run_id is None and engine is None and benchmarks is None and server is None:
+        _whole_stage(params, as_json)
+        return
+    from flows.cli.extras import require_study
+    from tasks.evaluate.requests import make_requests
+    from tasks.study.params import load_params
 
-        Scores by another engine than the study's own are kept below data/evaluate/other_engines/.
-        """
-        if run_id is None and engine is None and benchmarks is None and server is None:
-            _whole_stage(params, as_json)
-            return
-        from tasks.evaluate.requests import make_requests
-        from tasks.study.params import load_params
-
-        names = [name.strip() for name in (benchmarks or "").split(",") if name.strip()]
-        orders = make_requests(load_params(params), run_id, engine, names, server)
-        _run(orders)
-        _show(_read(orders), as_json)
+    require_study()
+    names = [name.strip() for name in (benchmarks or "").split(",") if name.strip()]
+    orders = make_requests(load_params(params), run_id, engine, names, server)
+    _run(orders)
+    _show(_read(orders), as_json)
 
 
 def _whole_stage(params_file: Path, as_json: bool) -> None:
-    import contextlib
-    import sys
-
     from flows.cli.stage_runner import run_stage
     from tasks.records.scores import read_scores
     from tasks.study.params import load_params
     from tasks.study.paths import StudyPaths
 
-    with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
+    with progress_output(as_json):
         run_stage("evaluate", params_file)
     if as_json:
         _show(read_scores(StudyPaths.of(load_params(params_file)).scores), as_json)
@@ -79,13 +74,13 @@ def _run(orders: list[EvaluationRequest]) -> None:
 
 
 def _read(orders: list[EvaluationRequest]) -> list[Score]:
-    from tasks.evaluate.policies import score_folder
-    from tasks.evaluate.steps import read_score
+    from tasks.records.scores import read_score
+    from tasks.study.paths import StudyPaths
 
     return [
-        read_score(score_folder(order.params, subject, name, order.root))
+        read_score(StudyPaths.of(order.params).score(policy, name, order.root))
         for order in orders
-        for subject in order.policies
+        for policy in order.policies
         for name in order.benchmarks
     ]
 
@@ -102,5 +97,5 @@ def _show(scores: list[Score], as_json: bool) -> None:
 
 def _row(score: Score) -> tuple[str, ...]:
     interval = f"{100 * score.low:.1f} .. {100 * score.high:.1f}"
-    shares = f"{100 * score.pass_at_1:.1f}", interval, f"{score.mean_length:.1f}", f"{100 * score.truncated:.1f}"
-    return (score.run_id, score.benchmark, *shares, f"{score.tokens_per_second:.0f}")
+    columns = f"{100 * score.pass_at_1:.1f}", interval, f"{score.mean_length:.1f}", f"{100 * score.truncated:.1f}"
+    return (score.run_id, score.benchmark, *columns, f"{score.tokens_per_second:.0f}")

@@ -1,70 +1,62 @@
-"""`rlscale fit`, `rlscale forecast` and `rlscale plan`: scaling laws from a study or from anybody's table.
+"""`rlscale fit`: scaling laws from a study or from anybody's table.
 
-With a file these commands are pure: no params, no Prefect, no torch. Without one they read `data/fit/points.parquet` of
-the study, and `fit` first brings the stage up to date.
+With a file the command is pure: no params, no Prefect, no torch. Without one it brings the study's stage up to date.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli.column_options import (
-    DrawsOption,
+    ColumnOptions,
     FileArgument,
-    FitN,
-    FitRun,
-    FitX,
-    GroupOption,
+    FitOptions,
     LawOption,
-    LossOption,
     MixedOption,
-    ObjectiveOption,
-    PlotOption,
-    SeedOption,
-    SkipOption,
-    TrialsOption,
-    WeightOption,
-    fitted,
+    OutputOptions,
     print_tables,
 )
-from flows.cli.forecast import forecast
-from flows.cli.options import DEFAULT_PARAMS, JsonOption, ParamsOption, print_json, print_table
-from flows.cli.plan import plan
+from flows.cli.options import DEFAULT_PARAMS, ParamsOption, option_groups, progress_output
 
 if TYPE_CHECKING:
     from tasks.fit.data.measurements import Measurements
-    from tasks.fit.data.table import Columns, Table
+    from tasks.fit.data.table import Table
     from tasks.fit.solver.estimate import Options
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    app.command()(fit)
-    app.command()(forecast)
-    app.command()(plan)
+@dataclass(frozen=True)
+class _ShortColumnOptions(ColumnOptions):
+    """The same columns, three of them with short names, which `forecast` needs for sizes and runs."""
+
+    n_column: Annotated[
+        str | None, typer.Option("--n", "--n-column", help="Column of the model size N.", metavar="COLUMN")
+    ] = None
+    x_column: Annotated[
+        str | None, typer.Option("--x", "--x-column", help="Column of the resource X.", metavar="COLUMN")
+    ] = None
+    run_column: Annotated[
+        str | None, typer.Option("--run", "--run-column", help="Column of the run.", metavar="COLUMN")
+    ] = None
 
 
+@option_groups
 def fit(
     file: FileArgument = None,
-    n: FitN = None,
-    x: FitX = None,
-    loss: LossOption = None,
-    run: FitRun = None,
-    trials: TrialsOption = None,
-    group: GroupOption = None,
+    *,
+    columns: _ShortColumnOptions,
     law: LawOption = None,
-    objective: ObjectiveOption = "log",
-    skip_steps: SkipOption = 0,
-    equal_weight: WeightOption = False,
-    draws: DrawsOption = 2000,
-    seed: SeedOption = 0,
+    fitting: FitOptions,
+    skip_steps: Annotated[int, typer.Option("--skip-steps", min=0, help="Leave out the first steps of every run.")] = 0,
+    equal_weight: Annotated[
+        bool, typer.Option("--equal-weight", help="Give every size the same total weight.")
+    ] = False,
     allow_mixed: MixedOption = False,
     params: ParamsOption = DEFAULT_PARAMS,
-    plot: PlotOption = None,
-    as_json: JsonOption = False,
+    output: OutputOptions,
 ) -> None:
     """Fit scaling laws to a table, or to the study's own points (the stage).
 
@@ -72,123 +64,84 @@ def fit(
     benchmark the gain by benchmark.
     """
     if file is None:
-        _fit_stage(params, plot, as_json)
+        _fit_stage(params, output)
         return
-    from tasks.fit.data.table import Columns, read_table
-    from tasks.fit.solver.estimate import Options
+    from tasks.fit.data.groups import all_groups
+    from tasks.fit.data.table import read_table
 
-    table = read_table(file)
-    options = Options(objective, skip_steps, equal_weight, draws, seed)
+    table, options = read_table(file), fitting.options(skip_steps, equal_weight)
     if table.kind == "benchmarks":
-        _show_gains(table, plot, as_json)
+        _show_gains(table, output)
     elif table.kind == "reuse":
-        _show_reuse(table, loss, options, plot, as_json)
+        _show_reuse(table, columns.loss, options, output)
     else:
-        groups = _groups(table, Columns(n, x, loss, run, trials, group), allow_mixed)
-        _show_fits(groups, law or "saturating", options, plot, as_json)
+        _show_fits(all_groups(table, columns.columns(), allow_mixed), law or "saturating", options, output)
 
 
-def _fit_stage(params_file: Path, plot: Path | None, as_json: bool) -> None:
-    import contextlib
-    import sys
-
+def _fit_stage(params_file: Path, output: OutputOptions) -> None:
     from flows.cli.stage_runner import run_stage
+    from tasks.fit.output.plot import draw_study
+    from tasks.fit.output.tables import findings_table
     from tasks.records.findings import FindingsFile
     from tasks.records.fits import FitsFile
-    from tasks.records.json_files import to_json
     from tasks.study.params import load_params
     from tasks.study.paths import StudyPaths
 
-    with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
+    with progress_output(output.as_json):
         run_stage("fit", params_file)
-    folder = StudyPaths.of(load_params(params_file)).stage("fit")
+    study = load_params(params_file)
+    folder = StudyPaths.of(study).stage("fit")
     fits = [fit for fit in FitsFile.read(folder).fits if fit.primary]
     findings = FindingsFile.read(folder).findings
-    if plot is not None:
-        from tasks.fit.study import draw_study
 
-        draw_study(load_params(params_file), plot)
-    if as_json:
-        print_json(to_json({"fits": fits, "findings": findings}))
-        return
-    for fit in fits:
-        named = ", ".join(f"{name} = {value.value:.4g}" for name, value in fit.coefficients.items())
-        print(f"{fit.variant} {fit.resource}: {fit.law}, {named}, R2 = {fit.r2_linear:.4f}")
-    from tasks.fit.output.tables import findings_table
+    def print_text() -> None:
+        for fit in fits:
+            named = ", ".join(f"{name} = {value.value:.4g}" for name, value in fit.coefficients.items())
+            print(f"{fit.variant} {fit.resource}: {fit.law}, {named}, R2 = {fit.r2_linear:.4f}")
+        print_tables([findings_table(findings)], [])
+        print(f"files: {folder}")
 
-    print_table(*findings_table(findings))
-    print(f"files: {folder}")
+    output.show({"fits": fits, "findings": findings}, lambda: draw_study(study), print_text)
 
 
-def _groups(table: Table, columns: Columns, allow_mixed: bool) -> list[tuple[str, Measurements]]:
-    """Every group along every resource."""
-    from tasks.fit.data.table import groups_of, resolve
-
-    return [item for named in resolve(table, columns) for item in groups_of(table, named, allow_mixed).items()]
-
-
-def _show_fits(
-    groups: list[tuple[str, Measurements]], law: str, options: Options, plot: Path | None, as_json: bool
-) -> None:
+def _show_fits(groups: list[tuple[str, Measurements]], law: str, options: Options, output: OutputOptions) -> None:
+    from tasks.fit.output.plot import draw_laws
+    from tasks.fit.output.tables import fit_tables, notes_of
     from tasks.fit.summary import summarize
-    from tasks.records.json_files import to_json
 
     summaries = [summarize(points, name, law, options) for name, points in groups]
-    if plot is not None:
-        _plot_fits(groups, law, options, plot)
-    if as_json:
-        print_json(to_json(summaries))
-        return
-    from tasks.fit.output.tables import fit_tables, notes_of
 
-    for summary in summaries:
-        print_tables(fit_tables(summary))
-        for note in notes_of(summary):
-            print(f"- {note}")
-        print()
+    def print_text() -> None:
+        for summary in summaries:
+            print_tables(fit_tables(summary), notes_of(summary))
+            print()
+
+    output.show(summaries, lambda: draw_laws(groups, law, options), print_text)
 
 
-def _plot_fits(groups: list[tuple[str, Measurements]], law: str, options: Options, plot: Path) -> None:
-    from tasks.fit.output.plot import draw_fits, save
-
-    save(draw_fits([(name, fitted(points, law, options)) for name, points in groups]), plot)
-
-
-def _show_reuse(table: Table, loss: str | None, options: Options, plot: Path | None, as_json: bool) -> None:
-    from tasks.fit.data.table import reuse_groups
+def _show_reuse(table: Table, loss: str | None, options: Options, output: OutputOptions) -> None:
+    from tasks.fit.data.groups import reuse_groups
+    from tasks.fit.output.plot import draw_reuse
     from tasks.fit.output.tables import findings_table, reuse_table
     from tasks.fit.validation.findings import reuse_is_harmless
     from tasks.fit.validation.reuse_effect import reuse_effects
-    from tasks.records.json_files import to_json
 
     groups = reuse_groups(table, loss)
     effects = {name: reuse_effects(points, options, name) for name, points in groups.items()}
     findings = [finding for name, rows in effects.items() for finding in reuse_is_harmless(rows, name)]
-    if plot is not None:
-        from tasks.fit.output.plot import draw_reuse, save
-
-        save(draw_reuse(effects), plot)
-    if as_json:
-        print_json(to_json({"reuse": effects, "findings": findings}))
-        return
-    print_tables([*(reuse_table(rows, name) for name, rows in effects.items()), findings_table(findings)])
-    for finding in findings:
-        print(f"- {finding.key}: {finding.reason}")
+    tables = [*(reuse_table(rows, name) for name, rows in effects.items()), findings_table(findings)]
+    notes = [f"{finding.key}: {finding.reason}" for finding in findings]
     if all(len(points.runs) == len(points.sizes) for points in groups.values()):
-        print("- one run per tau: intervals come from blocks of each run and hold no run-to-run variation")
+        notes.append("one run per tau: intervals come from blocks of each run and hold no run-to-run variation")
+    result = {"reuse": effects, "findings": findings}
+    output.show(result, lambda: draw_reuse(effects), lambda: print_tables(tables, notes))
 
 
-def _show_gains(table: Table, plot: Path | None, as_json: bool) -> None:
+def _show_gains(table: Table, output: OutputOptions) -> None:
+    from tasks.fit.output.plot import draw_gains
     from tasks.fit.output.tables import gain_tables
     from tasks.fit.validation.benchmark_gain import gains
-    from tasks.records.json_files import to_json
 
     rows, trends = gains(table)
-    if plot is not None:
-        from tasks.fit.output.plot import draw_gains, save
-
-        save(draw_gains(rows), plot)
-    if as_json:
-        print_json(to_json({"gains": rows, "trends": trends}))
-        return
-    print_tables(gain_tables(rows, trends))
+    result = {"gains": rows, "trends": trends}
+    output.show(result, lambda: draw_gains(rows), lambda: print_tables(gain_tables(rows, trends), []))

@@ -28,36 +28,31 @@ def grade(
 
     answers = read_answers(file, data_source)
     with GradingPool(workers=workers, seconds=seconds) as pool:
-        found = audit(answers, pool)
+        result = audit(answers, pool)
     if as_json:
         print_json(
             {
-                "summary": found.summary(),
-                "disagreements": found.rows(),
+                "summary": result.summary(),
+                "disagreements": result.rows(),
                 "verdicts": [
-                    {"status": each.status, "score": each.score, "reason": each.reason} for each in found.verdicts
+                    {"status": each.status, "score": each.score, "reason": each.reason} for each in result.verdicts
                 ],
             }
         )
         return
-    _show(found, examples)
+    _show(result, examples)
 
 
-def _show(found: Audit, examples: int) -> None:
+def _show(result: Audit, examples: int) -> None:
     from rich.markup import escape
 
     summary = [
-        [name, f"{value:.3f}" if isinstance(value, float) else str(value)] for name, value in found.summary().items()
+        [name, f"{value:.3f}" if isinstance(value, float) else str(value)] for name, value in result.summary().items()
     ]
     print_table("Verdicts", ["what", "value"], summary)
-    rows = [[escape(str(value)) for value in row.values()] for row in found.rows()[:examples]]
+    rows = [[escape(str(value)) for value in row.values()] for row in result.rows()[:examples]]
     print_table(
-        f"Disagreement with plain math-verify ({len(rows)} of {len(found.disagreements)} shown)",
+        f"Disagreement with plain math-verify ({len(rows)} of {len(result.disagreements)} shown)",
         ["row", "data source", "gold", "answer", "ours", "second", "our reason"],
         rows,
     )
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command()(grade)

@@ -8,39 +8,65 @@ here: `rlscale --help` answers in well under a second.
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import signal
 import sys
 from types import FrameType
+from typing import Annotated
 
 import typer
 
 from tasks.runtime.prefect_options import StageFailed
 from tasks.study.errors import InputError
 
-COMMANDS = ("study", "prepare", "stages", "evaluate", "fit", "grade", "status", "doctor")
-
+COMMANDS = (
+    "study",
+    "prepare",
+    "pretrain",
+    "train",
+    "report",
+    "evaluate",
+    "fit",
+    "forecast",
+    "plan",
+    "grade",
+    "status",
+    "verify",
+    "sync",
+    "doctor",
+)
+"""In the order of `--help`; each is the function of that name in the module of that name."""
 
 INTERRUPT_EXIT_CODES = (129, 130, 143)
 
 
+def _show_version(version: bool) -> None:
+    if version:
+        typer.echo(f"rlscale {importlib.metadata.version('rlscale')}")
+        raise typer.Exit
+
+
 def build_app() -> typer.Typer:
-    """Returns the application with the commands of every module in `COMMANDS`."""
-    app = typer.Typer(
-        name="rlscale",
-        help="Scaling laws of RL post-training, measured: from problems to a budget plan.",
-        no_args_is_help=True,
-        add_completion=False,
-        pretty_exceptions_enable=False,
-    )
+    """Returns the application with all `COMMANDS`."""
+    app = typer.Typer(name="rlscale", no_args_is_help=True, pretty_exceptions_enable=False)
+    app.callback()(_program)
     for name in COMMANDS:
-        importlib.import_module(f"flows.cli.{name}").register(app)
+        app.command()(getattr(importlib.import_module(f"flows.cli.{name}"), name))
     return app
+
+
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Scaling laws of RL post-training, measured: from problems to a budget plan."""
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` has asked to be left alone
+        if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` ignores it
             signal.signal(number, _terminate)
     try:
         build_app()(arguments)

@@ -10,7 +10,7 @@ import yaml
 
 from tasks.study.errors import InputError
 from tasks.study.manifests import write_text
-from tasks.study.params import load_params
+from tasks.study.params import Params, load_params, make_params
 
 
 def write_overridden_params(params_file: Path, changes: list[str]) -> Path:
@@ -26,16 +26,26 @@ def write_overridden_params(params_file: Path, changes: list[str]) -> Path:
     Raises:
         InputError: a change is not KEY=VALUE, names no key of the file, or makes an impossible study.
     """
+    raw, target = _changed(params_file, changes)
+    make_params(raw, target)
+    write_text(target, yaml.safe_dump(raw, sort_keys=False))
+    return Path(os.path.relpath(target))
+
+
+def preview(params_file: Path, changes: list[str]) -> Params:
+    """The params that `write_overridden_params` would write, without writing them; raises as it does."""
+    return make_params(*_changed(params_file, changes))
+
+
+def _changed(params_file: Path, changes: list[str]) -> tuple[dict[str, Any], Path]:
+    """The changed values, their data root being the folder of the file they belong in, and that file's path."""
     load_params(params_file)
     raw = yaml.safe_load(params_file.read_text(encoding="utf-8"))
     for change in changes:
         _apply(raw, change)
     root = (params_file.absolute().parent / raw["study"]["data_root"]).resolve()
     raw["study"]["data_root"] = "."
-    target = root / "params.yaml"
-    write_text(target, yaml.safe_dump(raw, sort_keys=False))
-    load_params(target)
-    return Path(os.path.relpath(target))
+    return raw, root / "params.yaml"
 
 
 def _apply(raw: dict[str, Any], change: str) -> None:

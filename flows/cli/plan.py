@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli.column_options import (
     FileArgument,
     LawOption,
-    PlotOption,
+    OutputOptions,
     VariantOption,
     XOption,
-    fitted,
-    law_for,
-    one_group,
+    parse_size,
     print_tables,
     study_points_path,
 )
-from flows.cli.options import DEFAULT_PARAMS, JsonOption, ParamsOption, print_json
+from flows.cli.options import DEFAULT_PARAMS, ParamsOption, option_groups
 from tasks.study.errors import InputError
 
 if TYPE_CHECKING:
-    from tasks.fit.data.measurements import Measurements
-    from tasks.fit.forecasting.plan import PlanSettings
-    from tasks.fit.uncertainty.inference import BootstrappedFit
+    from tasks.costs.gpu_table import Gpu
+    from tasks.costs.step_cost import Efficiency
 
 
+@option_groups
 def plan(
     file: FileArgument = None,
+    *,
     budget: Annotated[str | None, typer.Option("--budget", help="2000gpu-h, 1e22flop or 30000usd.")] = None,
     grid: Annotated[
         Path | None, typer.Option("--grid", help="Cost of a whole study instead.", metavar="PARAMS")
@@ -39,9 +38,11 @@ def plan(
     price: Annotated[float | None, typer.Option("--price", help="USD per GPU-hour.")] = None,
     mfu: Annotated[float, typer.Option("--mfu", help="Share of peak in training and log-prob passes.")] = 0.35,
     mfu_rollout: Annotated[float, typer.Option("--mfu-rollout", help="Share of peak in generation.")] = 0.12,
-    sizes: Annotated[str | None, typer.Option("--sizes", help="N by commas; default: the file's.")] = None,
+    sizes: Annotated[str | None, typer.Option("--sizes", help="N by commas, e.g. 7B,72B; default: the file's.")] = None,
     target_loss: Annotated[float | None, typer.Option("--target-loss", help="Cheapest way to this loss.")] = None,
-    problems: Annotated[int | None, typer.Option("--problems", help="Unique problems at hand.")] = None,
+    problems: Annotated[
+        str | None, typer.Option("--problems", help="Unique problems at hand, e.g. 54k.", metavar="NUMBER")
+    ] = None,
     reuse: Annotated[Path | None, typer.Option("--reuse", help="Table of the reuse axis, for the limit.")] = None,
     prompts: Annotated[int | None, typer.Option("--prompts", min=1, help="Prompts per step.")] = None,
     completions: Annotated[int, typer.Option("--completions", min=1, help="Completions per prompt.")] = 8,
@@ -51,8 +52,7 @@ def plan(
     x_column: XOption = None,
     variant: VariantOption = None,
     params: ParamsOption = DEFAULT_PARAMS,
-    plot: PlotOption = None,
-    as_json: JsonOption = False,
+    output: OutputOptions,
 ) -> None:
     """What a budget buys: steps, full cost and predicted loss by size, the best size, the way to a target loss.
 
@@ -64,90 +64,45 @@ def plan(
 
     machine, efficiency = find_gpu(gpu, gpu_table, price), Efficiency(mfu, mfu_rollout)
     if grid is not None:
-        _show_grid(grid, machine, efficiency, tokens, (plot, as_json))
+        _show_grid(grid, machine, efficiency, tokens, output)
         return
     if budget is None:
         raise InputError("plan: give --budget, or --grid for a whole study")
-    from tasks.fit.data.table import Columns
+    from tasks.fit.data.groups import Columns, read_group
+    from tasks.fit.forecasting.law_choice import fit_for_sizes
     from tasks.fit.forecasting.plan import PlanSettings, make_plan
-    from tasks.fit.forecasting.workload import workload_of
+    from tasks.fit.forecasting.workload import reuse_need, workload_of
+    from tasks.fit.output.plot import draw_plan
+    from tasks.fit.output.tables import plan_notes, plan_tables
     from tasks.fit.solver.estimate import Options
+    from tasks.fit.validation.reuse_effect import reuse_limit
 
     amount = parse_budget(budget)
-    name, points = one_group(file or study_points_path(params), Columns(x=x_column), False, variant)
-    chosen = _sizes(sizes, points)
+    name, points = read_group(file or study_points_path(params), Columns(x=x_column), variant=variant)
+    candidates = (
+        [parse_size(text, "--sizes") for text in sizes.split(",")] if sizes is not None else points.sizes.tolist()
+    )
     work, assumed = workload_of(points, prompts, completions, tokens, eval_problems)
-    setting, options = PlanSettings(work, machine, efficiency), Options()
-    uncertain = fitted(points, law or law_for(points, chosen, options), options)
-    result = make_plan(uncertain, chosen, amount, setting, target_loss)
-    need = _reuse_need(result.options[0].steps, problems, reuse, setting)
-    if plot is not None:
-        from tasks.fit.output.plot import draw_plan, save
-
-        save(draw_plan(result.options, result.axis), plot)
-    _show_plan(f"{name}: what {amount} buys on {machine.name}", result, need, assumed, (setting, uncertain), as_json)
-
-
-def _show_plan(
-    title: str, result: Any, need: Any, assumed: list[str], context: tuple[PlanSettings, BootstrappedFit], as_json: bool
-) -> None:
-    from tasks.fit.output.tables import plan_tables
-    from tasks.records.json_files import to_json
-
-    setting, uncertain = context
-    if as_json:
-        facts = {"law": uncertain.fitted.law.name, "setting": setting, "assumed": assumed, "reuse": need}
-        print_json(to_json({**vars(result), **facts}))
-        return
-    print_tables(plan_tables(result.options, result.axis, result.targets, title))
-    gpu = setting.gpu
-    print(f"- law {uncertain.fitted.law.name}; {gpu.usd_per_hour:g} USD per GPU-hour (table of {gpu.as_of})")
-    for note in [*assumed, *result.notes]:
-        print(f"- {note}")
-    if need is not None:
-        verdict = "enough" if need.enough else "not enough"
-        print(f"- {need.problems} problems are {verdict} for the best choice: each is seen {need.tau:.3g} times")
-        print(
-            f"- reuse is harmless up to {need.limit:g} times ({need.source}), which feeds {need.steps_at_limit} steps"
-        )
+    settings = PlanSettings(work, machine, efficiency)
+    fit = fit_for_sizes(points, law, candidates, Options())
+    result, need = make_plan(fit, candidates, amount, settings, target_loss), None
+    if problems is not None:
+        count = round(parse_size(problems, "--problems"))
+        need = reuse_need(result.options[0].steps, count, work, *reuse_limit(reuse))
+    law_name = fit.result.law.name
+    record = {**vars(result), "law": law_name, "setting": settings, "assumed": assumed, "reuse": need}
+    tables = plan_tables(result, f"{name}: what {amount} buys on {machine.name}")
+    notes = plan_notes(result, law_name, machine, assumed, need)
+    output.show(record, lambda: draw_plan(result.options, result.axis), lambda: print_tables(tables, notes))
 
 
-def _reuse_need(steps: int, problems: int | None, reuse: Path | None, setting: PlanSettings) -> Any:
-    if problems is None:
-        return None
-    from tasks.fit.forecasting.plan import reuse_need
-    from tasks.fit.forecasting.workload import reuse_limit
-
-    limit, source = reuse_limit(reuse)
-    return reuse_need(steps, problems, setting.work, limit, source)
-
-
-def _show_grid(grid: Path, gpu: Any, efficiency: Any, tokens: float | None, output: tuple[Path | None, bool]) -> None:
+def _show_grid(grid: Path, gpu: Gpu, efficiency: Efficiency, tokens: float | None, output: OutputOptions) -> None:
     from tasks.costs.grid_cost import by_size, grid_cost
+    from tasks.fit.output.plot import draw_grid
     from tasks.fit.output.tables import grid_tables
-    from tasks.records.json_files import to_json
     from tasks.study.params import load_params
 
-    plot, as_json = output
     costs = grid_cost(load_params(grid), gpu, efficiency, tokens)
-    if plot is not None:
-        from tasks.fit.output.plot import draw_grid, save
-
-        save(draw_grid(by_size(costs)), plot)
-    if as_json:
-        print_json(to_json(costs))
-        return
-    print_tables(grid_tables(costs, f"{grid}: the whole study on {gpu.name}"))
-    print(f"- {costs.tokens:.0f} tokens per completion with its prompt; longest run {costs.longest_hours:.3g} h")
-
-
-def _sizes(given: str | None, points: Measurements) -> list[float]:
-    if given is None:
-        return [float(size) for size in points.sizes]
-    try:
-        sizes = [float(text) for text in given.split(",")]
-    except ValueError:
-        sizes = []
-    if not sizes or min(sizes) <= 0:
-        raise InputError(f"--sizes {given!r}: expected positive numbers separated by commas, e.g. 7e9,14e9")
-    return sizes
+    tables = grid_tables(costs, f"{grid}: the whole study on {gpu.name}")
+    notes = [f"{costs.tokens:.0f} tokens per completion with its prompt; longest run {costs.longest_hours:.3g} h"]
+    output.show(costs, lambda: draw_grid(by_size(costs)), lambda: print_tables(tables, notes))

@@ -37,9 +37,9 @@ def prefect_server() -> Iterator[str]:
     Raises:
         RuntimeError: the server did not come up; the message ends with its log.
     """
-    given = os.environ.get(ADDRESS)
-    if given:
-        yield given
+    address_from_env = os.environ.get(ADDRESS)
+    if address_from_env:
+        yield address_from_env
         return
     port = _free_port()
     log = Path(os.environ["PREFECT_HOME"]) / "server.log"

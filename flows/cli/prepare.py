@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.cli.options import DEFAULT_PARAMS, JsonOption, ParamsOption, print_json, print_table
+from flows.cli.options import DEFAULT_PARAMS, JsonOption, ParamsOption, print_json, print_table, progress_output
 
 
 def prepare(
@@ -33,6 +31,9 @@ def prepare(
 
     study = load_params(params)
     if measure_pass_rate is not None:
+        from flows.cli.extras import require_study
+
+        require_study()
         from tasks.prepare.measure_pass_rates import measure
 
         path, count = measure(study, measure_pass_rate, samples, engine or study.train.engine, _progress)
@@ -44,7 +45,7 @@ def prepare(
     if not describe:
         from flows.cli.stage_runner import run_stage
 
-        with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
+        with progress_output(as_json):
             run_stage("prepare", params)
     if describe or as_json:
         _describe(params, as_json)
@@ -64,8 +65,3 @@ def _describe(params: Path, as_json: bool) -> None:
 
 def _progress(done: int, total: int) -> None:
     typer.echo(f"{done}/{total} problems", err=True)
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command()(prepare)

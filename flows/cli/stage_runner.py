@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from flows.cli.extras import require_study
 from flows.cli.prefect_server import prefect_server
 from tasks.records.run_state import run_state
 from tasks.study.errors import InputError
@@ -28,8 +29,10 @@ def run_stage(stage: str, params_file: Path) -> bool:
         Whether there was anything to do.
 
     Raises:
-        InputError: the params file is not valid, or an earlier stage has not been run.
+        InputError: the extra [study] is not installed, the params file is not valid, or an earlier stage has not been
+            run.
     """
+    require_study()
     params = load_params(params_file)
     expand_grid(params)
     if not unfinished_stages(params, STAGES if stage == "study" else (stage,)):
@@ -69,8 +72,10 @@ def train_single_run(run_id: str, params_file: Path) -> None:
     """Trains one run, or says that it is done; needs no Prefect server.
 
     Raises:
-        InputError: no run, or more than one, has an id that begins so, or an earlier stage has not been run.
+        InputError: the extra [study] is not installed; no run, or more than one, has an id that begins so; or an
+            earlier stage has not been run.
     """
+    require_study()
     from tasks.runtime.mlflow_tracking import publishing
     from tasks.runtime.progress import watch_runs
     from tasks.train.launch import Launcher

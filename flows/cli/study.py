@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def study(
     params: ParamsOption = DEFAULT_PARAMS,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs, their cost and what is done.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the runs, their cost and what is done; write nothing.")
+    ] = False,
     change: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the params file, e.g. train.steps=20."),
@@ -25,16 +27,18 @@ def study(
 ) -> None:
     """Run all six stages, each doing only what is not done, and print the findings."""
     from flows.cli.dvc_repro import reproduce, tracked_by_dvc
-    from flows.cli.overrides import write_overridden_params
+    from flows.cli.extras import require_study
+    from flows.cli.overrides import preview, write_overridden_params
     from flows.cli.stage_runner import run_stage
     from tasks.study.params import load_params
 
+    if dry_run:
+        _show_plan(preview(params, change) if change else load_params(params), as_json)
+        return
+    require_study()
     if change:
         params = write_overridden_params(params, change)
     loaded = load_params(params)
-    if dry_run:
-        _show_plan(loaded, as_json)
-        return
     if direct or not tracked_by_dvc(params):
         run_stage("study", params)
     else:
@@ -55,9 +59,9 @@ def _show_plan(params: Params, as_json: bool) -> None:
         rows.append(
             asdict(run) | asdict(estimate_run_cost(params, run)) | {"state": state.progress, "steps_done": state.steps}
         )
-    waiting = unfinished_stages(params)
+    unfinished = unfinished_stages(params)
     if as_json:
-        print_json({"study": params.study.name, "open_stages": waiting, "runs": rows})
+        print_json({"study": params.study.name, "open_stages": unfinished, "runs": rows})
         return
     columns = ["run", "N", "tokens at most", "6NT at most", "state", "steps"]
     table = [
@@ -69,7 +73,7 @@ def _show_plan(params: Params, as_json: bool) -> None:
     total = sum(row["compute"] for row in rows)
     done = sum(row["state"] == "done" for row in rows)
     typer.echo(f"{done} of {len(rows)} runs done; all together at most 6NT = {total:.3g} FLOPs")
-    typer.echo(f"stages with something to do: {', '.join(waiting) or 'none'}")
+    typer.echo(f"stages with something to do: {', '.join(unfinished) or 'none'}")
 
 
 def _show_findings(params: Params, as_json: bool) -> None:
@@ -77,18 +81,14 @@ def _show_findings(params: Params, as_json: bool) -> None:
     from tasks.records.findings import read_findings
     from tasks.study.paths import StudyPaths
 
-    found = read_findings(params)
+    findings = read_findings(params)
     page = StudyPaths.of(params).report
     if as_json:
-        print_json(found | {"report": str(page)})
+        print_json(findings | {"report": str(page)})
         return
-    for title, rows in (("Fitted law, 95 % intervals", found["laws"]), ("Published claims, judged", found["claims"])):
+    for title, key in (("Fitted law, 95 % intervals", "laws"), ("Published claims, judged", "claims")):
+        rows = findings[key]
         columns = list(dict.fromkeys(name for row in rows for name in row))
         if rows:
             print_table(title, columns, [[row.get(name) for name in columns] for row in rows])
     typer.echo(f"report: {page}")
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command()(study)

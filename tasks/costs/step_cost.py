@@ -121,7 +121,7 @@ class Budget:
     def steps(self, one: Cost) -> int:
         """Whole steps it pays for, given the cost of one."""
         price = {"gpu-h": one.gpu_hours, "flop": one.total_flops, "usd": one.usd}[self.unit]
-        # A hair of slack, so that a budget of exactly n steps buys n.
+        # Tolerance 1e-12: a budget of exactly n steps buys n.
         return int(self.amount / price * (1 + 1e-12))
 
     def scaled(self, factor: float) -> Budget:

@@ -1,4 +1,4 @@
-"""Draws a policy's answers to all its sets in one batch, and grades what has finished while the rest is being drawn."""
+"""Samples a policy's completions on all its sets in one batch; what has finished is graded meanwhile."""
 
 from __future__ import annotations
 
@@ -6,26 +6,69 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from tasks.evaluate.problem_sets import ProblemSet
-from tasks.evaluate.samples import Sample
-from tasks.grading import GradeRequest, GradingPool
+from tasks.grading import GradingPool
+from tasks.records.samples import Sample
+from tasks.sampling.completions import GradedCompletion, grade_completions
 from tasks.sampling.engines import stream
-from tasks.sampling.protocol import Completion, Engine, GenerationBatch
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from tasks.sampling.prompts import PromptSet, load_prompts
+from tasks.sampling.protocol import Completion, Engine, GenerationBatch, SamplingSettings
+from tasks.study.errors import InputError
+from tasks.study.params import Params
+from tasks.study.paths import StudyPaths
+from tasks.study.policies import StudyPolicy, find_benchmark
 
 CHUNK = 512
-"""Answers graded at a time: large enough to share equal answers, small enough to overlap with generation."""
+"""Completions graded at a time: enough to share equal answers, few enough to overlap with generation."""
 
 Finished = list[tuple[int, list[Completion]]]
+"""Indices of problems within their set, with their completions."""
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """A benchmark, or the held-out set, as prompts of a policy, and how they are sampled."""
+
+    name: str
+    prompts: PromptSet
+    settings: SamplingSettings
+
+
+def sampling_settings(params: Params, name: str) -> SamplingSettings:
+    """How a set is sampled.
+
+    Raises:
+        InputError: the params file has no such set.
+    """
+    spec, evaluate = find_benchmark(params, name), params.evaluate
+    return SamplingSettings(
+        n=spec.samples if spec else evaluate.heldout_samples,
+        temperature=(spec.temperature if spec else None) or evaluate.temperature,
+        top_p=(spec.top_p if spec else None) or evaluate.top_p,
+        max_tokens=(spec.max_completion_tokens if spec else None) or params.train.sampling.max_completion_tokens,
+        seed=evaluate.seed,
+        seed_domain="evaluate",
+    )
+
+
+def load_set(params: Params, policy: StudyPolicy, checkpoint: Path, name: str) -> EvaluationSet:
+    """Reads a prepared set and renders it for a policy.
+
+    Raises:
+        InputError: there is no such set, it is empty, or a prompt is too long; it is named.
+    """
+    settings, path = sampling_settings(params, name), StudyPaths.of(params).benchmark(name)
+    style = getattr(params.train.prompt_style, policy.variant)
+    prompts = load_prompts(path, checkpoint, style, params.train.sampling.max_prompt_tokens)
+    if not prompts.problems:
+        raise InputError(f"{path}: the set is empty")
+    return EvaluationSet(name, prompts, settings)
 
 
 @dataclass(frozen=True)
 class GradedChunk:
-    """Some graded answers of a set: (place of the problem, its samples), and the seconds grading took."""
+    """Some graded completions of a set: (index of the problem, its samples), and the seconds grading took."""
 
     rows: list[tuple[int, list[Sample]]]
     seconds: float
@@ -33,16 +76,16 @@ class GradedChunk:
 
 @dataclass(frozen=True)
 class GeneratedSet:
-    """A set's answers, drawn, with their grading under way.
+    """A set's completions, with their grading under way.
 
     Attributes:
-        problems: the set.
+        name: of the set.
         graded: results to come.
         tokens: completion tokens.
         seconds: wall seconds of generation; a batch shared with other sets is divided by tokens.
     """
 
-    problems: ProblemSet
+    name: str
     graded: list[Future[GradedChunk]]
     tokens: int
     seconds: float
@@ -50,31 +93,23 @@ class GeneratedSet:
 
 @dataclass(frozen=True)
 class Grader:
-    """Grades chunks of answers on a thread of its own."""
+    """Grades chunks of completions on a thread of its own."""
 
     pool: GradingPool
     thread: Executor
 
-    def submit(self, entry: ProblemSet, finished: Finished, tokenizer: PreTrainedTokenizerBase) -> Future[GradedChunk]:
-        """Queues answers of a set."""
-        return self.thread.submit(grade, self.pool, entry, finished, tokenizer)
+    def submit(self, entry: EvaluationSet, finished: Finished) -> Future[GradedChunk]:
+        """Queues completions of a set."""
+        return self.thread.submit(grade, self.pool, entry, finished)
 
 
-def generate(
-    engine: Engine,
-    jobs: Sequence[GenerationBatch],
-    sets: Sequence[ProblemSet],
-    grader: Grader,
-    tokenizer: PreTrainedTokenizerBase,
-) -> list[GeneratedSet]:
-    """Draws all sets.
+def generate(engine: Engine, sets: Sequence[EvaluationSet], grader: Grader) -> list[GeneratedSet]:
+    """Samples all sets.
 
     Args:
         engine: holds the policy.
-        jobs: the sets' rendered prompts with their settings, in the order of the sets.
-        sets: what is asked.
+        sets: prompts and settings.
         grader: grades what has finished.
-        tokenizer: turns completions into text.
 
     Raises:
         InputError: a prompt and its completion do not fit the context; it is named.
@@ -83,48 +118,41 @@ def generate(
     graded: list[list[Future[GradedChunk]]] = [[] for _ in sets]
     tokens = [0] * len(sets)
     start = time.perf_counter()
-    for job, place, completions in stream(engine, jobs):
-        tokens[job] += sum(len(completion.tokens) for completion in completions)
-        waiting[job].append((place, completions))
-        if len(waiting[job]) * sets[job].settings.n >= CHUNK:
-            graded[job].append(grader.submit(sets[job], waiting[job], tokenizer))
-            waiting[job] = []
+    for number, index, completions in stream(engine, [GenerationBatch(s.prompts.requests, s.settings) for s in sets]):
+        tokens[number] += sum(len(completion.tokens) for completion in completions)
+        waiting[number].append((index, completions))
+        if len(waiting[number]) * sets[number].settings.n >= CHUNK:
+            graded[number].append(grader.submit(sets[number], waiting[number]))
+            waiting[number] = []
     seconds = time.perf_counter() - start
-    for job, finished in enumerate(waiting):
+    for number, finished in enumerate(waiting):
         if finished:
-            graded[job].append(grader.submit(sets[job], finished, tokenizer))
-    whole = max(1, sum(tokens))
-    return [GeneratedSet(entry, graded[i], tokens[i], seconds * tokens[i] / whole) for i, entry in enumerate(sets)]
+            graded[number].append(grader.submit(sets[number], finished))
+    total = max(1, sum(tokens))
+    return [GeneratedSet(s.name, graded[i], tokens[i], seconds * tokens[i] / total) for i, s in enumerate(sets)]
 
 
-def grade(pool: GradingPool, entry: ProblemSet, finished: Finished, tokenizer: PreTrainedTokenizerBase) -> GradedChunk:
+def grade(pool: GradingPool, entry: EvaluationSet, finished: Finished) -> GradedChunk:
     """Turns completions into graded samples."""
     start = time.perf_counter()
-    flat = [list(completion.tokens) for _, completions in finished for completion in completions]
-    texts = tokenizer.batch_decode(flat, skip_special_tokens=True)
-    owners = [entry.problems[place] for place, completions in finished for _ in completions]
-    verdicts = pool.grade(
-        [GradeRequest(owner.data_source, text, owner.answer) for owner, text in zip(owners, texts, strict=True)]
-    )
-    rows: list[tuple[int, list[Sample]]] = []
-    index = 0
-    for place, completions in finished:
-        samples = []
-        for number, completion in enumerate(completions):
-            verdict, text = verdicts[index], texts[index]
-            samples.append(
-                Sample(
-                    problem_id=entry.problems[place].problem_id,
-                    sample=number,
-                    text=text,
-                    tokens=len(completion.tokens),
-                    finish=completion.finish_reason,
-                    status=verdict.status,
-                    extracted=verdict.extracted,
-                    score=verdict.score,
-                    reason=verdict.reason,
-                )
-            )
-            index += 1
-        rows.append((place, samples))
+    prompts = entry.prompts.select([index for index, _ in finished])
+    graded = grade_completions(prompts, [completions for _, completions in finished], pool)
+    rows = [
+        (index, [_sample(problem.problem_id, number, one) for number, one in enumerate(row)])
+        for (index, _), problem, row in zip(finished, prompts.problems, graded, strict=True)
+    ]
     return GradedChunk(rows, time.perf_counter() - start)
+
+
+def _sample(problem_id: str, number: int, graded: GradedCompletion) -> Sample:
+    return Sample(
+        problem_id=problem_id,
+        sample=number,
+        text=graded.text,
+        tokens=len(graded.completion.tokens),
+        finish=graded.completion.finish_reason,
+        status=graded.verdict.status,
+        extracted=graded.verdict.extracted,
+        score=graded.verdict.score,
+        reason=graded.verdict.reason,
+    )

@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from tasks.evaluate.policies import list_policies
 from tasks.evaluate.run import EvaluationRequest, pending_requests, run_request
 from tasks.runtime.gpu_locks import lease_gpus, lock_folder, read_devices
 from tasks.runtime.workers import WorkCancelled, Worker, thread_environment
 from tasks.study.errors import InputError
 from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
+from tasks.study.policies import list_policies
 
 
 class Launcher:
@@ -113,7 +113,7 @@ class Launcher:
                     self._all.discard(worker)
 
     def close(self) -> None:
-        """Ends the workers for good."""
+        """Ends the workers permanently."""
         self._stop.set()
         with self._lock:
             workers = list(self._all)

@@ -15,8 +15,8 @@ from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
 
 
-def _laws(given: dict[str, Any]) -> tuple[Path, str]:
-    params: Params = given["params"]
+def _laws(arguments: dict[str, Any]) -> tuple[Path, str]:
+    params: Params = arguments["params"]
     return StudyPaths.of(params).stage("fit"), fit_fingerprint(params, expand_grid(params))
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from tasks.fit.analyse import Analysis, analyze
-from tasks.fit.data.points import RESOURCES, collect_points, read_points, reuse_points, scale_points, write_points
-from tasks.fit.laws import LAWS, SIZE_LAWS
-from tasks.fit.solver.estimate import Options, fit_law
+from tasks.fit.analysis import Analysis, analyze
+from tasks.fit.data.measurements import Measurements
+from tasks.fit.data.points import RESOURCES, collect_points, reuse_points, scale_points, write_points
+from tasks.fit.laws import SIZE_LAWS
+from tasks.fit.solver.estimate import Options
 from tasks.fit.solver.parameters import LineParameters
-from tasks.fit.uncertainty.inference import BootstrappedFit, with_draws
 from tasks.fit.validation.findings import larger_is_better, law_holds, learning_grows, pair_effects, reuse_is_harmless
 from tasks.fit.validation.reuse_effect import reuse_effects
 from tasks.records.findings import Finding, FindingsFile, ReuseEffect
@@ -57,34 +57,25 @@ def options_of(params: Params) -> Options:
     return Options(fit.objective, fit.skip_steps, fit.equal_weight_per_size, fit.bootstrap_draws, fit.seed)
 
 
-def draw_study(params: Params, path: Path) -> None:
-    """Draws the primary law on the study's own points.
+def primary_points(
+    rows: list[dict[str, Any]], variant: str, resource: str, params: Params
+) -> tuple[Measurements, str] | None:
+    """The points of one variant along one resource and the law reported first; None where there are no points.
 
-    Raises:
-        InputError: the stage has not run, or the file's ending is no picture format.
+    A study of too few sizes for the law in the params is fitted by `loglinear`.
     """
-    from tasks.fit.output.plot import draw_fits, save
-
-    rows = read_points(StudyPaths.of(params).stage("fit") / PointColumns.NAME)
-    fits: list[tuple[str, BootstrappedFit]] = []
-    for variant in params.grid.variants:
-        points = scale_points(rows, variant, "compute", params.train.group_size)
-        if points is not None:
-            law = params.fit.law if len(points.sizes) >= 3 else "loglinear"
-            fits.append((variant, with_draws(fit_law(points, LAWS[law], options_of(params)))))
-    save(draw_fits(fits), path)
+    points = scale_points(rows, variant, resource, params.train.group_size)
+    return None if points is None else (points, params.fit.law if len(points.sizes) >= 3 else "loglinear")
 
 
 def _analyses(rows: list[dict[str, Any]], params: Params) -> dict[tuple[str, str], Analysis]:
-    """By variant and resource. A study of too few sizes for the law in the params is fitted by `loglinear`."""
+    """By variant and resource."""
     out: dict[tuple[str, str], Analysis] = {}
     for variant in params.grid.variants:
         for resource in RESOURCES:
-            points = scale_points(rows, variant, resource, params.train.group_size)
-            if points is None:
-                continue
-            law = params.fit.law if len(points.sizes) >= 3 else "loglinear"
-            out[variant, resource] = analyze(points, variant, law, SIZE_LAWS, options_of(params))
+            if primary := primary_points(rows, variant, resource, params):
+                points, law = primary
+                out[variant, resource] = analyze(points, variant, law, SIZE_LAWS, options_of(params))
     return out
 
 
@@ -141,8 +132,8 @@ def _metrics(analyses: dict[tuple[str, str], Analysis], findings: list[Finding])
         flat |= {f"{prefix}.{name}": value.value for name, value in first.coefficients.items()}
         flat |= {f"{prefix}.r2": first.r2_linear, f"{prefix}.rmse_log": first.rmse_log}
         flat |= {f"{prefix}.k.{row.size}": row.k.value for row in first.by_size}
-        mine = [test for test in analysis.tests if test.law == first.law and test.kind == "last_50"]
-        flat |= {f"{prefix}.last_50.rmse_log": test.rmse_log for test in mine}
+        last_50 = [test for test in analysis.tests if test.law == first.law and test.kind == "last_50"]
+        flat |= {f"{prefix}.last_50.rmse_log": test.rmse_log for test in last_50}
     for verdict in ("supported", "contradicted", "undecided"):
         flat[f"findings.{verdict}"] = float(sum(finding.verdict == verdict for finding in findings))
     return flat
@@ -155,8 +146,8 @@ def _write_draws(path: Path, analyses: dict[tuple[str, str], Analysis]) -> None:
 
     parts = []
     for (variant, resource), analysis in analyses.items():
-        uncertain = analysis.primary
-        points, draws = uncertain.fitted.points, uncertain.draws
+        fit = analysis.primary
+        points, draws = fit.result.points, fit.draws
         named = dict(draws.coefficients())
         k = draws.k(points.sizes)
         named |= {f"k:{points.label(size)}": k[:, i] for i, size in enumerate(points.sizes)}
@@ -165,7 +156,7 @@ def _write_draws(path: Path, analyses: dict[tuple[str, str], Analysis]) -> None:
         for name, values in named.items():
             count = len(values)
             columns = {"variant": [variant] * count, "resource": [resource] * count}
-            columns |= {"law": [uncertain.fitted.law.name] * count, "name": [name] * count}
+            columns |= {"law": [fit.result.law.name] * count, "name": [name] * count}
             parts.append(pa.table(columns | {"draw": np.arange(count), "value": np.asarray(values, dtype=float)}))
     with atomic_path(path) as temporary:
         pq.write_table(pa.concat_tables(parts), temporary)

@@ -6,15 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tasks.fit.analyse import fit_record
+from tasks.fit.analysis import analyze_primary
 from tasks.fit.data.measurements import Measurements
-from tasks.fit.laws import LAWS, SIZE_LAWS, law_named
+from tasks.fit.laws import LAWS, SIZE_LAWS
 from tasks.fit.solver.estimate import Options, fit_law
-from tasks.fit.uncertainty.inference import with_draws
-from tasks.fit.uncertainty.profile import profile_intervals
-from tasks.fit.validation.backtest import held_out_largest, tests_ahead, windows
+from tasks.fit.validation.backtest import held_out_largest, later_step_tests
 from tasks.fit.validation.goodness_of_fit import quality
-from tasks.fit.validation.saturation import saturation_test
 from tasks.records.fits import BackTest, FitRecord, LawChoice, SaturationTest, WindowFit
 from tasks.records.published import FITS, FITS_WITHOUT_72B, SIZES, UNITS, PublishedFit
 from tasks.study.errors import InputError
@@ -79,39 +76,33 @@ def summarize(points: Measurements, group: str, law: str, options: Options) -> S
     Raises:
         InputError: the law does not exist or needs more sizes or points.
     """
-    alone = with_draws(fit_law(points, LAWS["loglinear"], options))
-    primary = with_draws(fit_law(points, law_named(law), options))
-    fit = fit_record(primary, group, alone, primary=True)
-    test = None
-    if len(points.sizes) >= 3:
-        saturating = primary if law == "saturating" else with_draws(fit_law(points, LAWS["saturating"], options))
-        test = saturation_test(saturating, profile_intervals(saturating), group)
-    choice, held_out = held_out_largest(primary.fitted.points, options, group)
-    fitted = primary.fitted
+    first = analyze_primary(points, group, law, options)
+    fitted = first.primary.result
+    choice, held_out = held_out_largest(fitted.points, options, group)
     return Summary(
         group,
-        fit,
+        first.record,
         _rivals(points, options),
-        test,
+        first.saturation,
         choice,
         held_out,
-        tests_ahead(fitted.points, fitted.law, options, group),
-        windows(fitted.points, fitted.law, options, group),
+        later_step_tests(fitted.points, fitted.law, options, group),
+        first.windows,
         _comparisons(points, group, options),
     )
 
 
 def _rivals(points: Measurements, options: Options) -> list[LawComparison]:
+    """Criteria of every law that these points determine, smallest AICc first."""
     out = []
     for name in SIZE_LAWS:
         law = LAWS[name]
         try:
-            fitted = fit_law(points, law, options)
+            result = fit_law(points, law, options)
         except InputError:
-            # A law that these points cannot determine is no rival; the primary law's own refusal has been raised
-            # before.
+            # A law that these points cannot determine is no rival; the primary law's own error was raised before.
             continue
-        scores = quality(fitted)
+        scores = quality(result)
         parameters = law.parameters(len(points.sizes))
         out.append(
             LawComparison(name, law.equation, parameters, scores.r2_linear, scores.rmse_log, scores.aicc, scores.bic)
@@ -120,18 +111,16 @@ def _rivals(points: Measurements, options: Options) -> list[LawComparison]:
 
 
 def _comparisons(points: Measurements, group: str, options: Options) -> list[PublishedComparison]:
-    known = published_fit(points, group)
-    if known is None:
-        return []
+    """The published law fitted with the published objective, beside the published coefficients."""
     out = []
     linear = replace(options, objective="linear", skip_steps=0, equal_weight=False)
-    for reference in known:
+    for reference in published_fit(points, group) or ():
         if reference is None:
             continue
-        fitted = fit_law(points.where(points.n <= reference.largest), LAWS["saturating"], linear)
-        named = fitted.parameters.coefficients()
+        result = fit_law(points.where(points.n <= reference.largest), LAWS["saturating"], linear)
+        named = result.parameters.coefficients()
         names = f"{points.label(points.sizes[0])} to {points.label(reference.largest)}"
-        r2 = quality(fitted).r2_linear
+        r2 = quality(result).r2_linear
         out.append(
             PublishedComparison(
                 names, float(named["Kmax"]), reference.kmax, float(named["N0"]), reference.n0, r2, reference.r2

@@ -102,6 +102,18 @@ class Qwen2Decoder:
     def _forward(
         self, tokens: torch.Tensor, positions: torch.Tensor, column: int, mask: torch.Tensor, cache: KVCache
     ) -> torch.Tensor:
+        """One pass over new tokens: h += Wo softmax(q k' / sqrt(d)) v, h += Wdown (silu(Wgate h) * Wup h), by layer.
+
+        Args:
+            tokens: ids [batch, width].
+            positions: of each token in its sequence [batch, width].
+            column: where in the cache the tokens go, `column` to `column + width`.
+            mask: which of the `end` cached columns a token attends to [batch, 1, width or 1, end].
+            cache: keys and values of all earlier columns; written.
+
+        Returns:
+            Logits after the last token of each sequence [batch, 1, vocabulary].
+        """
         batch, width = tokens.shape
         end = column + width
         angles = positions[..., None].float() * self.frequencies

@@ -10,6 +10,7 @@ from tasks.grading import GradingPool
 from tasks.prepare.pass_rates import Solver, measure_pass_rates, read_pass_rates
 from tasks.prepare.prepare import unknown_problems
 from tasks.sampling.engines import open_engine
+from tasks.sampling.prompts import load_tokenizer
 from tasks.sampling.protocol import SamplingSettings
 from tasks.study.errors import InputError
 from tasks.study.params import Params
@@ -49,9 +50,7 @@ def measure(
     engine = open_engine(engine_kind, checkpoint, hardware, params.train.precision)
     try:
         with GradingPool(hardware.grading_workers, hardware.grading_seconds, hardware.grading_memory_mb) as pool:
-            from transformers import AutoTokenizer
-
-            tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+            tokenizer = load_tokenizer(checkpoint)
             solver = Solver(engine, tokenizer, _style(params, checkpoint, bool(tokenizer.chat_template)))
             for done in measure_pass_rates(problems, solver, pool, settings, path):
                 progress(done, len(problems))

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tasks.grading import GradeRequest, GradingPool
+from tasks.grading import GradingPool
 from tasks.records.problems import Problem
-from tasks.sampling.prompts import requests
+from tasks.sampling.completions import grade_completions
+from tasks.sampling.prompts import render_prompts
 from tasks.sampling.protocol import Engine, SamplingSettings
 from tasks.study.errors import InputError
 
@@ -75,19 +76,16 @@ def measure_pass_rates(
     Raises:
         InputError: the file was measured with another solver or other settings.
     """
-    engine, tokenizer = solver.engine, solver.tokenizer
+    engine = solver.engine
     how = {"weights": engine.fingerprint(), "style": solver.style, "samples": settings.n, "seed": settings.seed}
     how |= {"temperature": settings.temperature, "top_p": settings.top_p, "max_tokens": settings.max_tokens}
     done = _resume(path, how)
     left = [problem for problem in problems if problem.problem_id not in done]
     for start in range(0, len(left), CHUNK):
         part = left[start : start + CHUNK]
-        drawn = engine.generate(requests(part, tokenizer, solver.style, 10**9), settings)
-        texts = tokenizer.batch_decode([list(c.tokens) for group in drawn for c in group], skip_special_tokens=True)
-        asked = [problem for problem in part for _ in range(settings.n)]
-        answers = [GradeRequest(p.data_source, text, p.answer) for p, text in zip(asked, texts, strict=True)]
-        right = [verdict.correct for verdict in pool.grade(answers)]
-        sums = [sum(right[place * settings.n : (place + 1) * settings.n]) for place in range(len(part))]
+        prompts = render_prompts(part, solver.tokenizer, solver.style, None)
+        graded = grade_completions(prompts, engine.generate(prompts.requests, settings), pool)
+        sums = [sum(entry.verdict.correct for entry in row) for row in graded]
         counts = zip(part, sums, strict=True)
         _append(path, [{"problem_id": p.problem_id, "right": hits, "samples": settings.n} for p, hits in counts])
         yield start + len(part)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tasks.prepare.overlap.minhash import Hashes
 from tasks.prepare.sources.rows import Row, text_key
-from tasks.records.problems import Problem, problem_of, problem_schema
+from tasks.records.problems import Problem, problem_of, problem_row, problem_schema
 from tasks.study.manifests import atomic_path
 
 
@@ -25,7 +25,7 @@ class StoredRows:
     """The rows of a finished store.
 
     Attributes:
-        table: the mapped file: the published layout plus `normalised` text and `origin` (row number in the source).
+        table: the mapped file: the published layout plus `normalized` text and `origin` (row number in the source).
         keys: hash of each normalized text, shape (rows,).
         bands: band hashes for near-duplicates, shape (rows, bands); no bands where they are switched off.
         rates: pass rates, NaN where unknown.
@@ -40,8 +40,8 @@ class StoredRows:
 
     def texts(self, rows: Sequence[int]) -> tuple[list[str], list[str]]:
         """Normalized texts and ground truths of some rows."""
-        part = self.table.select(["normalised", "reward_model"]).take(pa.array(rows, pa.int64()))
-        return part["normalised"].to_pylist(), [entry["ground_truth"] for entry in part["reward_model"].to_pylist()]
+        part = self.table.select(["normalized", "reward_model"]).take(pa.array(rows, pa.int64()))
+        return part["normalized"].to_pylist(), [entry["ground_truth"] for entry in part["reward_model"].to_pylist()]
 
     def problems(self, rows: NDArray[np.int64]) -> list[Problem]:
         """Some rows as problems."""
@@ -100,24 +100,15 @@ class RowStore:
 
 
 def _schema() -> pa.Schema:
-    return problem_schema().append(pa.field("normalised", pa.string())).append(pa.field("origin", pa.int64()))
+    return problem_schema().append(pa.field("normalized", pa.string())).append(pa.field("origin", pa.int64()))
 
 
 def _batch(rows: Sequence[Row], origins: Sequence[int], schema: pa.Schema) -> pa.RecordBatch:
-    problems = [row.problem for row in rows]
-    columns = [
-        [problem.data_source for problem in problems],
-        [[{"role": role, "content": text} for role, text in problem.messages] for problem in problems],
-        [problem.ability for problem in problems],
-        [{"ground_truth": problem.answer, "style": "rule"} for problem in problems],
-        [
-            {"index": 0, "split": "", "problem_id": p.problem_id, "pass_rate": p.pass_rate, "level": p.level}
-            for p in problems
-        ],
-        [row.normalized for row in rows],
-        list(origins),
+    records = [
+        problem_row(row.problem) | {"normalized": row.normalized, "origin": origin}
+        for row, origin in zip(rows, origins, strict=True)
     ]
-    return pa.record_batch([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
+    return pa.RecordBatch.from_pylist(records, schema=schema)
 
 
 def write_rows(path: Path, table: pa.Table, rows: Sequence[int] | NDArray[np.int64], split: str) -> None:

@@ -79,7 +79,7 @@ class RowFilter:
         order = sorted(reasons)
         for start in range(0, len(order), _CHUNK):
             part = order[start : start + _CHUNK]
-            records = self.stored.table.drop_columns("normalised").take(pa.array(part, pa.int64())).to_pylist()
+            records = self.stored.table.drop_columns("normalized").take(pa.array(part, pa.int64())).to_pylist()
             for row, record in zip(part, records, strict=True):
                 rule, detail, entry = reasons[row]
                 evaluation = (entry.set, entry.problem_id) if entry else (None, None)
@@ -161,9 +161,9 @@ def _renumbered(duplicates: Sequence[Duplicate], rows: Integers) -> list[Duplica
 def _remove_overlaps_with(heldout: Integers, params: Params, row_filter: RowFilter) -> None:
     """Removes training rows that overlap the held-out rows just split off."""
     cleaning, stored = params.prepare.cleaning, row_filter.stored
-    records = stored.table.select(["normalised", "extra_info"]).take(pa.array(heldout, pa.int64())).to_pylist()
+    records = stored.table.select(["normalized", "extra_info"]).take(pa.array(heldout, pa.int64())).to_pylist()
     entries = [
-        EvaluationEntry("heldout", record["extra_info"]["problem_id"], record["normalised"]) for record in records
+        EvaluationEntry("heldout", record["extra_info"]["problem_id"], record["normalized"]) for record in records
     ]
     index = EvaluationIndex(entries, cleaning.overlap_similarity, cleaning.decontaminate_ngram)
     rows = row_filter.rows

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -12,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from tasks.arithmetic import sample
 from tasks.policy.packing import PromptGroup
 from tasks.records.problems import Problem, read_problems
-from tasks.sampling.prompts import render
+from tasks.sampling.prompts import PromptFormat, render
 from tasks.study.params import SupervisedStage
 
 
@@ -31,7 +30,7 @@ def excluded_keys(files: Sequence[Path]) -> frozenset[str]:
 def wrong_answer(answer: str, generator: np.random.Generator) -> str:
     """Returns a near miss: one off in the units or, from two digits on, in the tens (a slipped carry).
 
-    Near misses are few, so that a cooler temperature alone does not tell them from the right answer; a reward does.
+    Near misses are few, so that a lower temperature alone does not tell them from the right answer; a reward does.
     """
     value = int(answer)
     slip = 10 if len(answer.lstrip("-")) > 1 and generator.random() < 0.5 else 1
@@ -44,7 +43,7 @@ def batches(
     seed: int,
     excluded: frozenset[str],
     tokenizer: PreTrainedTokenizerBase,
-    style: Literal["plain", "chat"],
+    style: PromptFormat,
 ) -> Iterator[list[PromptGroup]]:
     """Yields `recipe.steps` batches of (prompt, answer) token groups; equal arguments give equal batches."""
     ids = {name: index for name, index in tokenizer.get_vocab().items() if len(name) == 1}
@@ -56,23 +55,21 @@ def batches(
     chunk = 100
     for start in range(0, recipe.steps, chunk):
         steps = min(chunk, recipe.steps - start)
-        drawn = iter(sample(levels, steps * recipe.batch, seed * 1_000_003 + start, excluded))
+        expressions = iter(sample(levels, steps * recipe.batch, seed * 1_000_003 + start, excluded))
         for step in range(start, start + steps):
             groups = []
-            for spoil in wrong[step]:
-                expression = next(drawn)
-                answer = wrong_answer(expression.answer, generator) if spoil else expression.answer
+            for is_wrong in wrong[step]:
+                expression = next(expressions)
+                answer = wrong_answer(expression.answer, generator) if is_wrong else expression.answer
                 prompt = (*before, *(ids[letter] for letter in expression.text), *after)
                 boxed = (head, *(ids[letter] for letter in answer), tail, tokenizer.eos_token_id)
                 groups.append(PromptGroup(prompt, (boxed,)))
             yield groups
 
 
-def prompt_affixes(
-    tokenizer: PreTrainedTokenizerBase, style: Literal["plain", "chat"]
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def prompt_affixes(tokenizer: PreTrainedTokenizerBase, style: PromptFormat) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Returns the token ids a prompt style puts before and after a problem's text."""
     probe = "7"
     rendered = render(Problem("probe", "arithmetic", (("user", probe),), ""), tokenizer, style)
-    place = rendered.index(tokenizer.convert_tokens_to_ids(probe))
-    return rendered[:place], rendered[place + 1 :]
+    index = rendered.index(tokenizer.convert_tokens_to_ids(probe))
+    return rendered[:index], rendered[index + 1 :]

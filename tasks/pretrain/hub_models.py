@@ -1,7 +1,7 @@
 """Published checkpoints: resolved at a pinned revision, counted exactly, never copied.
 
 The folder of a model holds `model.json` alone, which says where the snapshot lies in the hub cache; the weights stay
-there. A local folder may stand in for a repository (no revision then); its files' digests take the revision's place.
+there. A local folder may stand for a repository (no revision then); its files' digests stand for the revision.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from typing import Any
 
 from tasks.study.errors import InputError
 from tasks.study.fingerprints import model_fingerprint
+from tasks.study.grid import model_spec
 from tasks.study.manifests import digest_file, digest_text, once, write_json
-from tasks.study.params import HubFamily, Params
+from tasks.study.params import HubModel, Params
 from tasks.study.paths import StudyPaths
 
 PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.jinja", "*.model")
@@ -24,10 +25,8 @@ def resolve_hub_model(params: Params, name: str) -> dict[str, Any]:
     Raises:
         InputError: no revision is pinned, or the snapshot can neither be found nor fetched.
     """
-    family = params.pretrain.family
-    assert isinstance(family, HubFamily)
-    size, variant = name.rsplit("-", 1)
-    spec = next(model for model in family.models if model.name == size)
+    spec, variant = model_spec(params, name)
+    assert isinstance(spec, HubModel)
     repository: str = getattr(spec, variant)
     revision: str | None = getattr(spec, f"{variant}_revision")
     folder = StudyPaths.of(params).model(name)
@@ -36,7 +35,7 @@ def resolve_hub_model(params: Params, name: str) -> dict[str, Any]:
         snapshot = _snapshot(repository, revision)
         total, n_params = count_parameters_from_config(snapshot)
         write_json(folder / "model.json", {"snapshot": str(snapshot), "repository": repository, "revision": revision})
-        facts = {"name": name, "size": size, "variant": variant, "nominal": spec.nominal, "path": str(snapshot)}
+        facts = {"name": name, "size": spec.name, "variant": variant, "nominal": spec.nominal, "path": str(snapshot)}
         digest = digest_text(revision or _digests(snapshot))
         return [], facts | {"total": total, "n_params": n_params, "digest": digest, "content": digest}
 

@@ -27,9 +27,9 @@ TRAIN_TINY_TASK = "tasks.pretrain.tiny:train_tiny_job"
     task_run_name="pretrain {name}",
     **task_options(
         "pretrain",
-        lambda given: (
-            StudyPaths.of(given["params"]).model(given["name"]),
-            model_fingerprint(given["params"], given["name"]),
+        lambda arguments: (
+            StudyPaths.of(arguments["params"]).model(arguments["name"]),
+            model_fingerprint(arguments["params"], arguments["name"]),
         ),
     ),
 )
@@ -55,21 +55,21 @@ def collect(params: Params) -> dict[str, Any]:
     Raises:
         InputError: a model of the family is missing.
     """
-    layout = StudyPaths.of(params)
+    paths = StudyPaths.of(params)
 
     def body() -> tuple[list[str], dict[str, Any]]:
         records = [asdict(_record(params, name)) for name in model_names(params)]
         content = digest_text("\n".join(str(record["digest"]) for record in records))
         return [], {"models": records, "content": content}
 
-    return once(layout.stage("pretrain"), "pretrain", stage_fingerprint(params, "pretrain"), body)[0]
+    return once(paths.stage("pretrain"), "pretrain", stage_fingerprint(params, "pretrain"), body)[0]
 
 
 def _record(params: Params, name: str) -> ModelRecord:
     folder = StudyPaths.of(params).model(name)
     manifest = read_manifest(folder)
     if manifest is None:
-        raise InputError(f"{folder}: the model is not there; run `rlscale pretrain` first")
+        raise InputError(f"{folder}: the model is missing; run `rlscale pretrain` first")
     return ModelRecord(
         name=name,
         size=manifest["size"],

@@ -1,7 +1,7 @@
-"""The miniature family: real Qwen2 models of a few thousand parameters, trained here from nothing.
+"""The miniature family: real Qwen2 models of a few thousand parameters, trained here from random weights.
 
 base      arithmetic text whose answers are deliberately wrong at a set rate: the model knows more than it samples,
-          which is what reinforcement learning can then bring out.
+          which reinforcement learning can then raise.
 instruct  base, then a short supervised stage on right answers in chat format.
 
 The loss is the mean negative log-likelihood of the answer's tokens; the operands, which nothing predicts, are left out.
@@ -13,7 +13,7 @@ import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
@@ -23,8 +23,9 @@ from tasks.policy.packing import PromptGroup, pack
 from tasks.policy.policy_model import Policy, count_parameters, load_model
 from tasks.pretrain.corpus import batches, excluded_keys
 from tasks.study.fingerprints import model_fingerprint
-from tasks.study.manifests import once
-from tasks.study.params import Params, SupervisedStage, TinyFamily, TinyModel
+from tasks.study.grid import model_spec
+from tasks.study.manifests import MANIFEST, once
+from tasks.study.params import Params, SupervisedStage, TinyFamily, TinyModel, Variant
 from tasks.study.paths import StudyPaths
 
 ROPE_THETA = 100.0
@@ -40,30 +41,30 @@ def train_tiny_model(params: Params, name: str) -> dict[str, Any]:
     The instruct variant starts from the base of its size, which must be finished.
     """
     family = params.pretrain.family
+    spec, variant = model_spec(params, name)
     assert isinstance(family, TinyFamily)
-    size, variant = name.rsplit("-", 1)
-    spec = next(model for model in family.models if model.name == size)
+    assert isinstance(spec, TinyModel)
     folder = StudyPaths.of(params).model(name)
 
     def body() -> tuple[list[str], dict[str, Any]]:
-        return _train(params, family, spec, "base" if variant == "base" else "instruct", folder)
+        return _train(params, family, spec, variant, folder)
 
     return once(folder, "pretrain", model_fingerprint(params, name), body)[0]
 
 
 def _train(
-    params: Params, family: TinyFamily, spec: TinyModel, variant: Literal["base", "instruct"], folder: Path
+    params: Params, family: TinyFamily, spec: TinyModel, variant: Variant, folder: Path
 ) -> tuple[list[str], dict[str, Any]]:
-    layout, tokenizer = StudyPaths.of(params), build_tokenizer()
+    paths, tokenizer = StudyPaths.of(params), build_tokenizer()
     style = getattr(params.train.prompt_style, variant)
     model: PreTrainedModel
     if variant == "base":
         model = new_model(spec, family.seed, params, len(tokenizer))
     else:
-        model = load_model(layout.model(f"{spec.name}-base"), "float32")
+        model = load_model(paths.model(f"{spec.name}-base"), "float32")
     source = params.prepare.source
     levels = range(1, (source.levels if source.kind == "arithmetic" else 5) + 1)
-    sets = [layout.heldout, *(layout.benchmark(b.name) for b in params.prepare.benchmarks if b.source == "arithmetic")]
+    sets = [paths.heldout, *(paths.benchmark(b.name) for b in params.prepare.benchmarks if b.source == "arithmetic")]
     seed = family.seed * 2 + (variant == "instruct")
     recipe = family.base if variant == "base" else family.instruct
     stream = batches(recipe, levels, seed, excluded_keys(sets), tokenizer, style)
@@ -76,14 +77,14 @@ def _train(
     facts = {"name": f"{spec.name}-{variant}", "size": spec.name, "variant": variant, "nominal": n_params}
     facts |= {"total": total, "n_params": n_params, "final_loss": round(sum(tail) / len(tail), 6)}
     names = sorted(path.name for path in folder.iterdir() if path.suffix in {".json", ".safetensors", ".jinja"})
-    return [name for name in names if name != "manifest.json"], facts
+    return [name for name in names if name != MANIFEST], facts
 
 
-def new_model(spec: TinyModel, seed: int, params: Params, vocabulary: int) -> Qwen2ForCausalLM:
+def new_model(spec: TinyModel, seed: int, params: Params, vocab_size: int) -> Qwen2ForCausalLM:
     """Builds a model with random weights from a seed."""
     lengths = params.train.sampling
     config = Qwen2Config(
-        vocab_size=vocabulary,
+        vocab_size=vocab_size,
         hidden_size=spec.hidden,
         intermediate_size=spec.ffn,
         num_hidden_layers=spec.layers,
@@ -113,12 +114,12 @@ def train_supervised(
     norm clipped to 1.
     """
     optimizer = torch.optim.AdamW(policy.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
-    warm = max(1, recipe.steps // 20)
+    warmup_steps = max(1, recipe.steps // 20)
     losses = []
     for step, groups in enumerate(stream):
         decay = 0.55 + 0.45 * math.cos(math.pi * step / recipe.steps)
         for group in optimizer.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / warm) * decay
+            group["lr"] = rate * min(1.0, (step + 1) / warmup_steps) * decay
         loss = -policy(pack(groups)).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

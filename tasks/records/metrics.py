@@ -5,12 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tasks.study.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -25,10 +21,10 @@ class StepMetrics:
         compute: C = 6 N T so far, FLOPs, with N the non-embedding parameter count.
         flops: FLOPs of this step by phase (architecture-aware): rollout, reference, old, update, evaluation.
         flops_total: sum over phases and steps so far.
-        mfu: share of the devices' bf16 peak that the update's necessary FLOPs took; null where the peak is unknown.
+        mfu: fraction of the devices' bf16 peak that the update's necessary FLOPs took; null where the peak is unknown.
         reward_mean: mean reward of the step's completions, before the update.
         reward_std: mean over groups of the within-group (unbiased) standard deviation.
-        degenerate_groups: share of groups whose rewards are all equal (no gradient from them).
+        degenerate_groups: fraction of groups whose rewards are all equal (no gradient from them).
         test_loss: L = 1 - pass@1 on the held-out problems after the step's update; null where not evaluated.
         test_loss_se: its binomial standard error.
         test_trials: graded held-out answers behind it.
@@ -36,17 +32,19 @@ class StepMetrics:
         loss: objective value, mean over the step's minibatches.
         kl: mean k3 KL to the reference policy per token, null where the coefficient is 0.
         entropy: mean token entropy of the policy on the rollouts, nats, estimated as -mean log-prob at T = 1.
-        clip_fraction: share of tokens where the clipped term was active.
+        clip_fraction: fraction of tokens where the clipped term was active.
         grad_norm: mean global gradient norm before clipping.
         mismatch_kl: mean token KL (k3) between sampler and trainer log-probs before the first update.
-        mismatch_share: share of tokens with sampler/trainer ratio outside [0.9, 1.1].
+        mismatch_share: fraction of tokens with sampler/trainer ratio outside [0.9, 1.1].
         prompt_tokens: prompt tokens of the step, counted once per completion as published.
         completion_tokens: completion tokens of the step.
         completion_length: mean completion length, tokens, end-of-sequence counted.
-        truncated: share of completions that hit the length limit.
-        grading: verdict statistics of the step: right, wrong, unjudged, timed_out, fast_path counts.
+        truncated: fraction of completions that hit the length limit.
+        grading: counts of the step's verdicts: graded, right, unjudged, timed_out, fast_path, remembered, retried; see
+            `tasks.grading.GradeStats`.
         sampler_fingerprint: digest of the weights the sampler used.
-        seconds: wall seconds by phase: rollout, grading, reference, update, evaluation, checkpoint.
+        seconds: wall seconds by phase: rollout, grading, update (log-prob passes included), weights (to the sampler),
+            evaluation, checkpoint (the one before this step).
     """
 
     step: int
@@ -94,14 +92,14 @@ def read_metrics(path: Path) -> list[StepMetrics]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return []
-    known = {entry.name for entry in fields(StepMetrics)}
+    columns = {entry.name for entry in fields(StepMetrics)}
     rows = []
     for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), start=1):
         try:
             value = json.loads(line)
         except json.JSONDecodeError:
             value = None
-        if not isinstance(value, dict) or not set(value) <= known or "step" not in value:
+        if not isinstance(value, dict) or not set(value) <= columns or "step" not in value:
             raise InputError(f"{path}: line {number} is not a metrics row")
         rows.append(StepMetrics(**value))
     return rows

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tasks.study.errors import InputError
 from tasks.study.manifests import read_manifest
-
-if TYPE_CHECKING:
-    pass
+from tasks.study.params import Params
+from tasks.study.paths import StudyPaths
+from tasks.study.policies import StudyPolicy
 
 
 @dataclass(frozen=True)
@@ -49,3 +48,15 @@ def read_models(folder: Path) -> dict[str, ModelRecord]:
         raise InputError(f"{folder}: no finished model family; run `rlscale pretrain` first")
     records = [ModelRecord(**entry) for entry in manifest["models"]]
     return {record.name: record for record in records}
+
+
+def policy_checkpoint(params: Params, policy: StudyPolicy) -> Path:
+    """Folder of a policy's weights and tokenizer.
+
+    Raises:
+        InputError: the model family has not been made or resolved yet.
+    """
+    paths = StudyPaths.of(params)
+    if policy.run is not None:
+        return paths.final(policy.run)
+    return paths.stage("pretrain") / read_models(paths.stage("pretrain"))[policy.model].path

@@ -1,7 +1,4 @@
-"""`Problem`, a row of the published parquet layout (data_source, prompt, ability, reward_model, extra_info).
-
-pyarrow is imported when a file is touched, not before.
-"""
+"""`Problem`, a row of the published parquet layout (data_source, prompt, ability, reward_model, extra_info)."""
 
 from __future__ import annotations
 
@@ -10,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.records.parquet import read_parquet, write_parquet
 from tasks.study.errors import InputError
-from tasks.study.manifests import atomic_path
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,7 +24,7 @@ class Problem:
         messages: the prompt as chat messages, (role, content) pairs.
         answer: ground truth as text; for structured truths, JSON.
         ability: math, codegen, logic, stem.
-        pass_rate: share of a reference solver's samples that are right, None = unknown (counts as hardest).
+        pass_rate: fraction of a reference solver's samples that are right, None = unknown (counts as hardest).
         level: level of generated problems, None elsewhere.
     """
 
@@ -60,15 +57,12 @@ def problem_schema() -> pa.Schema:
 
 def write_problems(path: Path, problems: Sequence[Problem], split: str) -> None:
     """Writes problems atomically as parquet in the published row layout."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    rows = [_problem_row(index, problem, split) for index, problem in enumerate(problems)]
-    with atomic_path(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=problem_schema()), temporary)
+    rows = (problem_row(problem, index, split) for index, problem in enumerate(problems))
+    write_parquet(path, rows, problem_schema())
 
 
-def _problem_row(index: int, problem: Problem, split: str) -> dict[str, Any]:
+def problem_row(problem: Problem, index: int = 0, split: str = "") -> dict[str, Any]:
+    """A problem as a row of the published layout."""
     return {
         "data_source": problem.data_source,
         "prompt": [{"role": role, "content": content} for role, content in problem.messages],
@@ -90,13 +84,7 @@ def read_problems(path: Path) -> list[Problem]:
     Raises:
         InputError: the file is missing or not of the prepared layout.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        rows = pq.read_table(path).to_pylist()
-    except (FileNotFoundError, pa.ArrowInvalid):
-        raise InputError(f"{path}: not a problem file; run `rlscale prepare` first") from None
+    rows = read_parquet(path, "not a problem file; run `rlscale prepare` first")
     try:
         return [problem_of(row) for row in rows]
     except (KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""How far a run of the grid is, read from its folder alone."""
+"""Progress of a run of the grid, read from its folder alone."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Progress = Literal["done", "running", "stopped", "waiting"]
 
 @dataclass(frozen=True)
 class RunState:
-    """How far a run of the grid is.
+    """Progress of a run of the grid.
 
     Attributes:
         run: the run.
-        progress: done; running (its folder is locked by a live process); stopped (has steps, nobody works on it);
-            waiting (nothing there).
+        progress: done; running (its folder is locked by a live process); stopped (has steps, no process works on it);
+            waiting (no steps yet).
         steps: steps whose row is on disk.
         first: the row before training, None where there is none.
         last: the newest row.
@@ -37,12 +37,12 @@ class RunState:
 
 def run_state(params: Params, run: Run) -> RunState:
     """Reads a run's state from its folder."""
-    layout = StudyPaths.of(params)
-    rows = read_metrics(layout.metrics(run))
+    paths = StudyPaths.of(params)
+    rows = read_metrics(paths.metrics(run))
     last = rows[-1] if rows else None
     progress: Progress = "stopped" if rows else "waiting"
-    if is_complete(layout.run(run), run_fingerprint(params, run)):
+    if is_complete(paths.run(run), run_fingerprint(params, run)):
         progress = "done"
-    elif is_locked(layout.run(run)):
+    elif is_locked(paths.run(run)):
         progress = "running"
     return RunState(run, progress, last.step if last else 0, rows[0] if rows else None, last)

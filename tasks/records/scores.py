@@ -1,35 +1,32 @@
-"""`Score`, a row of `data/evaluate/scores.parquet`. pyarrow is imported when a file is touched, not before."""
+"""`Score`, a row of `data/evaluate/scores.parquet`: what graded samples add up to."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from tasks.study.errors import InputError
-from tasks.study.manifests import atomic_path
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from tasks.records.parquet import read_parquet, schema_of, write_parquet
+from tasks.records.samples import Sample
+from tasks.records.statistics import mean_pass_at_k, wilson_interval
 
 
 @dataclass(frozen=True)
 class Score:
-    """How a run's final policy did on a benchmark.
+    """A policy on a benchmark.
 
     Attributes:
-        run_id: the run; initial checkpoints appear as `initial-<model>`.
+        run_id: name of the policy: a run id, or that of an initial model (`tasks.study.policies`).
         benchmark: name of the set, `heldout` included.
         problems: problems in the set.
         samples: completions per problem.
         right: right answers in all.
-        pass_at_1: mean over problems of the share of right samples.
+        pass_at_1: mean over problems of the fraction of right samples.
         low: lower end of the 95 % Wilson interval of pass@1 (problems as trials).
         high: upper end.
         pass_at_k: unbiased pass@k by k, as text keys.
-        truncated: share of completions that hit the length limit.
+        truncated: fraction of completions that hit the length limit.
         mean_length: mean completion length, tokens.
         unjudged: answers the scorer could not judge.
         seconds: wall seconds of generation and grading.
@@ -53,22 +50,54 @@ class Score:
     tokens_per_second: float
     engine: str
 
+    def without_times(self) -> Score:
+        """The score with its measured times set to 0: equal for equal work, so that digests are taken of it."""
+        return replace(self, seconds=0.0, tokens_per_second=0.0)
+
+
+def score_of(name: str, benchmark: str, samples: Sequence[Sample], pass_ks: Sequence[int], engine: str) -> Score:
+    """Adds graded samples up; the seconds are left at 0 for the caller, who measured them.
+
+    Args:
+        name: of the policy.
+        benchmark: name of the set.
+        samples: all samples of the set, the same number for each problem.
+        pass_ks: k of pass@k; those above the samples per problem are left out.
+        engine: which engine sampled.
+    """
+    right: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    for row in samples:
+        right[row.problem_id] = right.get(row.problem_id, 0) + (row.status == "right")
+        counts[row.problem_id] = counts.get(row.problem_id, 0) + 1
+    if len(set(counts.values())) != 1:
+        raise ValueError(f"{name} on {benchmark}: problems differ in their number of samples")
+    n = next(iter(counts.values()))
+    pass_at_1 = mean_pass_at_k(1, n, list(right.values()))
+    low, high = wilson_interval(pass_at_1, len(right))
+    return Score(
+        run_id=name,
+        benchmark=benchmark,
+        problems=len(right),
+        samples=n,
+        right=sum(right.values()),
+        pass_at_1=pass_at_1,
+        low=low,
+        high=high,
+        pass_at_k={str(k): mean_pass_at_k(k, n, list(right.values())) for k in pass_ks if k <= n},
+        truncated=sum(row.finish == "length" for row in samples) / len(samples),
+        mean_length=sum(row.tokens for row in samples) / len(samples),
+        unjudged=sum(row.status == "unjudged" for row in samples),
+        seconds=0.0,
+        tokens_per_second=0.0,
+        engine=engine,
+    )
+
 
 def write_scores(path: Path, scores: Iterable[Score]) -> None:
     """Writes scores atomically as parquet; pass@k is a JSON text column."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    rows = [asdict(score) | {"pass_at_k": json.dumps(score.pass_at_k, sort_keys=True)} for score in scores]
-    with atomic_path(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=_score_schema()), temporary)
-
-
-def _score_schema() -> pa.Schema:
-    import pyarrow as pa
-
-    types = {"str": pa.string(), "int": pa.int64(), "float": pa.float64(), "dict[str, float]": pa.string()}
-    return pa.schema([(entry.name, types[str(entry.type)]) for entry in fields(Score)])
+    rows = (asdict(score) | {"pass_at_k": json.dumps(score.pass_at_k, sort_keys=True)} for score in scores)
+    write_parquet(path, rows, schema_of(Score))
 
 
 def read_scores(path: Path) -> list[Score]:
@@ -77,10 +106,10 @@ def read_scores(path: Path) -> list[Score]:
     Raises:
         InputError: there is no such file.
     """
-    import pyarrow.parquet as pq
-
-    try:
-        rows = pq.read_table(path).to_pylist()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no scores; run `rlscale evaluate` first") from None
+    rows = read_parquet(path, "no scores; run `rlscale evaluate` first")
     return [Score(**(row | {"pass_at_k": json.loads(row["pass_at_k"])})) for row in rows]
+
+
+def read_score(path: Path) -> Score:
+    """Reads the `score.json` of one evaluation."""
+    return Score(**json.loads(path.read_text(encoding="utf-8")))

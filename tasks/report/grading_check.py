@@ -13,9 +13,9 @@ from tasks.grading.audit import Audit, audit
 from tasks.records.json_files import read_columns
 from tasks.records.problems import read_problems
 from tasks.report.inputs import RunLog
-from tasks.study.grid import expand_grid
 from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
+from tasks.study.policies import benchmark_names, list_policies
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,10 +79,11 @@ def sampled_answers(params: Params) -> dict[GradeRequest, bool]:
     Samples that are not on this machine are left out.
     """
     layout, seen = StudyPaths.of(params), dict[tuple[str, str, str], bool]()
-    for benchmark in ["heldout", *(entry.name for entry in params.prepare.benchmarks)]:
+    policies = [policy for policy in list_policies(params) if policy.run is not None]
+    for benchmark in benchmark_names(params):
         problems = {problem.problem_id: problem for problem in read_problems(layout.benchmark(benchmark))}
-        for run in expand_grid(params):
-            path = layout.samples(run, benchmark)
+        for policy in policies:
+            path = layout.samples(policy, benchmark)
             if path.is_file():
                 samples = read_columns(path, SampleColumns)
                 for name, text, status in zip(samples.problem_id, samples.text, samples.status, strict=True):

@@ -1,4 +1,4 @@
-"""How far a stage is, shown while it works: a bar on a terminal, a plain line now and then in a log.
+"""Progress of a stage, shown while it works: a bar on a terminal, a plain line now and then in a log.
 
 What is shown is counted from the folders, so it is right whoever does the work: threads here, worker processes or
 another machine. A watcher never raises into the work it watches; it only reads.

@@ -40,7 +40,7 @@ from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
 
 START_SECONDS = 180.0
-"""A worker that has not called back by then is given up."""
+"""A worker that has not called back by then is aborted."""
 
 
 class WorkerDied(TransientError):
@@ -169,7 +169,7 @@ class Worker:
             line.close()
 
     def end(self) -> None:
-        """Ends the process for good; a job that another thread waits for raises `WorkCancelled`."""
+        """Ends the process permanently; a job that another thread waits for raises `WorkCancelled`."""
         self._ended = True
         self.close()
 
@@ -234,7 +234,7 @@ class WorkerPool:
             self._free.put(worker)
 
     def close(self) -> None:
-        """Ends all workers for good."""
+        """Ends all workers permanently."""
         for worker in self._workers:
             worker.end()
 

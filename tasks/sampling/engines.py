@@ -1,4 +1,4 @@
-"""Opening an engine by name, and one way to draw from any of them.
+"""Opens an engine by name; one way to sample from any of them.
 
 The engines themselves are imported when one is opened: neither torch nor vLLM is needed to import this module.
 """
@@ -16,18 +16,18 @@ from tasks.study.params import Hardware
 ENGINES = ("transformers", "vllm")
 
 
-def stream(engine: Engine, jobs: Sequence[GenerationBatch]) -> Iterator[tuple[int, int, list[Completion]]]:
-    """Draws all jobs: in one batch where the engine can, else one job after another.
+def stream(engine: Engine, batches: Sequence[GenerationBatch]) -> Iterator[tuple[int, int, list[Completion]]]:
+    """Samples all batches: together where the engine can, else one after another.
 
     Raises:
         InputError: a prompt and its completion do not fit the model's context; the prompt is named.
     """
     if isinstance(engine, StreamingEngine):
-        yield from engine.stream(jobs)
+        yield from engine.stream(batches)
         return
-    for index, job in enumerate(jobs):
-        for place, completions in enumerate(engine.generate(job.requests, job.settings)):
-            yield index, place, completions
+    for index, batch in enumerate(batches):
+        for request, completions in enumerate(engine.generate(batch.requests, batch.settings)):
+            yield index, request, completions
 
 
 def open_engine(
@@ -45,7 +45,7 @@ def open_engine(
         checkpoint: a transformers checkpoint with its tokenizer.
         hardware: threads, batch sizes and vLLM's settings.
         precision: `float32` or `bfloat16`.
-        context: longest prompt plus completion that will be asked for, tokens; None: the model's own limit.
+        context: longest prompt plus completion of any request, tokens; None: the model's own limit.
         colocated: whether a trainer in this process shares the device.
 
     Raises:
@@ -73,10 +73,10 @@ def open_engine(
 
 
 def require_vllm() -> None:
-    """Says what to install where vLLM is missing.
+    """Checks that vLLM is installed.
 
     Raises:
-        InputError: vLLM is not installed.
+        InputError: it is not; the message says what to install.
     """
     if importlib.util.find_spec("vllm") is None:
         raise InputError(

@@ -28,7 +28,7 @@ class Request:
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """How completions are drawn.
+    """How completions are sampled.
 
     Attributes:
         n: completions per prompt.
@@ -62,9 +62,9 @@ class Completion:
     """One sampled completion.
 
     Attributes:
-        tokens: token ids, the end-of-sequence token included where it was drawn.
+        tokens: token ids, the end-of-sequence token included where it was sampled.
         logprobs: log-probability of each token under the policy at temperature 1 and without top-p, nats.
-        finish_reason: `stop` where end-of-sequence was drawn, `length` where the limit cut it.
+        finish_reason: `stop` where end-of-sequence was sampled, `length` where the limit cut it.
     """
 
     tokens: tuple[int, ...]
@@ -73,7 +73,7 @@ class Completion:
 
 
 class Engine(Protocol):
-    """A generation engine holding one model's weights."""
+    """A generation engine holding one model's weights; engines inherit `release` and `restarted` as they stand here."""
 
     name: str
 
@@ -97,23 +97,32 @@ class Engine(Protocol):
     def fingerprint(self) -> str:
         """Digest of the weights the engine would sample with now."""
 
+    def release(self) -> None:
+        """Lends the device's memory to a trainer until the next `update` or `load`; nothing where none is shared."""
+        return
+
+    @property
+    def restarted(self) -> bool:
+        """Whether the engine has been replaced after a loss, so that a next run should not rely on it."""
+        return False
+
     def close(self) -> None:
         """Frees memory and processes."""
 
 
 @runtime_checkable
 class StreamingEngine(Protocol):
-    """An engine that takes jobs with different settings in one batch and hands prompts back as they finish."""
+    """An engine that samples batches with different settings together and returns prompts as they finish."""
 
-    def stream(self, jobs: Sequence[GenerationBatch]) -> Iterator[tuple[int, int, list[Completion]]]:
-        """Yields (index of the job, index of the request within it, its completions), in order of completion."""
+    def stream(self, batches: Sequence[GenerationBatch]) -> Iterator[tuple[int, int, list[Completion]]]:
+        """Yields (index of the batch, index of the request within it, its completions), in order of completion."""
 
 
 def in_order(
     engine: StreamingEngine, requests: Sequence[Request], settings: SamplingSettings
 ) -> list[list[Completion]]:
-    """One job's completions in the order of its requests, from an engine that hands them back as they finish."""
-    out: list[list[Completion]] = [[] for _ in requests]
-    for _, place, completions in engine.stream([GenerationBatch(requests, settings)]):
-        out[place] = completions
-    return out
+    """One batch's completions in the order of its requests, from an engine that returns them as they finish."""
+    completions: list[list[Completion]] = [[] for _ in requests]
+    for _, index, finished in engine.stream([GenerationBatch(requests, settings)]):
+        completions[index] = finished
+    return completions

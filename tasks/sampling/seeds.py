@@ -3,7 +3,7 @@
     key(sequence)       = BLAKE2b-64(seed, domain, step, prompt id, sample index)
     uniform(key, t)     = top 53 bits of splitmix64(key + (t + 1) * golden) / 2^53
 
-`t` is the position within the completion, so what a sequence draws depends on nothing else in the batch: not on its
+`t` is the position within the completion, so what is sampled depends on nothing else in the batch: not on its
 size, order, sharding, or on what finished earlier. Not covered: the probabilities themselves come from matrix
 products whose last bits may depend on the batch's shape; a uniform within about 1e-6 of a boundary may then fall on
 the other side.
@@ -36,7 +36,7 @@ def request_seed(settings: SamplingSettings, prompt_id: str, sample: int) -> int
 
 
 def uniforms(keys: torch.Tensor, position: int | torch.Tensor) -> torch.Tensor:
-    """Draws one uniform per sequence.
+    """Returns one uniform per sequence.
 
     Args:
         keys: int64 [sequences], from `sequence_key`.

@@ -1,6 +1,6 @@
 """The engine in the trainer's own process: PyTorch on transformers checkpoints, exact and dependency-free.
 
-It shares the trainer's numerics (same weights, float32 softmax), so its log-probabilities serve as the old
+It has the trainer's numerics (same weights, float32 softmax), so its log-probabilities serve as the old
 log-probabilities of the update. Each prompt is encoded once and its cache repeated for the n completions; finished
 sequences leave the batch.
 """
@@ -15,19 +15,19 @@ import torch
 
 from tasks.policy.policy_model import load_model, weights_digest
 from tasks.policy.qwen2_decoder import KVCache, Qwen2Decoder
-from tasks.sampling.protocol import Completion, Request, SamplingSettings
+from tasks.sampling.protocol import Completion, Engine, Request, SamplingSettings
 from tasks.sampling.seeds import sequence_key, uniforms
 from tasks.study.errors import InputError
 
 COMPACT_BELOW = 0.75
-"""Finished sequences leave once fewer than this share of the batch is still being decoded."""
+"""Finished sequences leave once less than this fraction of the batch is still being decoded."""
 
 
 SYNC_EVERY = 16
-"""On an accelerator the host looks only every so many tokens whether sequences have finished: looking waits."""
+"""On an accelerator, tokens between two looks at what has finished: each waits for the device."""
 
 
-class TransformersEngine:
+class TransformersEngine(Engine):
     """Samples from a Qwen2-architecture model held in this process."""
 
     name = "transformers"
@@ -47,7 +47,7 @@ class TransformersEngine:
         self.batch = batch
         self.device = torch.device(device)
         self.precision = precision
-        self.look_every = 1 if self.device.type == "cpu" else SYNC_EVERY
+        self.sync_every = 1 if self.device.type == "cpu" else SYNC_EVERY
         self.load(checkpoint)
 
     def load(self, checkpoint: Path) -> str:
@@ -64,13 +64,13 @@ class TransformersEngine:
 
         The decoder keeps references where it need not fuse: the caller updates again after each optimiser step.
         """
-        held = dict(weights)
-        self.decoder = Qwen2Decoder(self.config, held)
-        self._fingerprint = weights_digest(held)
+        tensors = dict(weights)
+        self.decoder = Qwen2Decoder(self.config, tensors)
+        self._fingerprint = weights_digest(tensors)
         return self._fingerprint
 
     def fingerprint(self) -> str:
-        """Digest of the weights last given."""
+        """Digest of the current weights."""
         return self._fingerprint
 
     def close(self) -> None:
@@ -86,11 +86,11 @@ class TransformersEngine:
                     f"problem {request.prompt_id}: {len(request.tokens)} prompt tokens and {settings.max_tokens} "
                     f"completion tokens do not fit the model's context of {limit}"
                 )
-        share = max(1, self.batch // settings.n)
-        out: list[list[Completion]] = []
-        for start in range(0, len(requests), share):
-            out.extend(self._generate(requests[start : start + share], settings))
-        return out
+        chunk = max(1, self.batch // settings.n)
+        completions: list[list[Completion]] = []
+        for start in range(0, len(requests), chunk):
+            completions.extend(self._generate(requests[start : start + chunk], settings))
+        return completions
 
     def _generate(self, requests: Sequence[Request], settings: SamplingSettings) -> list[list[Completion]]:
         logits, cache, padding, column = self._encode(requests, settings)
@@ -98,8 +98,8 @@ class TransformersEngine:
         keys = [sequence_key(settings, request.prompt_id, sample) for request in requests for sample in range(n)]
         state = _Batch(total, settings.max_tokens, torch.tensor(keys, device=self.device), self.stops)
         for position in range(settings.max_tokens):
-            tokens = state.draw(logits, settings, position)
-            keep = state.drop_finished(tokens, look=(position + 1) % self.look_every == 0)
+            tokens = state.sample(logits, settings, position)
+            keep = state.drop_finished(tokens, sync=(position + 1) % self.sync_every == 0)
             if position + 1 == settings.max_tokens or state.active.numel() == 0:
                 break
             if keep is not None:
@@ -127,44 +127,44 @@ class TransformersEngine:
 
 
 class _Batch:
-    """The sequences being decoded: what was drawn, and which rows are still active."""
+    """The sequences being decoded: their tokens so far, and which rows are still active."""
 
-    def __init__(self, total: int, longest: int, keys: torch.Tensor, stops: frozenset[int]) -> None:
-        self.tokens = torch.zeros(total, longest, dtype=torch.int64, device=keys.device)
-        self.logprobs = torch.zeros(total, longest, dtype=torch.float32, device=keys.device)
+    def __init__(self, total: int, max_tokens: int, keys: torch.Tensor, stops: frozenset[int]) -> None:
+        self.tokens = torch.zeros(total, max_tokens, dtype=torch.int64, device=keys.device)
+        self.logprobs = torch.zeros(total, max_tokens, dtype=torch.float32, device=keys.device)
         self.lengths = torch.zeros(total, dtype=torch.int64, device=keys.device)
         self.stopped = torch.zeros(total, dtype=torch.bool, device=keys.device)
         self.active = torch.arange(total, device=keys.device)
         self.keys = keys
         self.stops = torch.tensor(sorted(stops), device=keys.device)
 
-    def draw(self, logits: torch.Tensor, settings: SamplingSettings, position: int) -> torch.Tensor:
-        """Draws a token for each active row and records it."""
+    def sample(self, logits: torch.Tensor, settings: SamplingSettings, position: int) -> torch.Tensor:
+        """Samples a token for each active row and records it."""
         logprobs = logits.log_softmax(-1)
         if settings.temperature == 0.0:
             tokens = logprobs.argmax(-1)
         else:
             tokens = inverse_cdf(logits, settings.temperature, settings.top_p, uniforms(self.keys, position))
-        live = ~self.stopped[self.active]
-        self.tokens[self.active, position] = tokens * live
-        self.logprobs[self.active, position] = logprobs.gather(1, tokens[:, None])[:, 0] * live
-        self.lengths[self.active] += live
+        running = ~self.stopped[self.active]
+        self.tokens[self.active, position] = tokens * running
+        self.logprobs[self.active, position] = logprobs.gather(1, tokens[:, None])[:, 0] * running
+        self.lengths[self.active] += running
         return tokens
 
-    def drop_finished(self, tokens: torch.Tensor, look: bool) -> torch.Tensor | None:
-        """Marks rows that drew a stop token; returns the rows to keep when enough have finished, else None.
+    def drop_finished(self, tokens: torch.Tensor, sync: bool) -> torch.Tensor | None:
+        """Marks rows that end with a stop token; returns the rows to keep when enough have finished, else None.
 
         Args:
-            tokens: drawn for the active rows.
-            look: whether to count the finished now, which waits for the device.
+            tokens: of the active rows.
+            sync: whether to count the finished now, which waits for the device.
         """
         self.stopped[self.active] |= torch.isin(tokens, self.stops)
-        if not look:
+        if not sync:
             return None
-        live = ~self.stopped[self.active]
-        if int(live.sum()) > COMPACT_BELOW * live.numel():
+        running = ~self.stopped[self.active]
+        if int(running.sum()) > COMPACT_BELOW * running.numel():
             return None
-        keep = live.nonzero()[:, 0]
+        keep = running.nonzero()[:, 0]
         self.active, self.keys = self.active[keep], self.keys[keep]
         return keep
 
@@ -180,12 +180,12 @@ class _Batch:
 
 
 def inverse_cdf(logits: torch.Tensor, temperature: float, top_p: float, uniform: torch.Tensor) -> torch.Tensor:
-    """Draws from softmax(logits / temperature), cut to its nucleus, by the inverse of the cumulative distribution."""
+    """Samples from softmax(logits / temperature), cut to its nucleus, by the inverse of the cumulative distribution."""
     probs = (logits / temperature).softmax(-1)
     if top_p < 1.0:
         ordered, index = probs.sort(dim=-1, descending=True, stable=True)
-        outside = ordered.cumsum(-1) - ordered >= top_p
-        probs = probs.scatter(-1, index, ordered.masked_fill(outside, 0.0))
+        beyond_nucleus = ordered.cumsum(-1) - ordered >= top_p
+        probs = probs.scatter(-1, index, ordered.masked_fill(beyond_nucleus, 0.0))
     cdf = probs.double().cumsum(-1)
     tokens = torch.searchsorted(cdf, (uniform * cdf[:, -1])[:, None], right=True)[:, 0]
     return tokens.clamp_(max=logits.shape[-1] - 1)

@@ -1,4 +1,4 @@
-"""What decides each piece of work: the fingerprints of all stages, in one place.
+"""What decides each unit of work: the fingerprints of all stages.
 
 The same fingerprint marks a finished folder (`tasks.study.manifests.once`), keys Prefect's cache and tells `rlscale
 status` what is done. Raise a stage's version when its code changes what it writes; a refactor with equal results
@@ -11,10 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tasks.study.grid import Run, shared_scientific_settings
+from tasks.study.grid import Run, model_spec, shared_scientific_settings
 from tasks.study.manifests import digest_file, make_fingerprint, manifest_digest
 from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
+from tasks.study.policies import StudyPolicy, find_benchmark
 
 VERSIONS = {"prepare": "1", "pretrain": "2", "train": "2", "evaluate": "1", "fit": "1", "report": "1"}
 
@@ -41,7 +42,7 @@ def prepare_fingerprint(params: Params) -> str:
 
 
 def _paths_to_digests(value: Any, key: str = "") -> Any:
-    """The prepare block with the names of local files replaced by digests of their bytes: a moved file is no other."""
+    """The prepare block with digests in place of the names of local files: moving a file changes nothing."""
     if isinstance(value, dict):
         return {name: _paths_to_digests(entry, name) for name, entry in value.items()}
     if isinstance(value, list):
@@ -54,9 +55,8 @@ def _paths_to_digests(value: Any, key: str = "") -> Any:
 
 def model_fingerprint(params: Params, name: str) -> str:
     """An initial checkpoint `<size>-<variant>`: its spec and recipe; one trained here also depends on the problems."""
-    size, variant = name.rsplit("-", 1)
+    spec, variant = model_spec(params, name)
     family = params.pretrain.family
-    spec = next(model for model in family.models if model.name == size)
     values: dict[str, object] = {"spec": spec.model_dump(mode="json"), "variant": variant}
     inputs = {}
     if family.kind == "tiny":
@@ -68,30 +68,28 @@ def model_fingerprint(params: Params, name: str) -> str:
 
 def run_fingerprint(params: Params, run: Run) -> str:
     """A training run: all scientific values, its initial checkpoint, its problems, the grader."""
-    layout = StudyPaths.of(params)
+    paths = StudyPaths.of(params)
     inputs = {
-        "prepare": manifest_digest(layout.stage("prepare")),
-        "model": manifest_digest(layout.model(run.model)),
+        "prepare": manifest_digest(paths.stage("prepare")),
+        "model": manifest_digest(paths.model(run.model)),
         "grader": GRADER_VERSION,
     }
     return make_fingerprint("train", VERSIONS["train"], shared_scientific_settings(params) | asdict(run), inputs)
 
 
-def evaluate_fingerprint(params: Params, run: Run | str, benchmark: str) -> str:
-    """A run's final policy, or the initial checkpoint named `<size>-<variant>`, on a benchmark (or `heldout`)."""
-    layout = StudyPaths.of(params)
-    initial = isinstance(run, str)
-    variant = run.rsplit("-", 1)[1] if isinstance(run, str) else run.variant
-    spec = next((b.model_dump(mode="json") for b in params.prepare.benchmarks if b.name == benchmark), None)
+def evaluate_fingerprint(params: Params, policy: StudyPolicy, benchmark: str) -> str:
+    """A policy on a benchmark (or `heldout`)."""
+    paths = StudyPaths.of(params)
+    spec = find_benchmark(params, benchmark)
     values = {
         "evaluate": params.evaluate.model_dump(mode="json"),
-        "benchmark": spec or benchmark,
-        "style": params.train.prompt_style.model_dump(mode="json")[variant],
+        "benchmark": spec.model_dump(mode="json") if spec else benchmark,
+        "style": params.train.prompt_style.model_dump(mode="json")[policy.variant],
         "lengths": params.train.sampling.model_dump(mode="json"),
     }
     inputs = {
-        "prepare": manifest_digest(layout.stage("prepare")),
-        "model" if initial else "run": manifest_digest(layout.model(run) if isinstance(run, str) else layout.run(run)),
+        "prepare": manifest_digest(paths.stage("prepare")),
+        "run" if policy.run else "model": manifest_digest(paths.policy(policy)),
         "grader": GRADER_VERSION,
     }
     return make_fingerprint("evaluate", VERSIONS["evaluate"], values, inputs)
@@ -99,13 +97,13 @@ def evaluate_fingerprint(params: Params, run: Run | str, benchmark: str) -> str:
 
 def fit_fingerprint(params: Params, runs: list[Run]) -> str:
     """The laws: the fit block and the metrics of every run of the grid."""
-    layout = StudyPaths.of(params)
-    inputs = {run.run_id: manifest_digest(layout.run(run)) for run in runs}
+    paths = StudyPaths.of(params)
+    inputs = {run.run_id: manifest_digest(paths.run(run)) for run in runs}
     return make_fingerprint("fit", VERSIONS["fit"], params.fit.model_dump(mode="json"), inputs)
 
 
 def report_fingerprint(params: Params) -> str:
     """The page: the report block, the fits and the scores."""
-    layout = StudyPaths.of(params)
-    inputs = {stage: manifest_digest(layout.stage(stage)) for stage in ("prepare", "pretrain", "fit", "evaluate")}
+    paths = StudyPaths.of(params)
+    inputs = {stage: manifest_digest(paths.stage(stage)) for stage in ("prepare", "pretrain", "fit", "evaluate")}
     return make_fingerprint("report", VERSIONS["report"], params.report.model_dump(mode="json"), inputs)

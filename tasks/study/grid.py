@@ -57,19 +57,26 @@ def expand_grid(params: Params) -> list[Run]:
             (grid.group_size.size, v, grid.group_size.seed, 1, g) for v in grid.variants for g in grid.group_size.values
         ]
     runs = [_run(params, *cell) for cell in cells]
-    seen: set[str] = set()
+    run_ids: set[str] = set()
     for run in runs:
-        if run.run_id in seen:
+        if run.run_id in run_ids:
             raise InputError(f"grid: two runs have one id, {run.run_id}; a value is listed twice on one of its axes")
-        seen.add(run.run_id)
+        run_ids.add(run.run_id)
     return runs
 
 
 def longest_first(params: Params, runs: list[Run]) -> list[Run]:
     """Orders runs by falling model size, so that no long one is left for the end while other workers idle."""
     models: Sequence[TinyModel | HubModel] = params.pretrain.family.models
-    place = {model.name: index for index, model in enumerate(models)}
-    return sorted(runs, key=lambda run: -place[run.size])
+    ranks = {model.name: index for index, model in enumerate(models)}
+    return sorted(runs, key=lambda run: -ranks[run.size])
+
+
+def model_spec(params: Params, name: str) -> tuple[TinyModel | HubModel, Variant]:
+    """The family's entry and the variant of an initial model `<size>-<variant>`."""
+    size, variant = name.rsplit("-", 1)
+    models: Sequence[TinyModel | HubModel] = params.pretrain.family.models
+    return next(model for model in models if model.name == size), "base" if variant == "base" else "instruct"
 
 
 def find_run(params: Params, run_id: str) -> Run:

@@ -30,7 +30,7 @@ def canonical_json(value: Any) -> str:
 
 
 def make_fingerprint(stage: str, version: str, params: Any, inputs: Mapping[str, str] | None = None) -> str:
-    """Names a piece of work: 16 hex digits of SHA-256 over {stage, version, params, input digests}."""
+    """Names a unit of work: 16 hex digits of SHA-256 over {stage, version, params, input digests}."""
     value = {"stage": stage, "version": version, "params": params, "inputs": dict(inputs or {})}
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
 
@@ -153,7 +153,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
 def once(
     folder: Path, stage: str, fingerprint: str, body: Callable[[], tuple[list[str], Mapping[str, Any]]]
 ) -> tuple[dict[str, Any], bool]:
-    """Does a piece of work unless its folder proves it done.
+    """Does a unit of work unless its folder proves it done.
 
     Args:
         folder: the folder the work owns; `body` writes below it only.

@@ -29,10 +29,10 @@ class ConfigBlock(BaseModel):
 
 
 class Study(ConfigBlock):
-    """What the study is called and where its artefacts lie."""
+    """Name of the study and folder of its artifacts."""
 
     name: Name = Field(description="Names the MLflow experiment and the Prefect flow run.")
-    data_root: str = Field(description="Folder of all artefacts, relative to the params file.", min_length=1)
+    data_root: str = Field(description="Folder of all artifacts, relative to the params file.", min_length=1)
 
 
 class ReuseAxis(ConfigBlock):
@@ -237,7 +237,7 @@ class Pretrain(ConfigBlock):
 
 
 class Objective(ConfigBlock):
-    """The GRPO objective: clipped surrogate minus KL, DESIGN.md section 4 of the study's set-up."""
+    """The GRPO objective: clipped surrogate minus KL to the initial policy; equations in `tasks.train.objective`."""
 
     clip_low: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(description="Ratio is clipped below at 1 - clip_low.")
     clip_high: PositiveFloat = Field(description="Ratio is clipped above at 1 + clip_high.")
@@ -428,11 +428,11 @@ class Params(ConfigBlock):
 
     @model_validator(mode="after")
     def _blocks_agree(self) -> Params:
-        known = {model.name for model in self.pretrain.family.models}
+        sizes = {model.name for model in self.pretrain.family.models}
         axes = [axis for axis in (self.grid.reuse, self.grid.group_size) if axis is not None]
         for size in (*self.grid.sizes, *(axis.size for axis in axes)):
-            if size not in known:
-                raise ValueError(f"grid names size {size!r}, but pretrain.family.models has only {sorted(known)}")
+            if size not in sizes:
+                raise ValueError(f"grid names size {size!r}, but pretrain.family.models has only {sorted(sizes)}")
         prompts = self.train.steps * self.train.batch
         for tau in self.grid.reuse.factors if self.grid.reuse else ():
             if prompts % tau:
@@ -468,6 +468,19 @@ def load_params(path: Path) -> Params:
         raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(raw, dict):
         raise InputError(f"{path}: expected a mapping of blocks (study, grid, prepare, ...)")
+    return make_params(raw, path)
+
+
+def make_params(raw: dict[str, Any], path: Path) -> Params:
+    """Checks the values of a params file.
+
+    Args:
+        raw: the file's blocks, as YAML gives them.
+        path: the file, written or not: messages name it, and `study.data_root` counts from its folder.
+
+    Raises:
+        InputError: an unknown key, a wrong type or an impossible value.
+    """
     try:
         params = Params.model_validate(_with_tuples(raw))
     except ValidationError as error:
@@ -493,5 +506,5 @@ def _sentence(error: ValidationError) -> str:
         return f"unknown key {key}"
     if problem["type"] == "missing":
         return f"key {key} is missing"
-    found = "" if problem["type"] == "value_error" else f" (found {problem['input']!r})"
-    return f"{key}: {message}{found}" if key else f"{message}{found}"
+    value = "" if problem["type"] == "value_error" else f" (found {problem['input']!r})"
+    return f"{key}: {message}{value}" if key else f"{message}{value}"

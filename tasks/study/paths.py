@@ -1,4 +1,7 @@
-"""Where every artefact lies. One class, built from a data root; nothing else in the program joins these paths."""
+"""Where every artifact lies, as one class built from a data root.
+
+The files of `data/fit/` and `data/report/` are named by their records (`tasks.records.json_files`).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from pathlib import Path
 
 from tasks.study.grid import Run
 from tasks.study.params import Params
+from tasks.study.policies import HELDOUT, StudyPolicy
 
 STAGE_INPUTS: dict[str, tuple[str, ...]] = {
     "prepare": (),
@@ -29,7 +33,7 @@ class StudyPaths:
 
     @classmethod
     def of(cls, params: Params) -> StudyPaths:
-        """The layout of a study."""
+        """The paths of a study."""
         return cls(params.root)
 
     def stage(self, name: str) -> Path:
@@ -53,36 +57,51 @@ class StudyPaths:
 
     def benchmark(self, name: str) -> Path:
         """Problems of a benchmark; `heldout` is the held-out set."""
-        return self.heldout if name == "heldout" else self.stage("prepare") / "benchmarks" / f"{name}.parquet"
+        return self.heldout if name == HELDOUT else self.stage("prepare") / "benchmarks" / f"{name}.parquet"
 
     def model(self, name: str) -> Path:
         """Folder of an initial checkpoint, `<size>-<variant>`, with its own manifest."""
         return self.stage("pretrain") / name
 
-    def run(self, run: Run | str) -> Path:
+    def run(self, run: Run) -> Path:
         """Folder of a training run."""
-        return self.stage("train") / (run if isinstance(run, str) else run.run_id)
+        return self.stage("train") / run.run_id
 
-    def metrics(self, run: Run | str) -> Path:
+    def metrics(self, run: Run) -> Path:
         """One `StepMetrics` row per line, step 0 first."""
         return self.run(run) / "metrics.jsonl"
 
-    def final(self, run: Run | str) -> Path:
+    def run_params(self, run: Run) -> Path:
+        """The params a run was trained with."""
+        return self.run(run) / "params.json"
+
+    def final(self, run: Run) -> Path:
         """The trained policy, as an ordinary transformers checkpoint."""
         return self.run(run) / "final"
 
-    def checkpoints(self, run: Run | str) -> Path:
+    def checkpoints(self, run: Run) -> Path:
         """Resumable training checkpoints, `step-000050/` and so on."""
         return self.run(run) / "checkpoints"
 
-    def samples(self, run: Run | str, benchmark: str) -> Path:
-        """Graded samples of a run on a benchmark, in a folder of their own with its manifest and `score.json`."""
-        name = run if isinstance(run, str) else run.run_id
-        return self.stage("evaluate") / name / benchmark / "samples.parquet"
+    def policy(self, policy: StudyPolicy) -> Path:
+        """Folder, with its manifest, of the run or the initial model that a policy comes from."""
+        return self.model(policy.model) if policy.run is None else self.run(policy.run)
+
+    def evaluation(self, policy: StudyPolicy, benchmark: str, root: Path | None = None) -> Path:
+        """Folder of a policy's evaluation on a benchmark; `root` instead of `data/evaluate/` for another engine's."""
+        return (root or self.stage("evaluate")) / policy.name / benchmark
+
+    def samples(self, policy: StudyPolicy, benchmark: str, root: Path | None = None) -> Path:
+        """Graded samples of an evaluation."""
+        return self.evaluation(policy, benchmark, root) / "samples.parquet"
+
+    def score(self, policy: StudyPolicy, benchmark: str, root: Path | None = None) -> Path:
+        """What the samples add up to, one `Score`."""
+        return self.evaluation(policy, benchmark, root) / "score.json"
 
     @property
     def scores(self) -> Path:
-        """One row per run and benchmark."""
+        """One row per policy and benchmark."""
         return self.stage("evaluate") / "scores.parquet"
 
     @property

@@ -1,8 +1,8 @@
-"""What of a study is done: read from the folders alone, by the same fingerprints that `tasks.study.manifests.once`
+"""Which work of a study is done: read from the folders alone, by the fingerprints that `tasks.study.manifests.once`
 checks.
 
-A stage consists of pieces (a run, a checkpoint, a run on a benchmark), each a folder with a manifest, and of the
-stage's own manifest that collects them. Asking starts nothing and imports no torch, no prefect and no mlflow.
+A stage consists of work units (a run, an initial model, a policy on a benchmark), each a folder with a manifest, and
+of the stage's own manifest that collects them. Asking starts nothing and imports no torch, no prefect and no mlflow.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from tasks.study.fingerprints import (
     report_fingerprint,
     run_fingerprint,
 )
-from tasks.study.grid import Run, expand_grid, longest_first
+from tasks.study.grid import expand_grid, longest_first
 from tasks.study.manifests import is_complete, make_fingerprint
 from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
+from tasks.study.policies import list_policies
 
 
 @dataclass(frozen=True)
@@ -35,31 +36,26 @@ class WorkUnit:
 
     @property
     def done(self) -> bool:
-        """Whether the folder holds this work, whole."""
+        """Whether the folder holds this work with all its files."""
         return is_complete(self.folder, self.fingerprint)
 
 
 def work_units(params: Params, stage: str) -> list[WorkUnit]:
-    """The units of work of a stage that owns more folders than its own: models, runs, runs on benchmarks."""
-    layout, runs = StudyPaths.of(params), expand_grid(params)
+    """The units of work of a stage that owns more folders than its own: models, runs, policies on benchmarks."""
+    paths = StudyPaths.of(params)
     if stage == "pretrain":
-        return [WorkUnit(name, layout.model(name), model_fingerprint(params, name)) for name in model_names(params)]
+        return [WorkUnit(name, paths.model(name), model_fingerprint(params, name)) for name in model_names(params)]
     if stage == "train":
-        return [WorkUnit(run.run_id, layout.run(run), run_fingerprint(params, run)) for run in runs]
+        return [WorkUnit(run.run_id, paths.run(run), run_fingerprint(params, run)) for run in expand_grid(params)]
     if stage == "evaluate":
-        benchmarks = ["heldout", *(benchmark.name for benchmark in params.prepare.benchmarks)]
-        subjects: list[tuple[str, Run | str]] = [
-            (f"initial-{name}", name) for name in dict.fromkeys(run.model for run in runs)
-        ]
-        subjects += [(run.run_id, run) for run in runs]
         return [
             WorkUnit(
-                f"{name}/{benchmark}",
-                layout.samples(name, benchmark).parent,
-                evaluate_fingerprint(params, work, benchmark),
+                f"{policy.name}/{benchmark}",
+                paths.evaluation(policy, benchmark),
+                evaluate_fingerprint(params, policy, benchmark),
             )
-            for name, work in subjects
-            for benchmark in benchmarks
+            for policy in list_policies(params)
+            for benchmark in policy.benchmarks
         ]
     return []
 
@@ -72,18 +68,18 @@ def model_names(params: Params) -> list[str]:
 
 
 def stage_fingerprint(params: Params, stage: str) -> str:
-    """Fingerprint of a stage's own manifest; where the stage collects pieces, it is made of their fingerprints."""
+    """Fingerprint of a stage's own manifest; where the stage collects work units, it is made of theirs."""
     if stage == "prepare":
         return prepare_fingerprint(params)
     if stage == "fit":
         return fit_fingerprint(params, expand_grid(params))
     if stage == "report":
         return report_fingerprint(params)
-    marks = {piece.name: piece.fingerprint for piece in work_units(params, stage)}
-    return make_fingerprint(stage, VERSIONS[stage], "collected", marks)
+    inputs = {unit.name: unit.fingerprint for unit in work_units(params, stage)}
+    return make_fingerprint(stage, VERSIONS[stage], "collected", inputs)
 
 
 def stage_done(params: Params, stage: str) -> bool:
-    """Whether the stage's manifest and every piece of it prove the work done."""
-    whole = is_complete(StudyPaths.of(params).stage(stage), stage_fingerprint(params, stage))
-    return whole and all(piece.done for piece in work_units(params, stage))
+    """Whether the stage's manifest and every unit of it prove the work done."""
+    collected = is_complete(StudyPaths.of(params).stage(stage), stage_fingerprint(params, stage))
+    return collected and all(unit.done for unit in work_units(params, stage))

@@ -58,7 +58,7 @@ class MicroBatch:
     is_padding: bool = False
 
     def as_padding(self) -> MicroBatch:
-        """The same tokens with no weight: keeps processes in step when one has fewer micro-batches."""
+        """The same tokens with no weight, so that every rank makes the same number of collective calls."""
         return replace(self, loss_weights=torch.zeros_like(self.loss_weights), is_padding=True)
 
 

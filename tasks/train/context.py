@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from transformers import AutoTokenizer
 
 from tasks.costs.flops import Architecture
 from tasks.costs.gpu_table import peak_of_device
@@ -16,9 +15,7 @@ from tasks.grading import GradingPool
 from tasks.policy.packing import PackedBatch
 from tasks.policy.policy_model import Policy
 from tasks.records.models import ModelRecord, read_models
-from tasks.records.problems import Problem
-from tasks.sampling.prompts import load_prompts
-from tasks.sampling.protocol import Request
+from tasks.sampling.prompts import PromptSet, load_prompts
 from tasks.study.grid import Run
 from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
@@ -33,18 +30,6 @@ from tasks.train.update import PolicyUpdater
 
 
 @dataclass(frozen=True)
-class ProblemSet:
-    """Problems and their rendered prompts, index by index."""
-
-    problems: Sequence[Problem]
-    requests: Sequence[Request]
-
-    def pick(self, indices: Sequence[int]) -> ProblemSet:
-        """The problems at these indices."""
-        return ProblemSet([self.problems[i] for i in indices], [self.requests[i] for i in indices])
-
-
-@dataclass(frozen=True)
 class TrainingContext:
     """Everything a run needs; see the attributes' types.
 
@@ -56,7 +41,7 @@ class TrainingContext:
         architecture: its shape, for the ledger.
         policy: the policy itself, outside of what DDP wraps around it.
         updater: policy, reference, optimiser.
-        sampler: engine, tokenizer, grader.
+        sampler: engine and grader.
         train: unique training problems in curriculum order; looped tau times.
         heldout: the held-out problems.
         peak_flops: FLOP/s of one of the run's devices at best, None where it is not known.
@@ -70,8 +55,8 @@ class TrainingContext:
     policy: Policy
     updater: PolicyUpdater
     sampler: RolloutSampler
-    train: ProblemSet
-    heldout: ProblemSet
+    train: PromptSet
+    heldout: PromptSet
     peak_flops: float | None = None
 
     @property
@@ -106,9 +91,7 @@ class TrainingContext:
 
     def release_sampler(self) -> None:
         """Takes the device's memory back from an engine that shares it, until the next refresh."""
-        release = getattr(self.sampler.engine, "release", None)
-        if release is not None:
-            release()
+        self.sampler.engine.release()
 
     def close(self, sound: bool = True) -> None:
         """Gives the sampler back, or ends it where the run was not sound, and ends the grader's processes."""
@@ -128,17 +111,12 @@ def open_context(params: Params, run: Run, fingerprint: str) -> TrainingContext:
     record = read_models(layout.stage("pretrain"))[run.model]
     checkpoint = layout.stage("pretrain") / record.path
     spread = init_parallel(train.precision)
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
     policy = build_policy(spread, checkpoint, train.lora, run.seed)
     updater = _updater(params, spread, policy, checkpoint)
 
-    def problem_set(path: Path) -> ProblemSet:
-        style = getattr(train.prompt_style, run.variant)
-        rendered = load_prompts(path, checkpoint, style, train.sampling.max_prompt_tokens)
-        return ProblemSet(rendered.problems, rendered.requests)
-
-    problems = problem_set(layout.train_problems if run.tau == 1 else layout.subset(run.tau))
-    heldout = problem_set(layout.heldout)
+    style, longest = getattr(train.prompt_style, run.variant), train.sampling.max_prompt_tokens
+    problems = layout.train_problems if run.tau == 1 else layout.subset(run.tau)
+    prompts, heldout = (load_prompts(path, checkpoint, style, longest) for path in (problems, layout.heldout))
     limits, device = params.hardware, spread.accelerator.device
     grader = GradingPool(limits.grading_workers, limits.grading_seconds, limits.grading_memory_mb)
     return TrainingContext(
@@ -149,8 +127,8 @@ def open_context(params: Params, run: Run, fingerprint: str) -> TrainingContext:
         architecture=architecture_of(policy.model.config),
         policy=policy,
         updater=updater,
-        sampler=RolloutSampler(open_sampler(params, spread, checkpoint), tokenizer, grader),
-        train=problems,
+        sampler=RolloutSampler(open_sampler(params, spread, checkpoint), grader),
+        train=prompts,
         heldout=heldout,
         peak_flops=peak_of_device(torch.cuda.get_device_name(device)) if device.type == "cuda" else None,
     )

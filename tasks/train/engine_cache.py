@@ -48,7 +48,7 @@ class EngineCache:
     def release(self, engine: Engine, sound: bool) -> None:
         """Keeps an engine that came from here and did its run without a restart; ends any other."""
         key = self._lent.pop(id(engine), None)
-        if key is None or not sound or getattr(engine, "restarted", False):
+        if key is None or not sound or engine.restarted:
             engine.close()
             return
         self.clear()

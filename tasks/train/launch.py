@@ -152,7 +152,7 @@ class Launcher:
                 self._busy.discard(worker)
 
     def close(self) -> None:
-        """Ends all workers for good; runs in flight raise `WorkCancelled` and keep their last checkpoint."""
+        """Ends all workers permanently; runs in flight raise `WorkCancelled` and keep their last checkpoint."""
         self._stop.set()
         with self._lock:
             workers = [*self._busy, *(worker for idle in self._idle.values() for worker in idle)]
@@ -221,11 +221,11 @@ def cluster_command(hardware: Hardware, placement: Placement, run: Run) -> list[
 
 def train_once(params: Params, run: Run, launcher: Launcher) -> dict[str, Any]:
     """Trains a run unless its folder proves it done; returns its manifest."""
-    folder, fingerprint = StudyPaths.of(params).run(run), run_fingerprint(params, run)
+    paths, fingerprint = StudyPaths.of(params), run_fingerprint(params, run)
 
     def body() -> tuple[list[str], dict[str, Any]]:
         facts = launcher.train(run, fingerprint)
-        final = sorted(f"final/{path.name}" for path in (folder / "final").iterdir() if path.is_file())
-        return ["metrics.jsonl", "params.json", *final], facts
+        final = sorted(f"final/{path.name}" for path in paths.final(run).iterdir() if path.is_file())
+        return [paths.metrics(run).name, paths.run_params(run).name, *final], facts
 
-    return once(folder, "train", fingerprint, body)[0]
+    return once(paths.run(run), "train", fingerprint, body)[0]

@@ -40,7 +40,8 @@ def update_flops(
 
     Args:
         architecture: shape of the model.
-        minibatches: the micro-batches computed; those that only keep processes in step are left out.
+        minibatches: the micro-batches computed; padding, which gives every rank the same number of
+            collective calls, is left out.
         passes: whether a `reference` and an `old` pass are made.
         checkpointed: whether activations are recomputed.
     """

@@ -25,7 +25,7 @@ from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
 from tasks.train.batching import MicroBatch, RolloutGroup, micro_batches, rank_prompt_indices
 from tasks.train.checkpoints import TrainerState, find_complete_checkpoint
-from tasks.train.context import ProblemSet, TrainingContext, open_context
+from tasks.train.context import TrainingContext, open_context
 from tasks.train.ledger import PHASES, model_flops, sampling_flops, update_flops
 from tasks.train.rollouts import rollout_groups
 from tasks.train.run_io import append_metrics, resume, save_final_policy, save_run_checkpoint, training_lock
@@ -37,10 +37,10 @@ Sums = dict[str, float]
 def train_job(params: str, run: dict[str, Any], fingerprint: str) -> dict[str, Any]:
     """A worker's job: trains one run; params as JSON text, the run as its fields."""
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
-    study = Params.model_validate_json(params)
+    study, experiment = Params.model_validate_json(params), Run(**run)
     torch.set_num_threads(study.hardware.threads_per_worker)
-    with training_lock(StudyPaths.of(study).run(run["run_id"])):
-        session = open_context(study, Run(**run), fingerprint)
+    with training_lock(StudyPaths.of(study).run(experiment)):
+        session = open_context(study, experiment, fingerprint)
         try:
             facts = train(session)
         except BaseException:
@@ -61,7 +61,7 @@ def train(session: TrainingContext) -> dict[str, Any]:
     """
     state = resume(session)
     if session.accelerator.is_main_process:
-        write_json(session.folder / "params.json", session.params.model_dump(mode="json"))
+        write_json(StudyPaths.of(session.params).run_params(session.run), session.params.model_dump(mode="json"))
     fingerprint = session.refresh_sampler()
     if state.step == 0:
         fields = _evaluate(session, 0, PhaseTimer())[0]
@@ -101,35 +101,35 @@ def train_step(
     params = session.params
     owned = _rank_problem_indices(session, step)
     with clock.phase("rollout"):
-        batch = session.train.pick([index for share in owned for index in share])
-        drawn = session.sampler.sample(batch.requests, _rollout_settings(session, step))
+        batch = session.train.select([index for indices in owned for index in indices])
+        completions = session.sampler.sample(batch, _rollout_settings(session, step))
     session.release_sampler()
     with clock.phase("grading"):
-        graded = session.sampler.grade(batch.problems, drawn)
+        graded = session.sampler.grade(batch, completions)
         groups = rollout_groups(batch.requests, graded, params.train.objective.advantage_eps)
     with clock.phase("update"):
-        minibatches = _minibatches(session, groups, [len(share) for share in owned])
+        minibatches = _minibatches(session, groups, [len(indices) for indices in owned])
         where = f"{session.run.run_id} step {step} (problems {', '.join(g.problem_id for g in groups[:4])}, ...)"
         try:
             totals = session.updater.step(minibatches, where)
         except TrainingDiverged as error:
             good = find_complete_checkpoint(StudyPaths.of(params).checkpoints(session.run), session.fingerprint)
             raise TrainingDiverged(f"{error}; last good checkpoint: {good or 'none, start again'}") from error
-    rolled = sampling_flops(session.architecture, batch.requests, drawn)
     passes = {"reference": session.updater.reference is not None, "old": not session.updater.sampler_is_exact}
-    flops = {"rollout": rolled} | update_flops(
+    flops = {"rollout": sampling_flops(session.architecture, batch.requests, completions)} | update_flops(
         session.architecture, minibatches, passes, params.hardware.gradient_checkpointing
     )
     with clock.phase("weights"):
         fingerprint = session.refresh_sampler()
     values, evaluated = _evaluate(session, step, clock) if _is_evaluated(session, step) else ({}, {})
-    counts = {k: v for k, v in asdict(graded.stats).items() if isinstance(v, int)}
-    named = {f"flops.{k}": v for k, v in (flops | evaluated).items()} | {f"grading.{k}": v for k, v in counts.items()}
     useful = {"useful": model_flops(session.architecture, minibatches, passes)}
-    sums = _all_reduce(session, _rollout_sums(groups) | named | useful)
-    state = _advance(session, step, state, sums)
-    grading = {k: int(sums[f"grading.{k}"]) for k in counts}
-    fields = _row(session, state, sums, totals) | values
+    sums = _all_reduce(session, _rollout_sums(groups) | useful)
+    flops = _all_reduce(session, flops | evaluated)
+    counts = {name: float(value) for name, value in asdict(graded.stats).items() if isinstance(value, int)}
+    reduced = _all_reduce(session, counts)
+    grading = {name: int(reduced[name]) for name in counts}
+    state = _advance(session, step, state, sums, flops)
+    fields = _row(session, state, sums, flops, totals) | values
     if session.peak_flops is not None:
         fields["mfu"] = sums["useful"] / (clock.seconds["update"] * session.peak_flops * session.parallel.world_size)
     return state, StepMetrics(**fields, grading=grading, sampler_fingerprint=fingerprint, seconds=clock.seconds)
@@ -186,7 +186,7 @@ def _is_evaluated(session: TrainingContext, step: int) -> bool:
 
 
 def _evaluate(session: TrainingContext, step: int, clock: PhaseTimer) -> tuple[dict[str, Any], Sums]:
-    """Held-out evaluation; returns the metrics' fields and the FLOPs of this process's share."""
+    """Held-out evaluation; returns the metrics' fields and the FLOPs of this process's part."""
     heldout, accelerator = session.params.train.heldout, session.accelerator
     settings = SamplingSettings(
         n=heldout.samples,
@@ -198,15 +198,15 @@ def _evaluate(session: TrainingContext, step: int, clock: PhaseTimer) -> tuple[d
         seed_domain="heldout",
     )
     indices = range(accelerator.process_index, len(session.heldout.problems), accelerator.num_processes)
-    share: ProblemSet = session.heldout.pick(list(indices))
+    prompts = session.heldout.select(indices)
     with clock.phase("evaluation"):
-        drawn = session.sampler.sample(share.requests, settings)
-        graded = session.sampler.grade(share.problems, drawn)
-    sums = _all_reduce(session, {"right": float(graded.right), "trials": float(len(share.problems) * heldout.samples)})
+        completions = session.sampler.sample(prompts, settings)
+        graded = session.sampler.grade(prompts, completions)
+    sums = _all_reduce(session, {"right": float(graded.right), "trials": float(len(indices) * heldout.samples)})
     trials, right = int(sums["trials"]), int(sums["right"])
     loss = 1.0 - right / trials
     fields = {"test_loss": loss, "test_loss_se": math.sqrt(loss * (1.0 - loss) / trials)}
-    flops = {"evaluation": sampling_flops(session.architecture, share.requests, drawn)}
+    flops = {"evaluation": sampling_flops(session.architecture, prompts.requests, completions)}
     return fields | {"test_trials": trials, "test_right": right}, flops
 
 
@@ -235,17 +235,19 @@ def _all_reduce(session: TrainingContext, sums: Sums) -> Sums:
     return dict(zip(names, session.accelerator.reduce(values, "sum").tolist(), strict=True))
 
 
-def _advance(session: TrainingContext, step: int, state: TrainerState, sums: Sums) -> TrainerState:
+def _advance(session: TrainingContext, step: int, state: TrainerState, sums: Sums, flops: Sums) -> TrainerState:
     """Counters after the step."""
     return TrainerState(
         step=step,
         data=state.data + session.params.train.batch,
         tokens=state.tokens + int(sums["prompt_tokens"] + sums["completion_tokens"]),
-        flops_total=state.flops_total + sum(value for name, value in sums.items() if name.startswith("flops.")),
+        flops_total=state.flops_total + sum(flops.values()),
     )
 
 
-def _row(session: TrainingContext, state: TrainerState, sums: Sums, totals: UpdateTotals) -> dict[str, Any]:
+def _row(
+    session: TrainingContext, state: TrainerState, sums: Sums, flops: Sums, totals: UpdateTotals
+) -> dict[str, Any]:
     """The metrics that training itself gives."""
     completions, groups, tokens = sums["completions"], sums["groups"], max(totals.tokens, 1.0)
     return {
@@ -254,7 +256,7 @@ def _row(session: TrainingContext, state: TrainerState, sums: Sums, totals: Upda
         "data": state.data,
         "tokens": state.tokens,
         "compute": published_compute(session.model.n_params, state.tokens),
-        "flops": {name: sums.get(f"flops.{name}", 0.0) for name in PHASES},
+        "flops": {name: flops.get(name, 0.0) for name in PHASES},
         "flops_total": state.flops_total,
         "reward_mean": sums["reward"] / completions,
         "reward_std": sums["spread"] / groups,

@@ -1,4 +1,4 @@
-"""Where a run goes: how many processes on how many machines, with which accelerate config. Checked before a launch.
+"""Placement of a run: how many processes on how many machines, with which accelerate config. Checked before a launch.
 
 | processes | machine | config |
 |---|---|---|
@@ -49,7 +49,7 @@ class Placement:
 
 
 def choose_placement(params: Params, run: Run, devices: tuple[Device, ...]) -> Placement:
-    """Chooses and checks where a run goes.
+    """Chooses and checks the placement of a run.
 
     Args:
         params: the study.

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 
-from tasks.grading import GradeRequest, GradeStats, GradingPool
-from tasks.records.problems import Problem
+from tasks.grading import GradeStats, GradingPool
+from tasks.sampling.completions import grade_completions
+from tasks.sampling.prompts import PromptSet
 from tasks.sampling.protocol import Completion, Engine, Request, SamplingSettings
 from tasks.train.batching import RolloutGroup
 from tasks.train.objective import group_advantages
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -37,32 +34,24 @@ class GradedCompletions:
 
 @dataclass(frozen=True)
 class RolloutSampler:
-    """An engine with what it takes to turn its tokens into verdicts."""
+    """An engine, and the pool that grades its completions."""
 
     engine: Engine
-    tokenizer: PreTrainedTokenizerBase
     grader: GradingPool
 
-    def sample(self, requests: Sequence[Request], settings: SamplingSettings) -> list[list[Completion]]:
-        """Draws completions; none for no requests."""
-        return self.engine.generate(requests, settings) if requests else []
+    def sample(self, prompts: PromptSet, settings: SamplingSettings) -> list[list[Completion]]:
+        """Samples completions; none for no prompts."""
+        return self.engine.generate(prompts.requests, settings) if prompts.requests else []
 
-    def grade(self, problems: Sequence[Problem], completions: list[list[Completion]]) -> GradedCompletions:
-        """Grades completions of problems."""
-        texts = self.tokenizer.batch_decode(
-            [list(completion.tokens) for row in completions for completion in row], skip_special_tokens=True
+    def grade(self, prompts: PromptSet, completions: list[list[Completion]]) -> GradedCompletions:
+        """Grades the completions of prompts."""
+        graded = grade_completions(prompts, completions, self.grader)
+        return GradedCompletions(
+            completions=completions,
+            scores=[[entry.verdict.score for entry in row] for row in graded],
+            right=sum(entry.verdict.correct for row in graded for entry in row),
+            stats=self.grader.last_stats,
         )
-        owners = [problem for problem, row in zip(problems, completions, strict=True) for _ in row]
-        verdicts = self.grader.grade(
-            [
-                GradeRequest(problem.data_source, text, problem.answer)
-                for problem, text in zip(owners, texts, strict=True)
-            ]
-        )
-        scores = iter([verdict.score for verdict in verdicts])
-        rows = [[next(scores) for _ in row] for row in completions]
-        right = sum(verdict.correct for verdict in verdicts)
-        return GradedCompletions(completions, rows, right, self.grader.last_stats)
 
 
 def rollout_groups(requests: Sequence[Request], graded: GradedCompletions, eps: float) -> list[RolloutGroup]:
@@ -72,6 +61,6 @@ def rollout_groups(requests: Sequence[Request], graded: GradedCompletions, eps: 
     advantages = group_advantages(torch.tensor(graded.scores, dtype=torch.float32), eps).tolist()
     rows = zip(requests, graded.completions, graded.scores, advantages, strict=True)
     return [
-        RolloutGroup(request.prompt_id, request.tokens, tuple(drawn), tuple(scores), tuple(advantage))
-        for request, drawn, scores, advantage in rows
+        RolloutGroup(request.prompt_id, request.tokens, tuple(completions), tuple(scores), tuple(advantages))
+        for request, completions, scores, advantages in rows
     ]

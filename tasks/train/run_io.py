@@ -51,7 +51,7 @@ def training_lock(folder: Path) -> Iterator[None]:
 def append_metrics(session: TrainingContext, row: StepMetrics) -> None:
     """Appends a row; only the main process writes."""
     if session.accelerator.is_main_process:
-        with (session.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        with StudyPaths.of(session.params).metrics(session.run).open("a", encoding="utf-8") as file:
             file.write(row.line())
 
 
@@ -74,9 +74,10 @@ def resume(session: TrainingContext) -> TrainerState:
 
 def save_run_checkpoint(session: TrainingContext, state: TrainerState) -> None:
     """Writes a checkpoint and prunes older ones."""
-    folder = StudyPaths.of(session.params).checkpoints(session.run)
+    paths = StudyPaths.of(session.params)
+    folder = paths.checkpoints(session.run)
     if session.accelerator.is_main_process:
-        _sync(session.folder / "metrics.jsonl")  # no checkpoint may outlive the rows before it
+        _sync(paths.metrics(session.run))  # no checkpoint may outlive the rows before it
     parts = {"weights": local_state_dict(session.policy), "optimizer": local_optimizer_state(session.updater.optimizer)}
     save_checkpoint(folder, session.fingerprint, state, parts, session.ranks)
     if session.accelerator.is_main_process:
@@ -91,7 +92,8 @@ def _sync(path: Path) -> None:
 
 def save_final_policy(session: TrainingContext) -> dict[str, Any]:
     """Writes the final policy; returns the facts of the run."""
-    final = StudyPaths.of(session.params).final(session.run)
+    paths = StudyPaths.of(session.params)
+    final = paths.final(session.run)
     main = session.accelerator.is_main_process
     # Every process goes through the weights, the main one keeps them, in its host's memory.
     weights = {name: tensor.cpu() for name, tensor in session.policy_weights() if main}
@@ -99,9 +101,9 @@ def save_final_policy(session: TrainingContext) -> dict[str, Any]:
         if session.policy.model.config.tie_word_embeddings:
             weights.pop("lm_head.weight", None)
         session.policy.model.save_pretrained(final, state_dict=weights)
-        session.sampler.tokenizer.save_pretrained(final)
+        session.train.tokenizer.save_pretrained(final)
     session.accelerator.wait_for_everyone()
-    rows = read_metrics(session.folder / "metrics.jsonl")
+    rows = read_metrics(paths.metrics(session.run))
     return asdict(session.run) | {
         "n_params": session.model.n_params,
         "nominal": session.model.nominal,

@@ -28,7 +28,7 @@ from tasks.train.engine_cache import ENGINE_CACHE
 from tasks.train.parallel import ParallelContext
 
 
-class SharedEngine:
+class SharedEngine(Engine):
     """An engine shared by a group of processes; see `tasks.sampling.protocol.Engine`. All of them make every call."""
 
     def __init__(self, spread: ParallelContext, size: int, opened: Callable[[int], Engine]) -> None:
@@ -47,6 +47,11 @@ class SharedEngine:
         self._leads = spread.rank == self._ranks[0]
         self._engine = opened(int(os.environ.get("LOCAL_RANK", "0"))) if self._leads else None
         self.name = self._broadcast(self._engine.name if self._engine else None)
+
+    @property
+    def restarted(self) -> bool:
+        """Whether this process's engine has been restarted; False where the leader holds it."""
+        return self._engine is not None and self._engine.restarted
 
     def generate(self, requests: Sequence[Request], settings: SamplingSettings) -> list[list[Completion]]:
         """Completes this process's requests; the group's are drawn in one batch."""
@@ -78,9 +83,8 @@ class SharedEngine:
 
     def release(self) -> None:
         """Gives the device's memory back until the next update, where the engine can."""
-        release = getattr(self._engine, "release", None)
-        if release is not None:
-            release()
+        if self._engine is not None:
+            self._engine.release()
         dist.barrier(group=self._group)
 
     def close(self) -> None:

@@ -139,6 +139,14 @@ class PolicyUpdater:
         return old
 
     def _loss(self, micro: MicroBatch, old: torch.Tensor, totals: RunningTotals, compare: bool) -> torch.Tensor:
+        """A micro-batch's part of the objective, sum_t w_t loss_t (a scalar with its graph).
+
+        Args:
+            micro: tokens, advantages and weights w_t, the minibatch's token mean already in them [tokens].
+            old: log-probs of the policy that sampled [tokens].
+            totals: takes the sums behind the step's metrics.
+            compare: whether the sampler's log-probs are compared with the policy's of this pass.
+        """
         reference = None
         if self.reference is not None:
             with torch.no_grad():

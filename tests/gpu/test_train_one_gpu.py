@@ -14,7 +14,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tiny_training import make_study, numbers
+from support.studies import numbers, study_to_train
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from tasks.costs.memory import GIB, activation_bytes, estimate, read_shape
@@ -24,13 +24,13 @@ from tasks.policy.policy_model import Policy
 from tasks.train.loop import train_job
 from tasks.train.parallel import build_policy, init_parallel
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
+pytestmark = [pytest.mark.gpu, pytest.mark.slow, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_run_trains_on_the_gpu(tmp_path: Path, precision: str) -> None:
     train = {"steps": 3, "batch": 8, "group_size": 4, "minibatch": 4, "precision": precision}
-    params, run = make_study(tmp_path, train=train)
+    params, run = study_to_train(tmp_path, train=train)
     train_job(params.model_dump_json(), asdict(run), "tiny")
     rows = numbers(params, run)
     assert [row["step"] for row in rows] == [0, 1, 2, 3]
@@ -81,7 +81,7 @@ def test_the_estimate_is_near_the_peak_of_an_update(tmp_path: Path) -> None:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     peak = torch.cuda.max_memory_allocated() - before
-    params, _ = make_study(tmp_path / "study", train={"precision": "bfloat16", "engine": "vllm"})
+    params, _ = study_to_train(tmp_path / "study", train={"precision": "bfloat16", "engine": "vllm"})
     budget = params.hardware.model_copy(update={"token_budget": packed.input_ids.numel()})
     needed = estimate(params.model_copy(update={"hardware": budget}), read_shape(tmp_path), 1, True, 0.0)
     expected = needed.needed - needed.resident["reference"]

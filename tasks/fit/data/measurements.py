@@ -6,7 +6,7 @@ order of a file never changes a bit of a result.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -76,17 +76,32 @@ class Measurements:
 
     def where(self, mask: Mask) -> Measurements:
         """The points of a mask, in the same order; runs without points are dropped."""
-        kept = np.unique(self.run[mask])
+        runs = np.unique(self.run[mask])
         return replace(
             self,
             n=self.n[mask],
             resource=self.resource[mask],
             loss=self.loss[mask],
-            run=np.searchsorted(kept, self.run[mask]),
-            runs=tuple(self.runs[index] for index in kept),
+            run=np.searchsorted(runs, self.run[mask]),
+            runs=tuple(self.runs[index] for index in runs),
             step=self.step[mask],
             trials=None if self.trials is None else self.trials[mask],
         )
+
+
+def parse_count(text: str) -> float:
+    """Reads a count with or without k, M, B or T, in either case: 394k, 0.5b, 7B, 7e9.
+
+    Raises:
+        ValueError: it is not a finite number.
+    """
+    powers = {"k": 3, "m": 6, "b": 9, "t": 12}
+    text = text.strip()
+    power = powers.get(text[-1:].lower())
+    value = float(text) if power is None else float(f"{text[:-1]}e{power}")
+    if not np.isfinite(value):
+        raise ValueError(f"{text} is not finite")
+    return value
 
 
 def measure(
@@ -94,6 +109,7 @@ def measure(
     resource: ArrayLike,
     loss: ArrayLike,
     runs: Sequence[str] | None = None,
+    locate: Callable[[int, str], str] | None = None,
     **others: object,
 ) -> Measurements:
     """Builds measurements from columns of equal length, sorted by size, run, step, X and loss.
@@ -103,13 +119,14 @@ def measure(
         resource: X per point.
         loss: L per point, in (0, 1].
         runs: name of each point's run; None: one run per size.
+        locate: names an entry in messages, from its index and n, x or loss; None: by its position from 1.
         others: `step`, `trials` (columns), `unit` and `labels` of `Measurements`.
 
     Raises:
-        InputError: a value is NaN, not positive, or a loss lies outside (0, 1].
+        InputError: a value is not finite, not positive, or a loss lies outside (0, 1].
     """
     n, resource, loss = (np.asarray(column, dtype=np.float64) for column in (n, resource, loss))
-    _refuse_bad_values(n, resource, loss)
+    _check_ranges(n, resource, loss, locate or (lambda index, name: f"point {index + 1}, {name}"))
     names = [short_count(value) for value in n] if runs is None else [str(name) for name in runs]
     unique, run = np.unique(np.asarray(names, dtype=object).astype(str), return_inverse=True)
     step = others.pop("step", None)
@@ -137,13 +154,13 @@ def _positions(run: Ints, resource: Floats) -> Ints:
     return rank
 
 
-def _refuse_bad_values(n: Floats, resource: Floats, loss: Floats) -> None:
-    """One sentence for the first bad value; positions count from 1."""
-    for name, column, bad, expected in (
-        ("N", n, ~(np.isfinite(n) & (n > 0)), "a positive number"),
-        ("X", resource, ~(np.isfinite(resource) & (resource > 0)), "a positive number"),
-        ("loss", loss, ~((loss > 0) & (loss <= 1)), "a number in (0, 1]"),
+def _check_ranges(n: Floats, resource: Floats, loss: Floats, locate: Callable[[int, str], str]) -> None:
+    """One sentence for the first value out of range."""
+    for name, values, valid, expected in (
+        ("n", n, np.isfinite(n) & (n > 0), "a positive number"),
+        ("x", resource, np.isfinite(resource) & (resource > 0), "a positive number"),
+        ("loss", loss, (loss > 0) & (loss <= 1), "a loss in (0, 1]"),
     ):
-        if bad.any():
-            row = int(np.flatnonzero(bad)[0])
-            raise InputError(f"point {row + 1}: {name} is {column[row]:g}, expected {expected}")
+        if not valid.all():
+            index = int(np.argmin(valid))
+            raise InputError(f"{locate(index, name)}: expected {expected}, found {values[index]:g}")

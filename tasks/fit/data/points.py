@@ -89,11 +89,11 @@ def collect_points(params: Params, runs: Iterable[Run], grader_version: str) -> 
     protocol = EvaluationProtocol.of(params, grader_version)
     rows: list[dict[str, Any]] = []
     for run in runs:
-        mine = [point(run, models[run.model], row, protocol) for row in read_metrics(layout.metrics(run))]
-        kept = [row for row in mine if row is not None]
-        if not kept:
+        steps = [point(run, models[run.model], row, protocol) for row in read_metrics(layout.metrics(run))]
+        evaluated = [row for row in steps if row is not None]
+        if not evaluated:
             raise InputError(f"{layout.metrics(run)}: no evaluated step; run `rlscale train {run.run_id}` first")
-        rows += kept
+        rows += evaluated
     return rows
 
 
@@ -171,11 +171,13 @@ def reuse_points(rows: list[dict[str, Any]], variant: str, group_size: int) -> M
     Returns:
         Measurements, or None where the variant has no run with tau > 1.
     """
-    mine = [row for row in rows if row["variant"] == variant and row["group_size"] == group_size and row["step"] > 0]
-    sizes = {row["size"] for row in mine if row["tau"] > 1}
+    candidates = [
+        row for row in rows if row["variant"] == variant and row["group_size"] == group_size and row["step"] > 0
+    ]
+    sizes = {row["size"] for row in candidates if row["tau"] > 1}
     if not sizes:
         return None
-    chosen = [row for row in mine if row["size"] in sizes]
+    chosen = [row for row in candidates if row["size"] in sizes]
     return _measurements(chosen, "tau", "step", {float(row["tau"]): f"tau {row['tau']}" for row in chosen})
 
 

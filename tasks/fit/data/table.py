@@ -1,57 +1,24 @@
-"""Reads somebody's measurements: a CSV or parquet file, its columns named on the command line or recognised.
+"""Reads a CSV or parquet file as columns, with the row of every entry for messages.
 
 A table is either points of a scaling law (a size, a resource, a loss), points of the reuse axis (tau, step, loss) or
-gains by benchmark (benchmark, size, loss before and after). Nothing is guessed silently: `Table.columns` says what was
-taken for what, and a value that cannot be used is refused with its row and column.
+gains by benchmark (benchmark, size, loss before and after).
 """
 
 from __future__ import annotations
 
 import csv
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from tasks.costs.units import short_count
-from tasks.fit.data.measurements import Floats, Measurements, measure
+from tasks.fit.data.measurements import Floats, parse_count
 from tasks.study.errors import InputError
 
-# The study's columns whose values must agree between pooled runs.
-PROTOCOL = (
-    "batch",
-    "minibatch",
-    "max_prompt_tokens",
-    "max_completion_tokens",
-    "eval_temperature",
-    "eval_samples",
-    "grader_version",
-)
-COLUMN_ALIASES = {
-    "n": ("n_params", "params", "n", "N", "parameters"),
-    "x": ("compute", "compute_flops", "data", "data_samples", "flops", "samples", "x", "X", "C", "D"),
-    "loss": ("test_loss", "loss", "L"),
-    "run": ("run_id", "run"),
-    "trials": ("trials",),
-    "group": ("variant",),
-}
-COMPUTE = ("compute", "compute_flops", "flops", "C")
+SIZE_COLUMNS = ("n_params", "params", "n", "N", "parameters")
 Kind = Literal["scaling", "reuse", "benchmarks"]
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Names of columns; None: recognised from `COLUMN_ALIASES`."""
-
-    n: str | None = None
-    x: str | None = None
-    loss: str | None = None
-    run: str | None = None
-    trials: str | None = None
-    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,19 +45,20 @@ class Table:
         """What the table holds, by its columns."""
         if "benchmark" in self.values:
             return "benchmarks"
-        return (
-            "reuse"
-            if "tau" in self.values and not any(name in self.values for name in COLUMN_ALIASES["n"])
-            else "scaling"
-        )
+        has_size = any(name in self.values for name in SIZE_COLUMNS)
+        return "reuse" if "tau" in self.values and not has_size else "scaling"
 
     def only(self, keep: Sequence[int]) -> Table:
-        """The rows at these positions."""
+        """The rows with these indices."""
         values = {name: [column[i] for i in keep] for name, column in self.values.items()}
         return replace(self, values=values, rows=[self.rows[i] for i in keep])
 
-    def numbers(self, column: str) -> Floats:
-        """A column as numbers.
+    def sizes(self, column: str) -> Floats:
+        """A column of model sizes as numbers; 7B or 394k are read too."""
+        return self.numbers(column, lambda value: parse_count(str(value)))
+
+    def numbers(self, column: str, read: Callable[[Any], float] = float) -> Floats:
+        """A column as numbers, each entry by `read`.
 
         Raises:
             InputError: an entry is empty, NaN or no number.
@@ -98,7 +66,7 @@ class Table:
         out = np.empty(len(self))
         for index, value in enumerate(self.values[column]):
             try:
-                out[index] = float(value)
+                out[index] = read(value)
             except (TypeError, ValueError):
                 out[index] = np.nan
             if np.isnan(out[index]):
@@ -152,149 +120,3 @@ def _read_parquet(path: Path) -> Table:
         raise InputError(f"{path}: not a parquet file ({str(error).splitlines()[0]})") from None
     count = len(next(iter(columns.values()), []))
     return Table(path, columns, list(range(1, count + 1)), "row")
-
-
-def resolve(table: Table, given: Columns) -> list[Columns]:
-    """Fills in column names: one result for each resource column found, or for the named one.
-
-    Raises:
-        InputError: a named column is missing, or a needed one is not recognised.
-    """
-    for option, name in vars(given).items():
-        if name is not None and name not in table.values:
-            found = ", ".join(table.values)
-            raise InputError(f"{table.path}: no column {name!r} (--{option}), found {found}")
-    named = {
-        option: value or next((name for name in COLUMN_ALIASES[option] if name in table.values), None)
-        for option, value in vars(given).items()
-    }
-    for option in ("n", "x", "loss"):
-        if named[option] is None:
-            raise InputError(f"{table.path}: no column for --{option}, found {', '.join(table.values)}")
-    resources = [given.x] if given.x else [name for name in COLUMN_ALIASES["x"] if name in table.values]
-    return [Columns(**{**named, "x": name}) for name in resources]
-
-
-def groups_of(table: Table, columns: Columns, allow_mixed: bool = False) -> dict[str, Measurements]:
-    """Cuts a table into measurements by the splitting column.
-
-    Of the study's own points, step 0 and the reuse and group-size axes are left out: they are no points of a scaling
-    law.
-
-    Raises:
-        InputError: a value is out of range, rows are duplicated, a size has fewer than 3 points, or runs that differ in
-            their protocol would be pooled.
-    """
-    table = _scale_axis(table)
-    names = [str(value) for value in table.values[columns.group]] if columns.group else ["all"] * len(table)
-    out = {}
-    for name in dict.fromkeys(names):
-        part = table.only([index for index, value in enumerate(names) if value == name])
-        if not allow_mixed:
-            _refuse_mixed(part, name)
-        out[name] = _points(part, columns)
-    return out
-
-
-def _scale_axis(table: Table) -> Table:
-    """Leaves out step 0 and, where the axes of the study are there, everything but tau = 1 and the usual group size."""
-    keep = list(range(len(table)))
-    if "step" in table.values:
-        step = table.numbers("step")
-        keep = [i for i in keep if step[i] != 0]
-    if "tau" in table.values:
-        tau = table.numbers("tau")
-        keep = [i for i in keep if tau[i] == 1]
-    if "group_size" in table.values:
-        sizes = table.numbers("group_size")
-        usual = Counter(sizes[i] for i in keep).most_common(1)
-        keep = [i for i in keep if sizes[i] == usual[0][0]]
-    if not keep:
-        raise InputError(f"{table.path}: no row is a point of a scaling law (step > 0, tau = 1)")
-    return table.only(keep)
-
-
-def _refuse_mixed(table: Table, group: str) -> None:
-    for name in PROTOCOL:
-        if name in table.values and len(set(table.values[name])) > 1:
-            found = ", ".join(sorted({str(value) for value in table.values[name]}))
-            raise InputError(
-                f"{table.path}: column {name} differs within {group} ({found}); "
-                "runs with different protocols are not pooled unless --allow-mixed is given"
-            )
-
-
-def _points(table: Table, columns: Columns) -> Measurements:
-    assert columns.n is not None
-    assert columns.x is not None
-    assert columns.loss is not None
-    n, x, loss = (table.numbers(name) for name in (columns.n, columns.x, columns.loss))
-    for name, values, bad, expected in (
-        (columns.n, n, ~(np.isfinite(n) & (n > 0)), "a positive number"),
-        (columns.x, x, ~(np.isfinite(x) & (x > 0)), "a positive number"),
-        (columns.loss, loss, ~((loss > 0) & (loss <= 1)), "a loss in (0, 1]"),
-    ):
-        if bad.any():
-            index = int(np.flatnonzero(bad)[0])
-            raise InputError(f"{table.where(index, name)}: expected {expected}, found {values[index]:g}")
-    runs = [str(v) for v in table.values[columns.run]] if columns.run else [short_count(value) for value in n]
-    step = table.numbers("step").astype(int) if "step" in table.values else None
-    _refuse_duplicates(table, columns, runs, x if step is None else step)
-    labels: dict[float, str] = {}
-    for source in ("size", "model"):
-        if source in table.values and not labels:
-            labels = {float(size): str(name) for size, name in zip(n, table.values[source], strict=True)}
-    extra: dict[str, Any] = {"unit": columns.x, "labels": labels}
-    if step is not None:
-        extra["step"] = step
-    if columns.trials:
-        extra["trials"] = _trials(table, columns.trials)
-    points = measure(n, x, loss, runs, **extra)
-    counts = np.bincount(points.size)
-    if counts.min() < 3:
-        size = points.label(float(points.sizes[int(np.argmin(counts))]))
-        raise InputError(
-            f"{table.path}: size {size} in column {columns.n} has {counts.min()} points, expected at least 3"
-        )
-    return points
-
-
-def _trials(table: Table, column: str) -> Floats:
-    values = table.numbers(column)
-    if (values < 1).any():
-        index = int(np.flatnonzero(values < 1)[0])
-        raise InputError(f"{table.where(index, column)}: expected at least 1 graded answer, found {values[index]:g}")
-    return values
-
-
-def _refuse_duplicates(table: Table, columns: Columns, runs: list[str], position: Any) -> None:
-    by = "step" if "step" in table.values else str(columns.x)
-    seen: dict[tuple[str, float, float], int] = {}
-    sizes = table.numbers(str(columns.n))
-    for index, key in enumerate(zip(runs, sizes, position, strict=True)):
-        first = seen.setdefault((key[0], float(key[1]), float(key[2])), index)
-        if first != index:
-            raise InputError(
-                f"{table.path}: {table.word} {table.rows[index]} repeats {table.word} {table.rows[first]} "
-                f"(run {key[0]}, {by} {key[2]:g}) in column {by}"
-            )
-
-
-def reuse_groups(table: Table, loss: str | None = None) -> dict[str, Measurements]:
-    """A table of the reuse axis (tau, step, loss) by variant, with tau in place of N.
-
-    Raises:
-        InputError: a column is missing or a value out of range.
-    """
-    loss = loss or next((name for name in COLUMN_ALIASES["loss"] if name in table.values), None)
-    for name in ("tau", "step", loss or "test_loss"):
-        if name not in table.values:
-            raise InputError(f"{table.path}: no column {name!r}, found {', '.join(table.values)}")
-    names = [str(v) for v in table.values["variant"]] if "variant" in table.values else ["all"] * len(table)
-    run = next((name for name in COLUMN_ALIASES["run"] if name in table.values), None)
-    columns = Columns(n="tau", x="step", loss=loss, run=run)
-    out = {}
-    for name in dict.fromkeys(names):
-        points = _points(table.only([i for i, value in enumerate(names) if value == name]), columns)
-        out[name] = replace(points, labels={float(tau): f"tau {tau:g}" for tau in points.sizes})
-    return out

@@ -22,15 +22,14 @@ from numpy.typing import ArrayLike
 
 from tasks.fit.data.measurements import Floats, Measurements
 from tasks.fit.laws import Law
+from tasks.fit.laws.forms import LN10
 from tasks.fit.solver.estimate import FitResult, Options, fit_law
 from tasks.fit.uncertainty.inference import BootstrappedFit, Interval, interval
-
-_LN10 = float(np.log(10.0))
 
 
 @dataclass(frozen=True)
 class ExtrapolationSpread:
-    """What a law got wrong where it had not looked, in log10 L.
+    """Errors of a law's forecasts of points that it was not fitted to, in log10 L.
 
     Attributes:
         larger_sizes: root mean square error on each larger size, from the smaller ones.
@@ -57,7 +56,7 @@ ErrorCache = dict[tuple[tuple[float, ...], float], float]
 
 
 def size_errors(
-    points: Measurements, law: Law, options: Options, inside: bool = True, cache: ErrorCache | None = None
+    points: Measurements, law: Law, options: Options, inner: bool = True, cache: ErrorCache | None = None
 ) -> ExtrapolationSpread:
     """Forecasts each larger size from the smaller ones, and each inner size from the others, by refitting.
 
@@ -67,97 +66,102 @@ def size_errors(
         points: what the law is fitted to.
         law: the law.
         options: of the fits.
-        inside: whether the inner sizes are wanted too; forecasts beyond the data do not need them.
+        inner: whether to forecast the inner sizes too; forecasts beyond the data do not need them.
         cache: errors by (sizes fitted, size forecast), filled here. Callers share one between subsets of the same
             points that are cut along whole sizes, for one law and one set of options.
     """
     sizes, start = points.sizes, max(law.minimum_sizes, 3)
-    ahead = errors_ahead(points, law, options)
+    later_steps = later_step_errors(points, law, options)
     if not law.forecasts_unseen:
-        return ExtrapolationSpread(later_steps=ahead)
+        return ExtrapolationSpread(later_steps=later_steps)
     cache = {} if cache is None else cache
 
-    def missed(train: np.ndarray, size: float) -> float:
+    def error_at(train: np.ndarray, size: float) -> float:
         part = points.where(train)
         key = (tuple(part.sizes.tolist()), float(size))
         if key not in cache:
-            held = points.where(points.n == size)
-            error = fit_law(part, law, options).parameters.predict(held.n, held.x) - held.y
+            test = points.where(points.n == size)
+            error = fit_law(part, law, options).parameters.predict(test.n, test.x) - test.y
             cache[key] = float(np.sqrt(np.mean(error**2)))
         return cache[key]
 
-    beyond = tuple(missed(points.n < sizes[i], sizes[i]) for i in range(start, len(sizes)))
-    inner = range(1, len(sizes) - 1) if inside and len(sizes) > start else range(0)
-    return ExtrapolationSpread(beyond, tuple(missed(points.n != sizes[i], sizes[i]) for i in inner), ahead)
+    larger = tuple(error_at(points.n < sizes[i], sizes[i]) for i in range(start, len(sizes)))
+    inner_range = range(1, len(sizes) - 1) if inner and len(sizes) > start else range(0)
+    return ExtrapolationSpread(
+        larger, tuple(error_at(points.n != sizes[i], sizes[i]) for i in inner_range), later_steps
+    )
 
 
 def run_fraction(points: Measurements) -> Floats:
-    """How far along its run each point lies, by step: (0, 1] [P]."""
+    """Fraction of its run that each point has behind it, by step: (0, 1] [P]."""
     last = np.zeros(len(points.runs))
     np.maximum.at(last, points.run, points.step)
     return points.step / last[points.run]
 
 
-def errors_ahead(points: Measurements, law: Law, options: Options) -> tuple[float, ...]:
+def later_step_errors(points: Measurements, law: Law, options: Options) -> tuple[float, ...]:
     """Fits the first half of every trajectory and scores its last quarter: mean error per decade beyond, by size."""
-    share = run_fraction(points)
-    half = share <= 0.5
+    fraction = run_fraction(points)
+    half = fraction <= 0.5
     counts = np.bincount(points.size[half], minlength=len(points.sizes))
     if counts.min() < 5:
         return ()
-    fitted = fit_law(points.where(half), law, replace(options, skip_steps=0))
-    late = points.where(share > 0.75)
-    errors = fitted.parameters.predict(late.n, late.x) - late.y
+    result = fit_law(points.where(half), law, replace(options, skip_steps=0))
+    late = points.where(fraction > 0.75)
+    errors = result.parameters.predict(late.n, late.x) - late.y
     out = []
     for index, size in enumerate(points.sizes):
-        mine = late.n == size
-        reached = points.x[half & (points.size == index)].max()
-        distance = float(late.x[mine].mean() - reached)
+        of_size = late.n == size
+        end = points.x[half & (points.size == index)].max()
+        distance = float(late.x[of_size].mean() - end)
         if distance > 0:
-            out.append(float(errors[mine].mean()) / distance)
+            out.append(float(errors[of_size].mean()) / distance)
     return tuple(out)
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Draws of log10 L at Q places, [B, Q]; `center` is the optimum's value [Q]."""
+    """Draws of log10 L at Q pairs of N and X [B, Q]; `center` is the optimum's value [Q]."""
 
     center: Floats
     mean: Floats
     measured: Floats
 
     def loss(self, index: int, kind: str = "measured") -> Interval:
-        """Interval of the loss at one place."""
-        draws = getattr(self, kind)[:, index]
-        inside = interval(float(self.center[index]), draws)
-        return Interval(*(float(min(10.0**value, 1.0)) for value in vars(inside).values()))
+        """Interval of the loss at one of them, of its `mean` or of what is `measured`."""
+        return as_loss(interval(float(self.center[index]), getattr(self, kind)[:, index]))
+
+
+def as_loss(log_loss: Interval) -> Interval:
+    """The interval of L, at most 1, from that of log10 L."""
+    return Interval(*(float(min(10.0**value, 1.0)) for value in vars(log_loss).values()))
 
 
 def predict(
-    uncertain: BootstrappedFit, n: ArrayLike, x: ArrayLike, spread: ExtrapolationSpread, trials: ArrayLike | None = None
+    fit: BootstrappedFit, n: ArrayLike, x: ArrayLike, spread: ExtrapolationSpread, trials: ArrayLike | None = None
 ) -> Prediction:
     """Draws of the loss at sizes n and x = log10 X, both [Q].
 
     Args:
-        uncertain: a fit with draws.
+        fit: a fit with draws.
         n: sizes.
         x: log10 of the resource.
         spread: what `size_errors` found on the same points.
         trials: graded answers of the measurement to be predicted [Q] or one number; None: scatter as observed.
     """
     n, x = np.atleast_1d(np.asarray(n, float)), np.atleast_1d(np.asarray(x, float))
-    points, options = uncertain.fitted.points, uncertain.fitted.options
+    points, options = fit.result.points, fit.result.options
     rng = np.random.default_rng([options.seed, 2])
-    centre = uncertain.fitted.parameters.predict(n, x)
-    mean = uncertain.draws.predict(n, x) + _law_shift(rng, n, points.sizes, spread, options.draws)
+    center = fit.result.parameters.predict(n, x)
+    mean = fit.draws.predict(n, x) + _law_shift(rng, n, points.sizes, spread, options.draws)
     mean = mean + _drift(rng, n, x, points, spread, options.draws)
     nearest = np.argmin(np.abs(np.log10(n)[:, None] - np.log10(points.sizes)), axis=1)
-    lines = uncertain.lines
+    lines = fit.lines
     level = rng.standard_normal((options.draws, len(points.sizes))) * lines.run_level
-    tilt = rng.standard_normal((options.draws, len(points.sizes))) * lines.run_slope
-    run = level[:, nearest] + tilt[:, nearest] * (x - lines.center[nearest])
-    noise = _scatter(uncertain.fitted, nearest, centre, trials)
-    return Prediction(centre, mean, mean + run + rng.standard_normal(mean.shape) * noise)
+    slope = rng.standard_normal((options.draws, len(points.sizes))) * lines.run_slope
+    run = level[:, nearest] + slope[:, nearest] * (x - lines.center[nearest])
+    noise = _scatter(fit.result, nearest, center, trials)
+    return Prediction(center, mean, mean + run + rng.standard_normal(mean.shape) * noise)
 
 
 def _law_shift(
@@ -168,9 +172,9 @@ def _law_shift(
     for size in np.unique(n):
         if size in sizes:
             continue
-        scale, freedom = law_error.scale(float(size), sizes)
-        if freedom:
-            shift[:, n == size] = (scale * rng.standard_t(freedom, size=draws))[:, None]
+        scale, dof = law_error.scale(float(size), sizes)
+        if dof:
+            shift[:, n == size] = (scale * rng.standard_t(dof, size=draws))[:, None]
     return shift
 
 
@@ -183,22 +187,22 @@ def _drift(
         return drift
     scale = float(np.sqrt(np.mean(np.square(law_error.later_steps))))
     for size in np.unique(n):
-        mine = n == size
+        of_size = n == size
         ends = points.x[points.n == size] if size in points.sizes else points.x
-        beyond = np.maximum(x[mine] - ends.max(), 0.0)
-        drift[:, mine] = scale * rng.standard_t(len(law_error.later_steps), size=draws)[:, None] * beyond
+        beyond = np.maximum(x[of_size] - ends.max(), 0.0)
+        drift[:, of_size] = scale * rng.standard_t(len(law_error.later_steps), size=draws)[:, None] * beyond
     return drift
 
 
-def _scatter(fitted: FitResult, nearest: np.ndarray, centre: Floats, trials: ArrayLike | None) -> Floats:
+def _scatter(result: FitResult, nearest: np.ndarray, center: Floats, trials: ArrayLike | None) -> Floats:
     """Standard deviation of one measured log10 L [Q]: binomial from trials, at least what the fit's residuals show."""
-    sizes = len(fitted.points.sizes)
-    squares = np.bincount(fitted.points.size, weights=fitted.residual**2, minlength=sizes)
-    observed = np.sqrt(squares / np.bincount(fitted.points.size, minlength=sizes))[nearest]
+    sizes = len(result.points.sizes)
+    squares = np.bincount(result.points.size, weights=result.residual**2, minlength=sizes)
+    observed = np.sqrt(squares / np.bincount(result.points.size, minlength=sizes))[nearest]
     if trials is None:
         return observed
-    loss = np.clip(10.0**centre, 1e-6, 1.0)
-    return np.sqrt((1.0 - loss) / (loss * np.asarray(trials, float))) / _LN10
+    loss = np.clip(10.0**center, 1e-6, 1.0)
+    return np.sqrt((1.0 - loss) / (loss * np.asarray(trials, float))) / LN10
 
 
 def warnings_of(
@@ -208,8 +212,8 @@ def warnings_of(
 
     Args:
         points: what was fitted.
-        n: size asked for.
-        resource: X asked for.
+        n: size of the forecast.
+        resource: X of the forecast.
         law_error: of the law used.
     """
     notes = []

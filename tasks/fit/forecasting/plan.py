@@ -13,10 +13,9 @@ import numpy as np
 
 from tasks.costs.gpu_table import Gpu
 from tasks.costs.step_cost import Budget, Cost, Efficiency, Workload, cost_of
-from tasks.fit.data.measurements import Floats, Measurements
 from tasks.fit.forecasting.forecast import ExtrapolationSpread, predict, size_errors, warnings_of
+from tasks.fit.forecasting.workload import per_step
 from tasks.fit.uncertainty.inference import BootstrappedFit
-from tasks.records.published import UNITS
 from tasks.study.errors import InputError
 
 _AXIS = tuple(2.0**power for power in range(-4, 5))
@@ -82,27 +81,6 @@ class TargetOption:
 
 
 @dataclass(frozen=True)
-class ReuseNeed:
-    """How often each unique problem is seen by the best choice, and how many unique problems would do.
-
-    Attributes:
-        problems: unique problems at hand.
-        tau: times each is seen.
-        limit: largest tau taken as harmless.
-        source: where the limit comes from.
-        enough: whether tau <= limit.
-        steps_at_limit: steps that the problems feed at the limit.
-    """
-
-    problems: int
-    tau: float
-    limit: float
-    source: str
-    enough: bool
-    steps_at_limit: int
-
-
-@dataclass(frozen=True)
 class Plan:
     """A budget's answer.
 
@@ -120,82 +98,63 @@ class Plan:
 
 
 def make_plan(
-    uncertain: BootstrappedFit, sizes: list[float], budget: Budget, setting: PlanSettings, target: float | None = None
+    fit: BootstrappedFit, sizes: list[float], budget: Budget, settings: PlanSettings, target: float | None = None
 ) -> Plan:
     """Answers what a budget buys.
 
     Args:
-        uncertain: a fit, with draws, of a law that can speak about all of `sizes`.
+        fit: a fit, with draws, of a law that can speak about all of `sizes`.
         sizes: N to consider.
         budget: what may be spent.
-        setting: workload and hardware.
-        target: loss to reach as cheaply as possible; None: not asked.
+        settings: workload and hardware.
+        target: loss to reach as cheaply as possible; None: no target.
 
     Raises:
         InputError: the budget does not buy one step of any size, or the target is no loss.
     """
-    options = options_under(uncertain, sizes, budget, setting)
+    options = options_under(fit, sizes, budget, settings)
     best = options[0]
     if best.loss is None:
         raise InputError(f"--budget {budget}: does not buy one step of any of the {len(sizes)} sizes")
-    targets = cost_to_target(uncertain, sizes, target, setting) if target is not None else []
+    targets = cost_to_target(fit, sizes, target, settings) if target is not None else []
     notes = [f"best choice {best.size}: {note}" for note in best.warnings]
-    return Plan(options, budget_axis(uncertain, sizes, budget, setting), targets, notes)
+    return Plan(options, budget_axis(fit, sizes, budget, settings), targets, notes)
 
 
-def tokens_per_step(points: Measurements) -> float | None:
-    """T from the points themselves: compute over 6 N and step, median over their second half; None without compute."""
-    if UNITS.get(points.unit) != "compute":
-        return None
-    late = points.step > np.median(points.step)
-    return float(np.median((points.resource / (6.0 * points.n * points.step))[late]))
-
-
-def per_step(points: Measurements, n: Floats, work: Workload) -> Floats:
-    """Resource X that one step adds at sizes n [Q]: 6 N T, or B prompts.
-
-    Raises:
-        InputError: the resource is neither compute nor data.
-    """
-    kind = UNITS.get(points.unit)
-    if kind is None:
-        known = ", ".join(UNITS)
-        raise InputError(f"plan: resource column {points.unit!r} is neither compute nor data, expected one of {known}")
-    return 6.0 * n * work.step_tokens if kind == "compute" else np.full(len(n), float(work.prompts))
-
-
-def options_under(
-    uncertain: BootstrappedFit, sizes: list[float], budget: Budget, setting: PlanSettings
-) -> list[SizeOption]:
+def options_under(fit: BootstrappedFit, sizes: list[float], budget: Budget, settings: PlanSettings) -> list[SizeOption]:
     """Every size under the budget, cheapest loss first.
 
     Args:
-        uncertain: a fit of a law that can speak about all of `sizes`.
+        fit: a fit of a law that can speak about all of `sizes`.
         sizes: N to consider.
         budget: what may be spent on each.
-        setting: workload and hardware.
+        settings: workload and hardware.
     """
-    points, law = uncertain.fitted.points, uncertain.fitted.law
-    error = size_errors(points, law, uncertain.fitted.options)
+    points, law = fit.result.points, fit.result.law
+    error = size_errors(points, law, fit.result.options)
     n = np.array(sizes)
-    steps = np.array([budget.steps(setting.cost(size)) for size in sizes])
-    able = steps >= 1
-    resource = per_step(points, n, setting.work) * np.maximum(steps, 1)
-    forecast = predict(uncertain, n, np.log10(resource), error)
-    draws = np.where(able, forecast.mean, np.inf)
-    wins = np.bincount(np.argmin(draws, axis=1), minlength=len(n)) / len(draws) if able.any() else np.zeros(len(n))
+    steps = np.array([budget.steps(settings.cost(size)) for size in sizes])
+    affordable = steps >= 1
+    resource = per_step(points, n, settings.work) * np.maximum(steps, 1)
+    forecast = predict(fit, n, np.log10(resource), error)
+    draws = np.where(affordable, forecast.mean, np.inf)
+    wins = np.zeros(len(n))
+    if affordable.any():
+        wins = np.bincount(np.argmin(draws, axis=1), minlength=len(n)) / len(draws)
     rows = []
     for index, size in enumerate(sizes):
-        inside = forecast.loss(index, "mean")
-        loss, low, high = (inside.value, inside.low95, inside.high95) if able[index] else (None, None, None)
-        notes = warnings_of(points, size, float(resource[index]), error)[0] if able[index] else ["not even one step"]
+        curve = forecast.loss(index, "mean")
+        loss, low, high = (curve.value, curve.low95, curve.high95) if affordable[index] else (None, None, None)
+        notes = ["not even one step"]
+        if affordable[index]:
+            notes = warnings_of(points, size, float(resource[index]), error)[0]
         rows.append(
             SizeOption(
                 size,
                 points.label(size),
                 int(steps[index]),
-                float(resource[index]) if able[index] else 0.0,
-                setting.cost(size, float(steps[index])),
+                float(resource[index]) if affordable[index] else 0.0,
+                settings.cost(size, float(steps[index])),
                 loss,
                 low,
                 high,
@@ -206,17 +165,15 @@ def options_under(
     return sorted(rows, key=lambda row: (row.loss is None, row.loss or 0.0))
 
 
-def budget_axis(
-    uncertain: BootstrappedFit, sizes: list[float], budget: Budget, setting: PlanSettings
-) -> list[BudgetPoint]:
+def budget_axis(fit: BootstrappedFit, sizes: list[float], budget: Budget, settings: PlanSettings) -> list[BudgetPoint]:
     """The best size from a sixteenth of the budget to sixteen times it, by the estimate."""
-    points, n = uncertain.fitted.points, np.array(sizes)
-    rate = per_step(points, n, setting.work)
+    points, n = fit.result.points, np.array(sizes)
+    rate = per_step(points, n, settings.work)
     rows = []
     for factor in _AXIS:
         part = budget.scaled(factor)
-        steps = np.array([part.steps(setting.cost(size)) for size in sizes])
-        eta = uncertain.fitted.parameters.predict(n, np.log10(rate * np.maximum(steps, 1)))
+        steps = np.array([part.steps(settings.cost(size)) for size in sizes])
+        eta = fit.result.parameters.predict(n, np.log10(rate * np.maximum(steps, 1)))
         eta = np.where(steps >= 1, eta, np.inf)
         best = int(np.argmin(eta))
         if not np.isfinite(eta[best]):
@@ -229,7 +186,7 @@ def budget_axis(
 
 
 def cost_to_target(
-    uncertain: BootstrappedFit, sizes: list[float], target: float, setting: PlanSettings
+    fit: BootstrappedFit, sizes: list[float], target: float, settings: PlanSettings
 ) -> list[TargetOption]:
     """Steps and cost of every size to a target loss, cheapest first.
 
@@ -238,49 +195,29 @@ def cost_to_target(
     """
     if not 0 < target < 1:
         raise InputError(f"--target-loss: expected a loss in (0, 1), found {target:g}")
-    points = uncertain.fitted.points
-    error = size_errors(points, uncertain.fitted.law, uncertain.fitted.options)
+    points = fit.result.points
+    error = size_errors(points, fit.result.law, fit.result.options)
     rows = []
     for size in sizes:
-        rate = float(per_step(points, np.array([size]), setting.work)[0])
-        steps, safe = (_steps_to(uncertain, size, rate, np.log10(target), error, sure) for sure in (False, True))
-        rows.append(
-            TargetOption(
-                size,
-                points.label(size),
-                steps,
-                setting.cost(size, steps) if steps else None,
-                safe,
-                setting.cost(size, safe) if safe else None,
-            )
-        )
+        rate = float(per_step(points, np.array([size]), settings.work)[0])
+        steps, steps_80 = (_steps_to(fit, size, rate, np.log10(target), error, sure) for sure in (False, True))
+        cost, cost_80 = (settings.cost(size, count) if count else None for count in (steps, steps_80))
+        rows.append(TargetOption(size, points.label(size), steps, cost, steps_80, cost_80))
     return sorted(rows, key=lambda row: (row.cost is None, row.cost.usd if row.cost else 0.0))
 
 
 def _steps_to(
-    uncertain: BootstrappedFit, n: float, rate: float, goal: float, error: ExtrapolationSpread, sure: bool
+    fit: BootstrappedFit, n: float, rate: float, goal: float, error: ExtrapolationSpread, sure: bool
 ) -> int | None:
     """Fewest steps whose predicted log10 loss (its 80 % quantile where `sure`) is at or below the goal, or None."""
     grid = np.unique(np.round(np.geomspace(1, _MOST_STEPS, 241)))
-    forecast = predict(uncertain, np.full(len(grid), n), np.log10(grid * rate), error)
+    forecast = predict(fit, np.full(len(grid), n), np.log10(grid * rate), error)
     eta = np.quantile(forecast.mean, 0.8, axis=0) if sure else forecast.center
-    reached = np.flatnonzero(eta <= goal)
-    if not len(reached):
+    below = np.flatnonzero(eta <= goal)
+    if not len(below):
         return None
-    first = int(reached[0])
+    first = int(below[0])
     if first == 0:
         return 1
-    share = (eta[first - 1] - goal) / (eta[first - 1] - eta[first])
-    return int(np.ceil(grid[first - 1] * (grid[first] / grid[first - 1]) ** share))
-
-
-def reuse_need(steps: int, problems: int, work: Workload, limit: float, source: str) -> ReuseNeed:
-    """How far `problems` unique problems stretch over a run of `steps`.
-
-    Raises:
-        InputError: fewer than one problem.
-    """
-    if problems < 1:
-        raise InputError(f"--problems: expected at least 1, found {problems}")
-    tau = steps * work.prompts / problems
-    return ReuseNeed(problems, tau, limit, source, tau <= limit, int(limit * problems / work.prompts))
+    fraction = (eta[first - 1] - goal) / (eta[first - 1] - eta[first])
+    return int(np.ceil(grid[first - 1] * (grid[first] / grid[first - 1]) ** fraction))

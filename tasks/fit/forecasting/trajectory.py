@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tasks.fit.data.measurements import Floats, Measurements
-from tasks.fit.forecasting.forecast import ExtrapolationSpread, errors_ahead, predict, size_errors
+from tasks.fit.forecasting.forecast import ExtrapolationSpread, as_loss, later_step_errors, predict, size_errors
+from tasks.fit.forecasting.law_choice import default_law
 from tasks.fit.laws import LAWS, Law
 from tasks.fit.solver.estimate import Options, fit_law
 from tasks.fit.solver.line_statistics import line_statistics
 from tasks.fit.uncertainty.bootstrap import long_run_ratio
 from tasks.fit.uncertainty.inference import BootstrappedFit, Interval, interval, with_draws
-from tasks.fit.validation.backtest import best_for_unseen
 from tasks.study.errors import InputError
 
 
@@ -57,7 +57,7 @@ def forecast_run(
     run: str,
     law: Law | None,
     options: Options,
-    ahead: Sequence[float] | Floats | None = None,
+    resources: Sequence[float] | Floats | None = None,
     target: float | None = None,
 ) -> RunForecast:
     """Forecasts a run from its own points so far and all other runs.
@@ -65,13 +65,13 @@ def forecast_run(
     Args:
         points: the table, the run included.
         run: its name, or an unambiguous beginning.
-        law: the law behind the prior; None: saturating where another run has this size, else `best_for_unseen`.
+        law: the law behind the prior; None: `default_law` of the other runs.
         options: of its fit.
-        ahead: X to forecast at; None: from the run's last X to where the longest run of its size ended, at least 4 x.
+        resources: X to forecast at; None: from its last X to where the longest run of its size ended, at least 4 x.
         target: target loss.
 
     Raises:
-        InputError: no such run, fewer than 3 points of it, or a target that is no loss.
+        InputError: no such run, fewer than 3 points of it, an X that is not positive, or a target that is no loss.
     """
     index = _find(points, run)
     own, others = points.where(points.run == index), points.where(points.run != index)
@@ -80,20 +80,23 @@ def forecast_run(
     if target is not None and not 0 < target < 1:
         raise InputError(f"--target-loss: expected a loss in (0, 1), found {target:g}")
     n = float(own.n[0])
-    places = _places(own, points) if ahead is None else np.asarray(ahead, float)
-    centre = float(own.x.mean())
-    prior, source = _prior(others, n, centre, law or _usual_law(others, n, options), options)
-    mean, covariance, noise = _posterior(own, centre, prior)
+    resource = _later_resources(own, points) if resources is None else np.asarray(resources, float)
+    if not (resource > 0).all():
+        raise InputError(f"--x: expected a positive number, found {resource.min():g}")
+    center = float(own.x.mean())
+    prior, source = _prior(others, n, center, law or default_law(others, [n], options), options)
+    mean, covariance, noise = _posterior(own, center, prior)
     rng = np.random.default_rng([options.seed, 4])
-    drawn = rng.multivariate_normal(mean, covariance, size=options.draws, method="eigh")
-    lever = np.log10(places) - centre
-    curve = drawn[:, :1] + drawn[:, 1:] * lever + _drift(rng, points, (own, others), np.log10(places), options)
+    lines = rng.multivariate_normal(mean, covariance, size=options.draws, method="eigh")
+    x = np.log10(resource)
+    centered_x = x - center
+    curve = lines[:, :1] + lines[:, 1:] * centered_x + _drift(rng, points, (own, others), x, options)
     measured = curve + rng.standard_normal(curve.shape) * noise
-    expected = mean[0] + mean[1] * lever
-    losses = [_as_loss(interval(float(expected[i]), measured[:, i])) for i in range(len(places))]
-    chance = None if target is None else [float(np.mean(curve[:, i] <= np.log10(target))) for i in range(len(places))]
-    k = interval(float(-mean[1]), -drawn[:, 1])
-    return RunForecast(points.runs[index], n, len(own), k, places.tolist(), losses, target, chance, source)
+    expected = mean[0] + mean[1] * centered_x
+    losses = [as_loss(interval(float(expected[i]), measured[:, i])) for i in range(len(x))]
+    chance = None if target is None else [float(np.mean(curve[:, i] <= np.log10(target))) for i in range(len(x))]
+    k = interval(float(-mean[1]), -lines[:, 1])
+    return RunForecast(points.runs[index], n, len(own), k, resource.tolist(), losses, target, chance, source)
 
 
 def _drift(
@@ -105,13 +108,13 @@ def _drift(
 ) -> Floats:
     """Departure from the straight line beyond what runs of this size have reached, one slope per draw [B, Q]."""
     own, others = parts
-    errors = errors_ahead(points, LAWS["loglinear"], replace(options, objective="log"))
+    errors = later_step_errors(points, LAWS["loglinear"], replace(options, objective="log"))
     if not errors:
         return np.zeros((options.draws, len(x)))
-    same = others.x[others.n == own.n[0]]
-    reached = max(float(own.x.max()), float(same.max()) if len(same) else -np.inf)
+    same_size = others.x[others.n == own.n[0]]
+    end = max(float(own.x.max()), float(same_size.max()) if len(same_size) else -np.inf)
     scale = float(np.sqrt(np.mean(np.square(errors))))
-    return scale * rng.standard_t(max(len(errors), 3), size=options.draws)[:, None] * np.maximum(x - reached, 0.0)
+    return scale * rng.standard_t(max(len(errors), 3), size=options.draws)[:, None] * np.maximum(x - end, 0.0)
 
 
 def _find(points: Measurements, run: str) -> int:
@@ -122,57 +125,46 @@ def _find(points: Measurements, run: str) -> int:
     return matches[0]
 
 
-def _usual_law(others: Measurements, n: float, options: Options) -> Law:
-    if len(others) == 0 or n in others.sizes:
-        return LAWS["saturating"]
-    choice = best_for_unseen(others, options, "")
-    return LAWS["pivot" if choice is None or choice.chosen is None else choice.chosen]
-
-
-def _places(own: Measurements, points: Measurements) -> Floats:
-    """Eight places, evenly in log X."""
+def _later_resources(own: Measurements, points: Measurements) -> Floats:
+    """Eight X beyond the run's last, evenly in log X."""
     last = float(own.resource.max())
     end = max(float(points.resource[points.n == own.n[0]].max()), 4.0 * last)
     return np.geomspace(last, end, 9)[1:]
 
 
 def _prior(
-    others: Measurements, n: float, centre: float, law: Law, options: Options
+    others: Measurements, n: float, center: float, law: Law, options: Options
 ) -> tuple[tuple[Floats, Floats] | None, str]:
     """Mean and covariance of (level at the centre, slope) of a new run of size n, and where they come from."""
     if len(others) == 0 or len(others.sizes) < law.minimum_sizes:
         return None, "none: no other runs that determine the law"
     if n not in others.sizes and not law.forecasts_unseen:
         return None, f"none: law {law.name} says nothing about N = {n:g}, which no other run has"
-    uncertain = with_draws(fit_law(others, law, options))
+    fit = with_draws(fit_law(others, law, options))
     error = size_errors(others, law, options) if n not in others.sizes else ExtrapolationSpread()
-    level, slope = _line_draws(uncertain, n, centre, error)
-    both = np.stack([level, slope])
-    return (
-        both.mean(axis=1),
-        np.asarray(np.cov(both), dtype=np.float64),
-    ), f"{law.name} on {len(others.runs)} other runs"
+    level, slope = _line_draws(fit, n, center, error)
+    draws = np.stack([level, slope])
+    moments = draws.mean(axis=1), np.asarray(np.cov(draws), dtype=np.float64)
+    return moments, f"{law.name} on {len(others.runs)} other runs"
 
 
-def _line_draws(
-    uncertain: BootstrappedFit, n: float, centre: float, error: ExtrapolationSpread
-) -> tuple[Floats, Floats]:
+def _line_draws(fit: BootstrappedFit, n: float, center: float, error: ExtrapolationSpread) -> tuple[Floats, Floats]:
     """Draws of level and slope of a new run at size n: the law's curve about the centre, plus run-to-run effects."""
     h = 0.25
-    forecast = predict(uncertain, [n, n], [centre - h, centre + h], error)
-    lines = uncertain.lines
-    nearest = int(np.argmin(np.abs(np.log10(uncertain.fitted.points.sizes) - np.log10(n))))
-    rng = np.random.default_rng([uncertain.fitted.options.seed, 5])
+    forecast = predict(fit, [n, n], [center - h, center + h], error)
+    lines = fit.lines
+    nearest = int(np.argmin(np.abs(np.log10(fit.result.points.sizes) - np.log10(n))))
+    rng = np.random.default_rng([fit.result.options.seed, 5])
     count = len(forecast.mean)
-    tilt = rng.standard_normal(count) * lines.run_slope[nearest]
-    shift = rng.standard_normal(count) * lines.run_level[nearest] + tilt * (centre - lines.center[nearest])
-    return forecast.mean.mean(axis=1) + shift, (forecast.mean[:, 1] - forecast.mean[:, 0]) / (2 * h) + tilt
+    slope_shift = rng.standard_normal(count) * lines.run_slope[nearest]
+    shift = rng.standard_normal(count) * lines.run_level[nearest] + slope_shift * (center - lines.center[nearest])
+    return forecast.mean.mean(axis=1) + shift, (forecast.mean[:, 1] - forecast.mean[:, 0]) / (2 * h) + slope_shift
 
 
-def _posterior(own: Measurements, centre: float, prior: tuple[Floats, Floats] | None) -> tuple[Floats, Floats, float]:
+def _posterior(own: Measurements, center: float, prior: tuple[Floats, Floats] | None) -> tuple[Floats, Floats, float]:
     """Posterior mean and covariance of (level, slope), and the standard deviation of one measured log10 L."""
-    lever = own.x - centre
-    design = np.stack([np.ones(len(own)), lever], axis=1)
+    centered_x = own.x - center
+    design = np.stack([np.ones(len(own)), centered_x], axis=1)
     line = line_statistics(own.x, own.y, np.ones(len(own)), np.zeros(len(own), dtype=np.int64), 1)
     ordinary = np.array([line.my[0], line.slope[0]])
     residual = own.y - design @ ordinary
@@ -184,7 +176,3 @@ def _posterior(own: Measurements, centre: float, prior: tuple[Floats, Floats] | 
     precision = np.linalg.pinv(prior[1])
     covariance: Floats = np.asarray(np.linalg.pinv(precision + information), dtype=np.float64)
     return covariance @ (precision @ prior[0] + information @ ordinary), covariance, noise
-
-
-def _as_loss(inside: Interval) -> Interval:
-    return Interval(*(float(min(10.0**value, 1.0)) for value in vars(inside).values()))

@@ -9,13 +9,12 @@ from __future__ import annotations
 import numpy as np
 
 from tasks.fit.data.measurements import Floats, Measurements
-from tasks.fit.laws.floor import LN10, expit, logit
-from tasks.fit.laws.forms import CurveLaw
+from tasks.fit.laws.forms import LN10, CurveLaw, LineFit, bounded_exp, bounded_power10, expit, logit
 
 
 def _parts(p: Floats, log_n: Floats, x: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats]:
     """E, alpha, beta, A/N^alpha and B/X^beta."""
-    alpha, beta = np.exp(np.clip(p[..., 2:3], -30, 30)), np.exp(np.clip(p[..., 4:5], -30, 30))
+    alpha, beta = bounded_exp(p[..., 2:3]), bounded_exp(p[..., 4:5])
     by_size = 10.0 ** np.clip(p[..., 1:2] - alpha * log_n, -300.0, 8.0)
     by_resource = 10.0 ** np.clip(p[..., 3:4] - beta * x, -300.0, 8.0)
     return expit(p[..., 0:1]), alpha, beta, by_size, by_resource
@@ -34,12 +33,12 @@ def _jacobian(p: Floats, log_n: Floats, x: Floats) -> Floats:
     return np.stack(columns, axis=-1) / loss[..., None]
 
 
-def _starts(points: Measurements) -> Floats:
+def _starts(points: Measurements, fit_line: LineFit) -> Floats:
     log_n, x = float(np.log10(points.n).mean()), float(points.x.mean())
     level = np.log10(0.4 * points.loss.mean())
     grid = [
-        [logit(share * points.loss.min()), level + alpha * log_n, np.log(alpha), level + beta * x, np.log(beta)]
-        for share in (0.1, 0.7)
+        [logit(fraction * points.loss.min()), level + alpha * log_n, np.log(alpha), level + beta * x, np.log(beta)]
+        for fraction in (0.1, 0.7)
         for alpha in (0.1, 0.4)
         for beta in (0.05, 0.2)
     ]
@@ -47,13 +46,12 @@ def _starts(points: Measurements) -> Floats:
 
 
 def _coefficients(p: Floats) -> dict[str, Floats]:
-    a, b = 10.0 ** np.clip(p[..., 1], -300, 300), 10.0 ** np.clip(p[..., 3], -300, 300)
     return {
         "E": expit(p[..., 0]),
-        "A": a,
-        "alpha": np.exp(np.clip(p[..., 2], -30, 30)),
-        "B": b,
-        "beta": np.exp(np.clip(p[..., 4], -30, 30)),
+        "A": bounded_power10(p[..., 1]),
+        "alpha": bounded_exp(p[..., 2]),
+        "B": bounded_power10(p[..., 3]),
+        "beta": bounded_exp(p[..., 4]),
     }
 
 

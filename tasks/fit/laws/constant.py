@@ -1,4 +1,4 @@
-"""log10 L = -k log10 X + E_i: one slope for all groups, the rival that denies any effect of size on learning.
+"""log10 L = -k log10 X + E_i: one slope for all groups (null model: no effect of size on learning).
 
 Fitted: k, and E_i for each group. Used as the null of the saturation test, and by `reuse` with tau as the group.
 """
@@ -26,8 +26,6 @@ LAW = LineLaw(
     source="null of the saturation test",
     free_levels=True,
     basis=_basis,
-    gradient=None,
-    search=None,
     coefficients=_coefficients,
     minimum_sizes=1,
 )

@@ -10,44 +10,32 @@ from __future__ import annotations
 import numpy as np
 
 from tasks.fit.data.measurements import Floats, Measurements
-from tasks.fit.laws.forms import CurveLaw
-
-LN10 = np.log(10.0)
-
-
-def expit(u: Floats) -> Floats:
-    """1 / (1 + e^-u), without overflow."""
-    return 0.5 * (1.0 + np.tanh(0.5 * np.asarray(u)))
-
-
-def logit(share: Floats | float) -> Floats:
-    """Inverse of `expit`."""
-    return np.log(np.asarray(share)) - np.log1p(-np.asarray(share))
+from tasks.fit.laws.forms import LN10, CurveLaw, LineFit, bounded_exp, bounded_power10, expit, logit
 
 
 def _parts(p: Floats, x: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     """Linf, k, z = -k (x - log10 X0) and the reducible loss 10^z."""
-    k = np.exp(np.clip(p[..., 2:3], -30, 30))
+    k = bounded_exp(p[..., 2:3])
     z = -k * (x - p[..., 1:2])
     return expit(p[..., 0:1]), k, z, 10.0 ** np.clip(z, -300.0, 8.0)
 
 
 def _eta(p: Floats, log_n: Floats, x: Floats) -> Floats:
-    floor, _, _, rest = _parts(p, x)
-    return np.log10(floor + rest)
+    floor, _, _, reducible = _parts(p, x)
+    return np.log10(floor + reducible)
 
 
 def _jacobian(p: Floats, log_n: Floats, x: Floats) -> Floats:
-    floor, k, z, rest = _parts(p, x)
-    loss = floor + rest
-    return np.stack([floor * (1 - floor) / (loss * LN10), rest / loss * k, rest / loss * z], axis=-1)
+    floor, k, z, reducible = _parts(p, x)
+    loss = floor + reducible
+    return np.stack([floor * (1 - floor) / (loss * LN10), reducible / loss * k, reducible / loss * z], axis=-1)
 
 
-def _starts(points: Measurements) -> Floats:
+def _starts(points: Measurements, fit_line: LineFit) -> Floats:
     """For a few floors below the smallest loss, the straight line of log(L - floor)."""
     starts = []
-    for share in (0.002, 0.25, 0.5, 0.75, 0.95):
-        floor = share * float(points.loss.min())
+    for fraction in (0.002, 0.25, 0.5, 0.75, 0.95):
+        floor = fraction * float(points.loss.min())
         slope, level = np.polyfit(points.x, np.log10(points.loss - floor), 1)
         k = max(-slope, 1e-3)
         starts.append([logit(floor), level / k if slope < 0 else points.x.mean(), np.log(k)])
@@ -57,8 +45,8 @@ def _starts(points: Measurements) -> Floats:
 def _coefficients(p: Floats) -> dict[str, Floats]:
     return {
         "Linf": expit(p[..., 0]),
-        "X0": 10.0 ** np.clip(p[..., 1], -300, 300),
-        "k": np.exp(np.clip(p[..., 2], -30, 30)),
+        "X0": bounded_power10(p[..., 1]),
+        "k": bounded_exp(p[..., 2]),
     }
 
 

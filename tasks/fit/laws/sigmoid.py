@@ -9,13 +9,12 @@ from __future__ import annotations
 import numpy as np
 
 from tasks.fit.data.measurements import Floats, Measurements
-from tasks.fit.laws.floor import LN10, expit, logit
-from tasks.fit.laws.forms import CurveLaw
+from tasks.fit.laws.forms import LN10, CurveLaw, LineFit, bounded_exp, bounded_power10, expit, logit
 
 
 def _parts(p: Floats, x: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats]:
-    """R0, the share of (1 - R0) that is gained at most, the share of that reached at x, B, and the loss."""
-    start, gain, steep = expit(p[..., 0:1]), expit(p[..., 1:2]), np.exp(np.clip(p[..., 3:4], -30, 30))
+    """R0, the fraction of (1 - R0) that is gained at most, the fraction of that reached at x, B, and the loss."""
+    start, gain, steep = expit(p[..., 0:1]), expit(p[..., 1:2]), bounded_exp(p[..., 3:4])
     reached = expit(LN10 * steep * (x - p[..., 2:3]))
     loss = np.maximum((1.0 - start) * (1.0 - gain * reached), 1e-12)
     return start, gain, reached, steep, loss
@@ -27,26 +26,26 @@ def _eta(p: Floats, log_n: Floats, x: Floats) -> Floats:
 
 def _jacobian(p: Floats, log_n: Floats, x: Floats) -> Floats:
     start, gain, reached, steep, loss = _parts(p, x)
-    room = 1.0 - start
-    bend = room * gain * reached * (1.0 - reached) * LN10 * steep
+    wrong = 1.0 - start
+    slope = wrong * gain * reached * (1.0 - reached) * LN10 * steep
     rate = [
-        start * room * (1.0 - gain * reached),
-        room * gain * (1.0 - gain) * reached,
-        -bend,
-        bend * (x - p[..., 2:3]),
+        start * wrong * (1.0 - gain * reached),
+        wrong * gain * (1.0 - gain) * reached,
+        -slope,
+        slope * (x - p[..., 2:3]),
     ]
     return np.stack(rate, axis=-1) / (-LN10 * loss)[..., None]
 
 
-def _starts(points: Measurements) -> Floats:
+def _starts(points: Measurements, fit_line: LineFit) -> Floats:
     reward = np.clip(1.0 - points.loss, 1e-3, 1 - 1e-3)
     low, middle, high = float(points.x.min()), float(points.x.mean()), float(points.x.max())
     first = float(np.clip(reward[points.x <= middle].min(), 1e-3, 0.9))
     grid = [
-        [logit(first * share), logit(gain), centre, np.log(steep)]
-        for share in (0.3, 0.95)
+        [logit(first * fraction), logit(gain), center, np.log(steep)]
+        for fraction in (0.3, 0.95)
         for gain in (0.3, 0.8)
-        for centre in (0.5 * (low + middle), high)
+        for center in (0.5 * (low + middle), high)
         for steep in (0.4, 1.5)
     ]
     return np.array(grid, dtype=float)
@@ -57,8 +56,8 @@ def _coefficients(p: Floats) -> dict[str, Floats]:
     return {
         "R0": start,
         "A": start + (1 - start) * expit(p[..., 1]),
-        "Cmid": 10.0 ** np.clip(p[..., 2], -300, 300),
-        "B": np.exp(np.clip(p[..., 3], -30, 30)),
+        "Cmid": bounded_power10(p[..., 2]),
+        "B": bounded_exp(p[..., 3]),
     }
 
 

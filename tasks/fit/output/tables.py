@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tasks.costs.gpu_table import Gpu
 from tasks.costs.grid_cost import GridCost, by_size
 from tasks.costs.units import short_count
-from tasks.fit.forecasting.plan import BudgetPoint, SizeOption, TargetOption
+from tasks.fit.forecasting.plan import Plan
 from tasks.fit.forecasting.trajectory import RunForecast
+from tasks.fit.forecasting.workload import ReuseNeed
 from tasks.fit.summary import Summary
 from tasks.fit.validation.benchmark_gain import Gain, Trend
 from tasks.records.findings import Finding, ReuseEffect
@@ -187,9 +189,7 @@ def _span(loss: Any, level: str) -> str:
     return f"[{getattr(loss, f'low{level}'):.4f}, {getattr(loss, f'high{level}'):.4f}]"
 
 
-def plan_tables(
-    options: list[SizeOption], axis: list[BudgetPoint], targets: list[TargetOption], title: str
-) -> list[TextTable]:
+def plan_tables(plan: Plan, title: str) -> list[TextTable]:
     """Options under the budget, the budget axis, ways to the target."""
     rows = [
         (
@@ -204,15 +204,15 @@ def plan_tables(
             bounds(Estimate(o.loss, o.low, o.high)),
             f"{o.chance_best:.2f}",
         )
-        for o in options
+        for o in plan.options
     ]
     names = ("size", "steps", "FLOPs", "GPU-h", "USD", "GPUs", "hours", "loss", "95 % interval", "P(best)")
     tables: list[TextTable] = [(title, names, rows)]
-    if axis:
-        line = [(number(a.budget), a.size or "none", a.steps, number(a.loss)) for a in axis]
-        tables.append((f"best size by budget ({axis[0].unit})", ("budget", "size", "steps", "loss"), line))
-    if targets:
-        ways = [(t.size, *_way(t.steps, t.cost), *_way(t.steps_80, t.cost_80)) for t in targets]
+    if plan.axis:
+        line = [(number(a.budget), a.size or "none", a.steps, number(a.loss)) for a in plan.axis]
+        tables.append((f"best size by budget ({plan.axis[0].unit})", ("budget", "size", "steps", "loss"), line))
+    if plan.targets:
+        ways = [(t.size, *_way(t.steps, t.cost), *_way(t.steps_80, t.cost_80)) for t in plan.targets]
         columns = ("size", "steps", "GPU-h", "USD", "steps at 80 %", "GPU-h", "USD")
         tables.append(("ways to the target loss, cheapest first", columns, ways))
     return tables
@@ -220,6 +220,19 @@ def plan_tables(
 
 def _way(steps: int | None, cost: Any) -> tuple[str, str, str]:
     return ("out of reach", "", "") if cost is None else (str(steps), number(cost.gpu_hours), f"{cost.usd:,.0f}")
+
+
+def plan_notes(plan: Plan, law: str, gpu: Gpu, assumed: list[str], need: ReuseNeed | None) -> list[str]:
+    """Sentences below the tables: law, price, assumptions, and whether the problems suffice."""
+    notes = [f"law {law}; {gpu.usd_per_hour:g} USD per GPU-hour (table of {gpu.as_of})", *assumed, *plan.notes]
+    if need is None:
+        return notes
+    verdict = "enough" if need.enough else "not enough"
+    return [
+        *notes,
+        f"{need.problems} problems are {verdict} for the best choice: each is seen {need.tau:.3g} times",
+        f"reuse is harmless up to {need.limit:g} times ({need.source}), which feeds {need.steps_at_limit} steps",
+    ]
 
 
 def grid_tables(costs: GridCost, title: str) -> list[TextTable]:

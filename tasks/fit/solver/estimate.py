@@ -16,7 +16,7 @@ from tasks.fit.solver.levenberg_marquardt import Curve, levenberg_marquardt
 from tasks.fit.solver.line_statistics import LineStatistics, line_statistics
 from tasks.fit.solver.objectives import contributions, require_objective, robust_scale, working
 from tasks.fit.solver.parameters import CurveParameters, LineParameters, Parameters
-from tasks.fit.solver.variable_projection import variable_projection
+from tasks.fit.solver.variable_projection import line_coefficients, variable_projection
 from tasks.study.errors import InputError
 
 
@@ -123,38 +123,44 @@ def point_weights(points: Measurements, equal: bool) -> Floats:
 
 
 def _fit_line(points: Measurements, law: LineLaw, options: Options) -> FitResult:
+    """Fits a law that is linear in all but one parameter.
+
+    The log objective is one projection. The others are Gauss-Newton: each step minimises sum_i w_i (z_i - eta_i)^2 with
+    weights w and working response z taken at the last eta (`objectives.working`), is halved while it overshoots, and
+    ends where log10 L moves by less than 1e-9.
+    """
     base = point_weights(points, options.equal_weight)
-    fitted = _projected(points, law, options, base, points.y)
+    result = _projected(points, law, options, base, points.y)
     if options.objective == "log":
-        return fitted
-    scale = robust_scale(fitted.residual)
+        return result
+    scale = robust_scale(result.residual)
 
     def value(eta: Floats) -> float:
         return float((base * contributions(options.objective, points, eta, scale)).sum())
 
-    fitted = replace(fitted, value=value(fitted.eta))
-    for turn in range(100):
-        weight, response = working(options.objective, points, fitted.eta, scale)
-        moved = _projected(points, law, options, base * weight, response, _theta(fitted) if turn else None)
-        change, total, share = moved.eta - fitted.eta, value(moved.eta), 1.0
-        while total > fitted.value * (1 + 1e-13) and share > 1e-3:
+    result = replace(result, value=value(result.eta))
+    for iteration in range(100):
+        weight, response = working(options.objective, points, result.eta, scale)
+        step = _projected(points, law, options, base * weight, response, _theta(result) if iteration else None)
+        change, total, fraction = step.eta - result.eta, value(step.eta), 1.0
+        while total > result.value * (1 + 1e-13) and fraction > 1e-3:
             # The full step overshot: project a shorter one, towards the response that reaches part of the way.
-            share *= 0.5
-            part = fitted.eta + share * (response - fitted.eta)
-            moved = _projected(points, law, options, base * weight, part)
-            total = value(moved.eta)
-        fitted = replace(moved, value=total)
+            fraction *= 0.5
+            part = result.eta + fraction * (response - result.eta)
+            step = _projected(points, law, options, base * weight, part)
+            total = value(step.eta)
+        result = replace(step, value=total)
         if np.abs(change).max() < 1e-9:
             break
     # The last projection searches the whole range again, at the final weights: no nearby start decides the result.
-    weight, response = working(options.objective, points, fitted.eta, scale)
+    weight, response = working(options.objective, points, result.eta, scale)
     last = _projected(points, law, options, base * weight, response)
     return replace(last, value=value(last.eta), weight=base * weight, response=np.array(response))
 
 
-def _theta(fitted: FitResult) -> float:
-    assert isinstance(fitted.parameters, LineParameters)
-    return float(fitted.parameters.theta)
+def _theta(result: FitResult) -> float:
+    assert isinstance(result.parameters, LineParameters)
+    return float(result.parameters.theta)
 
 
 def _projected(
@@ -165,39 +171,53 @@ def _projected(
     response: Floats,
     near: float | None = None,
 ) -> FitResult:
+    """Minimises sum_i w_i (z_i - eta_i)^2 over the law, exactly but for its one nonlinear parameter.
+
+    Args:
+        points: where the model is evaluated.
+        law: the law.
+        options: of the fit, kept in the result.
+        weight: w [P].
+        response: z [P], log10 L.
+        near: a value of the nonlinear parameter to search around; None: its whole range.
+
+    Raises:
+        InputError: a size has points at a single X.
+    """
     sizes = points.sizes
     lines = line_statistics(points.x, response, weight, points.size, len(sizes))
     if not np.all(lines.cxx > 0):
         size = points.label(sizes[int(np.argmin(lines.cxx))])
         raise InputError(f"size {size} has points at one value of X only; a slope needs at least two")
-    found = variable_projection(law, lines, sizes, near)
-    state = LineParameters.of(law, sizes, lines, found)
-    slope, level = state._line(sizes)
-    level = level + state.levels if law.free_levels else level
+    projection = variable_projection(law, lines, sizes, near)
+    parameters = LineParameters.of(law, sizes, lines, projection)
+    slope, level = parameters.line(sizes)
+    level = level + parameters.levels if law.free_levels else level
     eta = slope[points.size] * points.x + level[points.size]
-    return FitResult(law, points, options, state, float(found.rss), eta, weight, response, bool(found.at_bound), lines)
+    rss, at_bound = float(projection.rss), bool(projection.at_bound)
+    return FitResult(law, points, options, parameters, rss, eta, weight, response, at_bound, lines)
 
 
 def _fit_curve(points: Measurements, law: CurveLaw, options: Options) -> FitResult:
     base = point_weights(points, options.equal_weight)
     scale = 1.0
     if options.objective == "huber":
-        plain = _fit_curve(points, law, replace(options, objective="log"))
-        scale = robust_scale(plain.residual)
+        scale = robust_scale(_fit_curve(points, law, replace(options, objective="log")).residual)
     groups = [points.size == index for index in range(len(points.sizes))] if law.per_size else [points.size >= 0]
-    found = [_descend_curve(points.where(mask), law, options.objective, base[mask], scale) for mask in groups]
-    p = np.stack([entry[0] for entry in found]) if law.per_size else found[0][0]
+    optima = [_descend_curve(points.where(mask), law, options.objective, base[mask], scale) for mask in groups]
+    p = np.stack([optimum[0] for optimum in optima]) if law.per_size else optima[0][0]
     lines = line_statistics(points.x, points.y, base, points.size, len(points.sizes))
-    state = CurveParameters(law, points.sizes, lines.mx, p)
-    eta = state.predict(points.n, points.x)
+    parameters = CurveParameters(law, points.sizes, lines.mx, p)
+    eta = parameters.predict(points.n, points.x)
     weight, response = working(options.objective, points, eta, scale)
-    value = sum(entry[1] for entry in found)
-    return FitResult(law, points, options, state, value, eta, base * weight, np.array(response), lines=lines)
+    value = sum(optimum[1] for optimum in optima)
+    return FitResult(law, points, options, parameters, value, eta, base * weight, np.array(response), lines=lines)
 
 
 def _descend_curve(
     points: Measurements, law: CurveLaw, objective: str, base: Floats, scale: float
 ) -> tuple[Floats, float]:
+    """The best parameters p [J] of a curve from all its starts, and the objective there."""
     log_n = np.log10(points.n)
 
     def weighted(eta: Floats) -> tuple[Floats, Floats]:
@@ -210,4 +230,4 @@ def _descend_curve(
         working=weighted,
         value=lambda eta: (base * contributions(objective, points, eta, scale)).sum(-1),
     )
-    return levenberg_marquardt(curve, law.starts(points))
+    return levenberg_marquardt(curve, law.starts(points, line_coefficients))

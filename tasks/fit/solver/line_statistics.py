@@ -1,6 +1,6 @@
 """Sufficient statistics of weighted straight lines, one per size: all a law linear in log X needs to know.
 
-For size i with weights w: n = sum w, mx and my the weighted means of x and y, cxx, cxy, cyy the weighted centred sums.
+For size i with weights w: n = sum w, mx and my the weighted means of x and y, cxx, cxy, cyy the weighted centered sums.
 Arrays end in the axis of sizes and may carry leading axes (bootstrap draws).
 """
 
@@ -32,7 +32,7 @@ class LineStatistics:
     def shifted(self, level: Floats, slope: Floats) -> LineStatistics:
         """The same x with each line shifted by `level` at its centre and tilted by `slope` [..., S].
 
-        cyy keeps the scatter about the line, so that sums of squares stay those of moved points.
+        cyy keeps the scatter about the line, so that sums of squares stay those of shifted points.
         """
         tilted = self.cxy + slope * self.cxx
         scatter = self.cyy - self.slope * self.cxy

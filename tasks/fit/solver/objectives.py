@@ -5,8 +5,8 @@ With eta = log10 L the model and y = log10 L the data, each point contributes
 - log:      (y - eta)^2
 - linear:   (L - 10^eta)^2, the published objective
 - binomial: twice the deviance of `wrong = L trials` wrong answers out of `trials` at rate 10^eta
-- huber:    r^2 below 1.345 s, 2 * 1.345 s |r| - (1.345 s)^2 above, r = y - eta, s a robust scale of the log fit's
-residuals
+- huber:    r^2 where |r| < c, 2 c |r| - c^2 elsewhere; r = y - eta, c = 1.345 s, s a robust scale of the log fit's
+            residuals
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Literal, get_args
 import numpy as np
 
 from tasks.fit.data.measurements import Floats, Measurements
+from tasks.fit.laws.forms import LN10
 from tasks.study.errors import InputError
 
 Objective = Literal["log", "linear", "binomial", "huber"]
 OBJECTIVES: tuple[str, ...] = get_args(Objective)
-LN10 = float(np.log(10.0))
 _HUBER = 1.345
 
 

@@ -14,7 +14,7 @@ from tasks.fit.solver.variable_projection import Projection, reference_size
 from tasks.study.errors import InputError
 
 
-def _known(sizes: Floats, n: Floats, law: str) -> np.ndarray:
+def _index_of(sizes: Floats, n: Floats, law: str) -> np.ndarray:
     """Index of each n among the fitted sizes."""
     index = np.clip(np.searchsorted(sizes, n), 0, len(sizes) - 1)
     missing = sizes[index] != n
@@ -67,28 +67,28 @@ class LineParameters:
         levels = np.concatenate([self.levels, np.asarray(level)[..., None]], axis=-1)[..., order]
         return replace(self, sizes=sizes[order], levels=levels)
 
-    def _line(self, n: Floats) -> tuple[Floats, Floats]:
+    def line(self, n: Floats) -> tuple[Floats, Floats]:
         """Slope and level of the line at each n [..., Q]."""
         if self.law.k_of_unseen:
             u, v = self.law.basis(self.theta, n, self.reference)
             slope = np.einsum("...qj,...j->...q", u, self.beta)
             level = np.einsum("...qj,...j->...q", v, self.beta)
         else:
-            slope = -self.beta[..., _known(self.sizes, n, self.law.name)]
+            slope = -self.beta[..., _index_of(self.sizes, n, self.law.name)]
             level = np.zeros_like(slope)
         return slope, level
 
     def predict(self, n: ArrayLike, x: ArrayLike) -> Floats:
         """log10 L at sizes n and x = log10 X, both [Q] -> [..., Q]."""
         n, x = np.atleast_1d(np.asarray(n, float)), np.atleast_1d(np.asarray(x, float))
-        slope, level = self._line(n)
+        slope, level = self.line(n)
         if self.law.free_levels:
-            level = level + self.levels[..., _known(self.sizes, n, self.law.name)]
+            level = level + self.levels[..., _index_of(self.sizes, n, self.law.name)]
         return slope * x + level
 
     def k(self, n: ArrayLike) -> Floats:
         """Learning efficiency k at sizes n [Q] -> [..., Q]."""
-        return -self._line(np.atleast_1d(np.asarray(n, float)))[0]
+        return -self.line(np.atleast_1d(np.asarray(n, float)))[0]
 
     def coefficients(self) -> dict[str, Floats]:
         """Named coefficients [...], the levels excepted."""
@@ -116,7 +116,7 @@ class CurveParameters:
         n, x = np.atleast_1d(np.asarray(n, float)), np.atleast_1d(np.asarray(x, float))
         if not self.law.per_size:
             return self.law.eta(self.p, np.log10(n), x)
-        own = self.p[..., _known(self.sizes, n, self.law.name), :]
+        own = self.p[..., _index_of(self.sizes, n, self.law.name), :]
         return self.law.eta(own, np.log10(n)[:, None], x[:, None])[..., 0]
 
     def k(self, n: ArrayLike) -> Floats:

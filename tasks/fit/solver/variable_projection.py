@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.fit.data.measurements import Floats
+from tasks.fit.data.measurements import Floats, Measurements
 from tasks.fit.laws.forms import Basis, LineLaw
-from tasks.fit.solver.line_statistics import LineStatistics
+from tasks.fit.solver.line_statistics import LineStatistics, line_statistics
 
 _CHUNK = 2048
 
@@ -40,6 +40,13 @@ def reference_size(sizes: Floats) -> float:
     return float(sizes[-1])
 
 
+def line_coefficients(law: LineLaw, points: Measurements, y: Floats) -> dict[str, Floats]:
+    """Named coefficients of the exact fit of a line law to log10 losses y [P] at the points' sizes and X."""
+    lines = line_statistics(points.x, y, np.ones(len(points)), points.size, len(points.sizes))
+    projection = variable_projection(law, lines, points.sizes)
+    return law.coefficients(projection.theta, projection.beta, reference_size(points.sizes))
+
+
 def _normal(law: LineLaw, lines: LineStatistics, left: Basis, right: Basis) -> tuple[Floats, Floats]:
     """Sum over sizes of left'right [..., J, J], and of left'y [..., J], for bases u x + v."""
     (u, v), (p, q) = left, right
@@ -54,6 +61,7 @@ def _normal(law: LineLaw, lines: LineStatistics, left: Basis, right: Basis) -> t
 
 
 def _total(law: LineLaw, lines: LineStatistics) -> Floats:
+    """Sum of squares of y that the law could explain: about the levels where they are free, else about 0 [...]."""
     total = lines.cyy.sum(-1)
     return total if law.free_levels else total + (lines.n * lines.my**2).sum(-1)
 
@@ -175,18 +183,18 @@ def _bisect(law: LineLaw, lines: LineStatistics, sizes: Floats, low: Floats, hig
     left, right = _derivative(law, lines, sizes, low), _derivative(law, lines, sizes, high)
     edge_low, edge_high = left >= 0, (right <= 0) & (left < 0)
     a, b, theta = low.copy(), high.copy(), 0.5 * (low + high)
-    kept = np.zeros(theta.shape, dtype=np.int8)
-    for turn in range(60):
+    moved_last = np.zeros(theta.shape, dtype=np.int8)  # 1: the right end, -1: the left one
+    for iteration in range(60):
         span = np.where(right != left, right - left, 1.0)
         secant = b - right * (b - a) / span
         previous, inside = theta, (secant > a) & (secant < b)
-        theta = np.where(inside & (turn % 8 != 7), secant, 0.5 * (a + b))
+        theta = np.where(inside & (iteration % 8 != 7), secant, 0.5 * (a + b))
         slope = _derivative(law, lines, sizes, theta)
         falls = slope < 0
         # Illinois: an end that stays for the second time counts with half its value, so that neither end stalls.
-        left = np.where(falls, slope, np.where(kept == 1, 0.5 * left, left))
-        right = np.where(falls, np.where(kept == -1, 0.5 * right, right), slope)
-        kept = np.where(falls, -1, 1).astype(np.int8)
+        left = np.where(falls, slope, np.where(moved_last == 1, 0.5 * left, left))
+        right = np.where(falls, np.where(moved_last == -1, 0.5 * right, right), slope)
+        moved_last = np.where(falls, -1, 1).astype(np.int8)
         a, b = np.where(falls, theta, a), np.where(falls, b, theta)
         if np.all((np.abs(theta - previous) <= 1e-13 * np.abs(theta)) | (slope == 0) | edge_low | edge_high):
             break

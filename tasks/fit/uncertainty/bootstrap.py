@@ -4,14 +4,17 @@ Points within a run are not independent, so the unit that is drawn is the run. A
 through its line, hence 10,000 draws are 10,000 small perturbations of sufficient statistics and cost what a few fits
 cost.
 
-effects  (default where a size has several runs) Each run's line deviates from its size's by (level, slope). The
-         variance of the deviations by size is moderated: three runs estimate it poorly, so it is combined with what
-         all sizes say together (within-run noise of that size + a run-to-run variance common to the sizes), with
-         weights chosen by how much the sizes' variances really differ (Smyth 2004, doi:10.2202/1544-6115.1027). Draws
-         are Student-t with the combined degrees of freedom: plain resampling of three runs makes intervals a fifth too
-         narrow, before tails. runs     Resampling of runs with replacement, R - 1 of R with weights R / (R - 1) (Rao
-         and Wu 1988), which keeps the variance right. blocks   Moving blocks of a run's own residuals (Kuensch 1989),
-         where a size has one run. Says nothing about what another run of that size would have done.
+Three ways to draw:
+
+- effects (default where a size has several runs): each run's line deviates from its size's by (level, slope). The
+  variance of the deviations by size is moderated: three runs estimate it poorly, so it is combined with what all sizes
+  say together (within-run noise of that size + a run-to-run variance common to the sizes), with weights chosen by how
+  much the sizes' variances really differ (Smyth 2004, doi:10.2202/1544-6115.1027). Draws are Student-t with the
+  combined degrees of freedom: plain resampling of three runs makes intervals a fifth too narrow, before tails.
+- runs: resampling of runs with replacement, R - 1 of R with weights R / (R - 1) (Rao and Wu 1988), which keeps the
+  variance right.
+- blocks (default where a size has one run): moving blocks of a run's own residuals (Kuensch 1989). They say nothing
+  about what another run of that size would have done.
 
 Not covered: sizes are not resampled; that the law itself is off at a size is the back-tests' business.
 """
@@ -105,14 +108,21 @@ def draw_lines(
         return LineDraws(level, slope, lines.mx, ("blocks",) * shape[1], zero, zero, np.full(shape[1], np.inf))
     if resampling == "runs" and several.all():
         level, slope = _resampled(runs, rng, shape)
-        spread, tilt = (np.sqrt(_moments(runs, values)[0]) for values in (runs.level, runs.slope))
+        run_level, run_slope = (np.sqrt(_moments(runs, values)[0]) for values in (runs.level, runs.slope))
         return LineDraws(
-            level, slope, lines.mx, ("runs",) * shape[1], spread, tilt, runs.count.astype(np.float64) - 1.0
+            level, slope, lines.mx, ("runs",) * shape[1], run_level, run_slope, runs.count.astype(np.float64) - 1.0
         )
     return _effects(runs, lines, rng, shape)
 
 
 def _runs(points: Measurements, response: Floats, weight: Floats, lines: LineStatistics) -> _Runs:
+    """Every run's own line, as its deviation from the mean line of its size's runs [R].
+
+    With a run's weighted means (mx, my), slope b and Sxx = sum w (x - mx)^2, the level is read at the center c of its
+    size, my + b (c - mx), and its noise variance is Var(my) + (c - mx)^2 Var(b) with Var(my) = V(w r) / W^2 and
+    Var(b) = V(w r (x - mx)) / Sxx^2; V is `_score_variance` of the residuals r, W the sum of weights. Noise variances
+    are averaged over the runs of a size.
+    """
     count = len(points.runs)
     own = line_statistics(points.x, response, weight, points.run, count)
     size = np.zeros(count, dtype=np.int64)
@@ -124,18 +134,19 @@ def _runs(points: Measurements, response: Floats, weight: Floats, lines: LineSta
     def pooled(values: Floats) -> Floats:
         return (np.bincount(size, weights=values, minlength=len(per_size)) / per_size)[size]
 
-    pull = weight * residual
-    lever = pull * (points.x - own.mx[points.run])
-    noise_mean = pooled(_score_variance(points.run, pull, count) / own.n**2)
+    score = weight * residual
+    slope_score = score * (points.x - own.mx[points.run])
+    noise_mean = pooled(_score_variance(points.run, score, count) / own.n**2)
     squares = np.where(own.cxx > 0, own.cxx, np.inf)
-    noise_slope = pooled(_score_variance(points.run, lever, count) / squares**2)
-    shift = (lines.mx[size] - own.mx) ** 2
-    centred = (level - pooled(level), own.slope - pooled(own.slope))
-    return _Runs(size, *centred, noise_mean + noise_slope * shift, noise_slope, per_size)
+    noise_slope = pooled(_score_variance(points.run, slope_score, count) / squares**2)
+    distance2 = (lines.mx[size] - own.mx) ** 2
+    deviations = (level - pooled(level), own.slope - pooled(own.slope))
+    return _Runs(size, *deviations, noise_mean + noise_slope * distance2, noise_slope, per_size)
 
 
 def _score_variance(run: Ints, score: Floats, count: int) -> Floats:
-    """Variance of each run's sum of scores [R]: heteroscedastic and autocorrelated (a sandwich's filling).
+    """Variance of each run's sum of scores [R]: heteroscedastic and autocorrelated (the meat of the sandwich
+    estimator).
 
     The noise of log L differs along a trajectory and so does the leverage of a point; variance times sum of squares
     would mistake the one for the other.
@@ -153,15 +164,15 @@ def long_run_ratio(residual: Floats) -> float:
     total = float(residual @ residual)
     if lags < 1 or total <= 0:
         return 1.0
-    shares = [(1 - lag / (lags + 1)) * float(residual[lag:] @ residual[:-lag]) / total for lag in range(1, lags + 1)]
-    return max(1.0 + 2.0 * sum(shares), 0.1)
+    weighted = [(1 - lag / (lags + 1)) * float(residual[lag:] @ residual[:-lag]) / total for lag in range(1, lags + 1)]
+    return max(1.0 + 2.0 * sum(weighted), 0.1)
 
 
 def _moments(runs: _Runs, values: Floats) -> tuple[Floats, Floats]:
     """Unbiased variance of the deviations and its degrees of freedom, by size [S]."""
-    freedom = runs.count - 1.0
+    dof = runs.count - 1.0
     total: Floats = np.bincount(runs.size, weights=values**2, minlength=len(runs.count)).astype(np.float64)
-    return total / np.maximum(freedom, 1.0), np.asarray(freedom, dtype=np.float64)
+    return total / np.maximum(dof, 1.0), np.asarray(dof, dtype=np.float64)
 
 
 def run_level_variance(points: Measurements) -> tuple[Floats, Floats]:
@@ -175,60 +186,66 @@ def run_level_variance(points: Measurements) -> tuple[Floats, Floats]:
     runs = _runs(points, points.y, weight, lines)
     if not (runs.count > 1).any():
         raise InputError("run-to-run variation needs a size with several runs, found one run per size")
-    variance, freedom = _moments(runs, runs.level)
+    variance, dof = _moments(runs, runs.level)
     within = np.bincount(runs.size, weights=runs.noise_level, minlength=len(runs.count)) / runs.count
-    return moderate(variance, freedom, within, np.abs(lines.my))
+    return moderate(variance, dof, within, np.abs(lines.my))
 
 
 def _effects(runs: _Runs, lines: LineStatistics, rng: np.random.Generator, shape: tuple[int, int]) -> LineDraws:
+    """Draws of each size's line from the run-to-run effects [B, S]; `shape` is (B, S).
+
+    Level and slope of size s move by t_nu s_level / sqrt(R_s) and t_nu s_slope / sqrt(R_s): s^2 is the moderated
+    variance of its R_s runs, nu its degrees of freedom, and the two are correlated by rho as the runs' deviations are.
+    """
     scales = []
     for values, noise, magnitude in (
         (runs.level, runs.noise_level, np.abs(lines.my)),
         (runs.slope, runs.noise_slope, np.abs(lines.slope)),
     ):
-        variance, freedom = _moments(runs, values)
+        variance, dof = _moments(runs, values)
         within = np.bincount(runs.size, weights=noise, minlength=len(runs.count)) / runs.count
-        scales.append(moderate(variance, freedom, within, magnitude))
-    (var_level, free_level), (var_slope, free_slope) = scales
+        scales.append(moderate(variance, dof, within, magnitude))
+    (var_level, dof_level), (var_slope, dof_slope) = scales
     rho = _correlation(runs, np.sqrt(var_level), np.sqrt(var_slope))
     first, second = rng.standard_normal(shape), rng.standard_normal(shape)
     second = rho * first + np.sqrt(1 - rho**2) * second
     root = np.sqrt(runs.count)
     return LineDraws(
-        first * _student(rng, free_level, shape) * np.sqrt(var_level) / root,
-        second * _student(rng, free_slope, shape) * np.sqrt(var_slope) / root,
+        first * _student(rng, dof_level, shape) * np.sqrt(var_level) / root,
+        second * _student(rng, dof_slope, shape) * np.sqrt(var_slope) / root,
         lines.mx,
         tuple("effects" if count > 1 else "effects of other sizes" for count in runs.count),
         np.sqrt(var_level),
         np.sqrt(var_slope),
-        free_level,
+        dof_level,
     )
 
 
-def _student(rng: np.random.Generator, freedom: Floats, shape: tuple[int, int]) -> Floats:
+def _student(rng: np.random.Generator, dof: Floats, shape: tuple[int, int]) -> Floats:
     """sqrt(nu / chi2_nu): turns normal draws into Student-t ones."""
-    finite = np.minimum(freedom, 1e6)
+    finite = np.minimum(dof, 1e6)
     return np.sqrt(finite / rng.chisquare(np.broadcast_to(finite, shape)))
 
 
 def _correlation(runs: _Runs, level: Floats, slope: Floats) -> float:
-    """Correlation of a run's level and slope deviations, standardised by size and pooled; shrunk by its own error."""
+    """Correlation of a run's level and slope deviations, standardized by size and pooled; shrunk by its own error."""
     tiny = 1e-300
     first, second = runs.level / (level[runs.size] + tiny), runs.slope / (slope[runs.size] + tiny)
     norm = np.sqrt((first @ first) * (second @ second))
-    freedom = max(float((runs.count - 1).sum()), 1.0)
+    dof = max(float((runs.count - 1).sum()), 1.0)
     if norm <= 0:
         return 0.0
     rho = float(first @ second / norm)
-    return float(np.sign(rho) * np.sqrt(max(rho**2 - 1.0 / freedom, 0.0)))
+    return float(np.sign(rho) * np.sqrt(max(rho**2 - 1.0 / dof, 0.0)))
 
 
 def _resampled(runs: _Runs, rng: np.random.Generator, shape: tuple[int, int]) -> tuple[Floats, Floats]:
+    """Mean deviations of resampled runs, level and slope [B, S]: R - 1 of a size's R runs, with replacement."""
     level, slope = np.zeros(shape), np.zeros(shape)
     for index, count in enumerate(runs.count):
-        mine = runs.size == index
-        taken = rng.multinomial(count - 1, np.full(count, 1.0 / count), size=shape[0]) / (count - 1.0)
-        level[:, index], slope[:, index] = taken @ runs.level[mine], taken @ runs.slope[mine]
+        of_size = runs.size == index
+        weight = rng.multinomial(count - 1, np.full(count, 1.0 / count), size=shape[0]) / (count - 1.0)
+        level[:, index], slope[:, index] = weight @ runs.level[of_size], weight @ runs.slope[of_size]
     return level, slope
 
 
@@ -238,26 +255,26 @@ def _blocks(
     """Moving-block draws of each run's residuals about its size's line, summed over the size's runs."""
     residual = response - lines.my[points.size] - lines.slope[points.size] * (points.x - lines.mx[points.size])
     level, slope = (np.zeros((draws, len(points.sizes))) for _ in range(2))
-    lever = np.stack([np.ones(len(points)), points.x - lines.mx[points.size]], axis=1)
+    design = np.stack([np.ones(len(points)), points.x - lines.mx[points.size]], axis=1)
     for run in range(len(points.runs)):
         rows = np.flatnonzero(points.run == run)
         size = points.size[rows[0]]
-        first, second = block_scores(points.x[rows], residual[rows], weight[rows], lever[rows], rng, draws).T
+        first, second = block_scores(points.x[rows], residual[rows], weight[rows], design[rows], rng, draws).T
         level[:, size] += first / lines.n[size]
         slope[:, size] += second / lines.cxx[size]
     return level, slope
 
 
 def block_scores(
-    x: Floats, residual: Floats, weight: Floats, levers: Floats, rng: np.random.Generator, draws: int
+    x: Floats, residual: Floats, weight: Floats, design: Floats, rng: np.random.Generator, draws: int
 ) -> Floats:
-    """Draws of sum_p weight_p levers_p e*_p over one run, e* made of moving blocks of its standardised residuals.
+    """Draws of sum_p weight_p design_p e*_p over one run, e* made of moving blocks of its standardized residuals.
 
     Args:
         x: log10 X, the order of the run [P].
         residual: working residuals [P], of variance proportional to 1 / weight.
         weight: working weights [P].
-        levers: what each residual pulls on [P, J].
+        design: derivative of the model at each point by its J parameters [P, J].
         rng: the generator.
         draws: how many, B.
 
@@ -272,11 +289,11 @@ def block_scores(
     # Residuals of a fitted line are smaller than errors (P - 2 of P), and blocks miss what spans their ends (1 - b /
     # P).
     unit = (unit - unit.mean()) * np.sqrt(length / max(length - 2, 1) / (1.0 - block / length))
-    pull = (weight / np.where(weight > 0, root[np.argsort(order)], 1.0))[order, None] * levers[order]
+    weighted = (weight / np.where(weight > 0, root[np.argsort(order)], 1.0))[order, None] * design[order]
     starts = np.arange(length - block + 1)
-    total = np.zeros((draws, levers.shape[1]))
-    for slot in range(0, length, block):
-        width = min(block, length - slot)
-        pieces = unit[starts[:, None] + np.arange(width)] @ pull[slot : slot + width]
-        total += pieces[rng.integers(0, len(starts), size=draws)]
+    total = np.zeros((draws, design.shape[1]))
+    for begin in range(0, length, block):
+        width = min(block, length - begin)
+        sums = unit[starts[:, None] + np.arange(width)] @ weighted[begin : begin + width]
+        total += sums[rng.integers(0, len(starts), size=draws)]
     return total

@@ -11,7 +11,7 @@ import numpy as np
 from tasks.fit.data.measurements import Floats
 
 # The prior of a run-to-run variance never counts for more than this many degrees of freedom: sizes may really differ.
-_PRIOR_FREEDOM = 8.0
+_MAX_PRIOR_DOF = 8.0
 
 
 def moderate(variance: Floats, dof: Floats, within: Floats, size: Floats) -> tuple[Floats, Floats]:
@@ -21,7 +21,7 @@ def moderate(variance: Floats, dof: Floats, within: Floats, size: Floats) -> tup
     Its weight d0 comes from the spread of log(variance / prior), Smyth's estimator.
 
     Args:
-        variance: sample variances of run deviations [S], of any value where freedom is 0.
+        variance: sample variances of run deviations [S], of any value where dof is 0.
         dof: their degrees of freedom, runs - 1 [S].
         within: variance of a run's estimate due to its own noise [S].
         size: magnitude of what varies, |log10 L| or |slope|, for the second shape of the prior [S].
@@ -29,44 +29,44 @@ def moderate(variance: Floats, dof: Floats, within: Floats, size: Floats) -> tup
     Returns:
         Moderated variances and degrees of freedom [S].
     """
-    known = dof > 0
+    repeated = dof > 0
     total = float(dof.sum())
     prior = _prior(variance, dof, within, size)
-    ratio = np.maximum(variance[known] / np.maximum(prior[known], 1e-300), 1e-12)
-    half = dof[known] / 2.0
+    ratio = np.maximum(variance[repeated] / np.maximum(prior[repeated], 1e-300), 1e-12)
+    half = dof[repeated] / 2.0
     spread = np.log(ratio) - _digamma(half) + np.log(half)
-    count = int(known.sum())
+    count = int(repeated.sum())
     excess = 0.0 if count < 2 else float(np.var(spread, ddof=1) - _trigamma(half).mean())
     d0 = 2.0 * _inverse_trigamma(excess) if excess > 1e-8 else np.inf
-    d0 = max(min(d0, total, _PRIOR_FREEDOM), 1.0)
-    share = dof / (d0 + dof)
-    moderated = share * np.where(known, variance, 0.0) + (1 - share) * prior
+    d0 = max(min(d0, total, _MAX_PRIOR_DOF), 1.0)
+    fraction = dof / (d0 + dof)
+    moderated = fraction * np.where(repeated, variance, 0.0) + (1 - fraction) * prior
     return moderated, np.minimum(d0 + dof, max(total, 1.0))
 
 
-def _prior(variance: Floats, freedom: Floats, within: Floats, size: Floats) -> Floats:
+def _prior(variance: Floats, dof: Floats, within: Floats, size: Floats) -> Floats:
     """within + tau2 shape, averaged over shapes of the run-to-run variance by how likely they make the data.
 
     The shapes go from the same for all sizes to proportional to size^2 (what learns more, varies more).
     """
-    known, priors, likelihood = freedom > 0, [], []
+    repeated, priors, likelihood = dof > 0, [], []
     squared = size**2 / np.mean(size**2) if (size > 0).any() else np.ones_like(size)
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        shape = (1.0 - share) + share * squared
-        tau2 = _between(variance[known], freedom[known], within[known], shape[known])
+    for fraction in (0.0, 0.25, 0.5, 0.75, 1.0):
+        shape = (1.0 - fraction) + fraction * squared
+        tau2 = _between(variance[repeated], dof[repeated], within[repeated], shape[repeated])
         prior = np.maximum(within + tau2 * shape, 1e-300)
-        ratio = variance[known] / prior[known]
+        ratio = variance[repeated] / prior[repeated]
         priors.append(prior)
-        likelihood.append(float(-0.5 * (freedom[known] * (np.log(prior[known]) + ratio)).sum()))
+        likelihood.append(float(-0.5 * (dof[repeated] * (np.log(prior[repeated]) + ratio)).sum()))
     weight = np.exp(np.array(likelihood) - max(likelihood))
     return np.tensordot(weight / weight.sum(), np.array(priors), axes=1)
 
 
-def _between(variance: Floats, freedom: Floats, within: Floats, shape: Floats) -> float:
-    """tau2 with sum over sizes of freedom (variance / (tau2 shape + within) - 1) = 0, or 0 (Paule and Mandel 1982)."""
+def _between(variance: Floats, dof: Floats, within: Floats, shape: Floats) -> float:
+    """tau2 with sum over sizes of dof (variance / (tau2 shape + within) - 1) = 0, or 0 (Paule and Mandel 1982)."""
 
     def surplus(tau2: float) -> float:
-        return float((freedom * (variance / np.maximum(tau2 * shape + within, 1e-300) - 1.0)).sum())
+        return float((dof * (variance / np.maximum(tau2 * shape + within, 1e-300) - 1.0)).sum())
 
     if surplus(0.0) <= 0:
         return 0.0

@@ -21,43 +21,43 @@ from tasks.records.fits import Estimate
 _T2 = 1.959964**2
 
 
-def profile_intervals(uncertain: BootstrappedFit) -> dict[str, Estimate]:
+def profile_intervals(fit: BootstrappedFit) -> dict[str, Estimate]:
     """95 % intervals of N0 and Kmax, empty for other laws. A null bound: the data do not bound that side."""
-    fitted = uncertain.fitted
-    if fitted.law.name != "saturating":
+    result = fit.result
+    if result.law.name != "saturating":
         return {}
-    state, draws = fitted.parameters, uncertain.draws
+    state, draws = result.parameters, fit.draws
     assert isinstance(state, LineParameters)
     assert isinstance(draws, LineParameters)
-    assert isinstance(fitted.law, LineLaw)
-    points = fitted.points
-    lines = line_statistics(points.x, fitted.response, fitted.weight, points.size, len(points.sizes))
+    assert isinstance(result.law, LineLaw)
+    points = result.points
+    lines = line_statistics(points.x, result.response, result.weight, points.size, len(points.sizes))
     low, high = np.log10(points.sizes[0]) - 3.0, np.log10(points.sizes[-1]) + 3.0
     theta = np.unique(np.r_[np.linspace(low, high, 1201), state.theta])
-    rss, _ = sum_of_squares(fitted.law, lines, points.sizes, theta)
-    spread = (len(points) - fitted.law.parameters(len(points.sizes))) or 1
-    variance = float(rss.min()) / spread
+    rss, _ = sum_of_squares(result.law, lines, points.sizes, theta)
+    dof = (len(points) - result.law.parameters(len(points.sizes))) or 1
+    variance = float(rss.min()) / dof
     out = {}
-    coefficients, drawn = state.coefficients(), draws.coefficients()
+    coefficients, samples = state.coefficients(), draws.coefficients()
     for name, (grid, curve) in {
         "N0": (10.0**theta, rss),
-        "Kmax": _kmax_profile(fitted.law, uncertain, theta, float(coefficients["Kmax"])),
+        "Kmax": _kmax_profile(result.law, fit, theta, float(coefficients["Kmax"])),
     }.items():
         best = float(coefficients[name])
         if best <= 0:  # loss that rises with X: the profile is taken over logarithms, and the law does not hold there
             out[name] = Estimate(best, None, None)
             continue
-        effect = _design_effect(np.log(grid), curve, np.log(best), np.log(np.maximum(drawn[name], 1e-300)), variance)
+        effect = _design_effect(np.log(grid), curve, np.log(best), np.log(np.maximum(samples[name], 1e-300)), variance)
         out[name] = _cut(grid, curve - curve.min(), best, _T2 * variance * effect)
     return out
 
 
-def _kmax_profile(law: LineLaw, uncertain: BootstrappedFit, theta: Floats, best: float) -> tuple[Floats, Floats]:
+def _kmax_profile(law: LineLaw, fit: BootstrappedFit, theta: Floats, best: float) -> tuple[Floats, Floats]:
     """Kmax from a tenth to ten times its estimate, and min over N0 of S: S is a parabola in Kmax for each N0."""
-    fitted = uncertain.fitted
-    points, state = fitted.points, fitted.parameters
+    result = fit.result
+    points, state = result.points, result.parameters
     assert isinstance(state, LineParameters)
-    lines = line_statistics(points.x, fitted.response, fitted.weight, points.size, len(points.sizes))
+    lines = line_statistics(points.x, result.response, result.weight, points.size, len(points.sizes))
     u = law.basis(theta, points.sizes, state.reference)[0][..., 0]
     moment, gram = u @ lines.cxy, (u * u) @ lines.cxx
     kmax = abs(best) * np.unique(np.r_[np.geomspace(0.1, 10.0, 1201), 1.0])
@@ -72,15 +72,15 @@ def _design_effect(grid: Floats, curve: Floats, best: float, draws: Floats, vari
     spread = float(quartiles[1] - quartiles[0]) / 1.349
     rise = curve - curve.min()
     near = np.abs(grid - best) < max(2.0 * spread, 3.0 * float(np.diff(grid).max()))
-    bend = float((rise[near] * (grid[near] - best) ** 2).sum() / ((grid[near] - best) ** 4).sum())
-    return max(spread**2 * bend / max(variance, 1e-300), 1.0)
+    curvature = float((rise[near] * (grid[near] - best) ** 2).sum() / ((grid[near] - best) ** 4).sum())
+    return max(spread**2 * curvature / max(variance, 1e-300), 1.0)
 
 
 def _cut(grid: Floats, rise: Floats, best: float, limit: float) -> Estimate:
     """Where the rise first exceeds the limit on each side of the best value; None where it never does."""
-    at = int(np.argmin(np.abs(grid - best)))
+    nearest = int(np.argmin(np.abs(grid - best)))
     above = np.flatnonzero(rise > limit)
-    left, right = above[above < at], above[above > at]
+    left, right = above[above < nearest], above[above > nearest]
     return Estimate(
         best,
         _crossing(grid, rise, int(left[-1]), int(left[-1]) + 1, limit) if len(left) else None,
@@ -90,5 +90,5 @@ def _cut(grid: Floats, rise: Floats, best: float, limit: float) -> Estimate:
 
 def _crossing(grid: Floats, rise: Floats, out: int, inside: int, limit: float) -> float:
     """Linear interpolation, in log of the quantity, between a point above the limit and its neighbour below."""
-    share = (limit - rise[inside]) / (rise[out] - rise[inside])
-    return float(np.exp(np.log(grid[inside]) + share * (np.log(grid[out]) - np.log(grid[inside]))))
+    fraction = (limit - rise[inside]) / (rise[out] - rise[inside])
+    return float(np.exp(np.log(grid[inside]) + fraction * (np.log(grid[out]) - np.log(grid[inside]))))

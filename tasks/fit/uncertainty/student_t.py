@@ -1,4 +1,7 @@
-"""Student's t, without scipy: two-sided p values and quantiles."""
+"""Student's t: two-sided p values and quantiles.
+
+Own code because importing scipy.special alone took 0.33 s, and `rlscale fit` has 2 s for everything.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +29,12 @@ def two_sided_p(t: float, dof: float) -> float:
     return min(float(2.0 * math.exp(log_c) * half * (_WEIGHTS * np.cos(angle) ** (dof - 1)).sum()), 1.0)
 
 
-def quantile(share: float, dof: float) -> float:
-    """t with P(|T| < t) = share, by bisection."""
+def quantile(probability: float, dof: float) -> float:
+    """t with P(|T| < t) = probability, by bisection."""
     low, high = 0.0, 1.0
-    while two_sided_p(high, dof) > 1 - share:
+    while two_sided_p(high, dof) > 1 - probability:
         high *= 2
     for _ in range(100):
         middle = 0.5 * (low + high)
-        low, high = (middle, high) if two_sided_p(middle, dof) > 1 - share else (low, middle)
+        low, high = (middle, high) if two_sided_p(middle, dof) > 1 - probability else (low, middle)
     return 0.5 * (low + high)

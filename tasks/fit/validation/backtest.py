@@ -14,6 +14,7 @@ import numpy as np
 
 from tasks.fit.data.measurements import Mask, Measurements
 from tasks.fit.forecasting.forecast import ErrorCache, Prediction, predict, run_fraction, size_errors
+from tasks.fit.forecasting.law_choice import best_for_unseen
 from tasks.fit.laws import LAWS, Law
 from tasks.fit.laws.forms import LineLaw
 from tasks.fit.solver.estimate import Options, fit_law
@@ -35,121 +36,99 @@ def backtests(points: Measurements, law: Law, options: Options, variant: str) ->
         options: of the fits.
         variant: goes into the records.
     """
-    memory: ErrorCache = {}
+    cache: ErrorCache = {}
     options = replace(options, draws=min(options.draws, _DRAWS))
-    return [_test(points, law, options, (variant, kind, memory), held) for kind, held in _cuts(points, law)]
+    return [_test(points, law, options, (variant, kind, cache), held_out) for kind, held_out in _cuts(points, law)]
 
 
 def _cuts(points: Measurements, law: Law) -> Iterator[tuple[str, Mask]]:
     """Kind and mask of held-out points (True) of every test; next_size also leaves out all larger sizes."""
-    sizes, least = points.sizes, law.minimum_sizes
-    line = isinstance(law, LineLaw) and law.k_of_unseen
-    if (law.forecasts_unseen or line) and len(sizes) > max(least, 2):
+    sizes = points.sizes
+    has_slope = isinstance(law, LineLaw) and law.k_of_unseen
+    if (law.forecasts_unseen or has_slope) and len(sizes) > max(law.minimum_sizes, 2):
         yield "largest_out", points.n == sizes[-1]
-        for index in range(max(least, 3), len(sizes)):
+        for index in range(max(law.minimum_sizes, 3), len(sizes)):
             yield "next_size", points.n == sizes[index]
         for size in sizes:
             yield "size_out", points.n == size
-    yield from _cuts_ahead(points)
+    yield from _cuts_later(points)
 
 
-def _cuts_ahead(points: Measurements) -> Iterator[tuple[str, Mask]]:
+def _cuts_later(points: Measurements) -> Iterator[tuple[str, Mask]]:
     """The last half and the last three quarters of every trajectory, where enough points are left to fit."""
-    share = run_fraction(points)
-    for kind, kept in (("last_50", 0.5), ("last_75", 0.25)):
-        if np.bincount(points.size[share <= kept], minlength=len(points.sizes)).min() >= 5:
-            yield kind, share > kept
+    fraction = run_fraction(points)
+    for kind, cut in (("last_50", 0.5), ("last_75", 0.25)):
+        if np.bincount(points.size[fraction <= cut], minlength=len(points.sizes)).min() >= 5:
+            yield kind, fraction > cut
 
 
-def tests_ahead(points: Measurements, law: Law, options: Options, variant: str) -> list[BackTest]:
+def later_step_tests(points: Measurements, law: Law, options: Options, variant: str) -> list[BackTest]:
     """The trajectory tests alone."""
     options = replace(options, draws=min(options.draws, _DRAWS))
-    return [_test(points, law, options, (variant, kind, {}), held) for kind, held in _cuts_ahead(points)]
+    return [_test(points, law, options, (variant, kind, {}), held_out) for kind, held_out in _cuts_later(points)]
 
 
 def _test(
-    points: Measurements, law: Law, options: Options, context: tuple[str, str, ErrorCache], held: Mask
+    points: Measurements, law: Law, options: Options, context: tuple[str, str, ErrorCache], held_out: Mask
 ) -> BackTest:
-    variant, kind, memory = context
-    test = points.where(held)
-    train = points.where(points.n < test.n[0] if kind == "next_size" else ~held)
-    uncertain = with_draws(fit_law(train, law, options))
+    """One back-test: fits the training part, forecasts the held-out points, scores them."""
+    variant, kind, cache = context
+    test = points.where(held_out)
+    train = points.where(points.n < test.n[0] if kind == "next_size" else ~held_out)
+    fit = with_draws(fit_law(train, law, options))
     between = train.sizes[0] < test.n[0] < train.sizes[-1]
-    error = size_errors(train, law, options, bool(between), memory)
+    error = size_errors(train, law, options, bool(between), cache)
     refitted = test.n[0] not in train.sizes and not law.forecasts_unseen
     if refitted:
-        uncertain = _with_level(uncertain, test)
-    forecast = predict(uncertain, test.n, test.x, error, trials=test.trials)
+        fit = _with_level(fit, test)
+    forecast = predict(fit, test.n, test.x, error, trials=test.trials)
     name = "all" if kind.startswith("last") else points.label(float(test.n[0]))
     return _scored(test, forecast, BackTest(variant, points.unit, law.name, kind, name, refitted, 0, 0, 0, None, {}))
 
 
-def _with_level(uncertain: BootstrappedFit, test: Measurements) -> BootstrappedFit:
+def _with_level(fit: BootstrappedFit, test: Measurements) -> BootstrappedFit:
     """The published way: the level of the held-out size from its own points."""
-    fitted, draws = uncertain.fitted, uncertain.draws
-    assert isinstance(fitted.parameters, LineParameters)
+    result, draws = fit.result, fit.draws
+    assert isinstance(result.parameters, LineParameters)
     assert isinstance(draws, LineParameters)
     size = float(test.n[0])
     return replace(
-        uncertain,
-        fitted=replace(fitted, parameters=fitted.parameters.with_refitted_level(size, test.x, test.y)),
+        fit,
+        result=replace(result, parameters=result.parameters.with_refitted_level(size, test.x, test.y)),
         draws=draws.with_refitted_level(size, test.x, test.y),
     )
 
 
 def _scored(test: Measurements, forecast: Prediction, record: BackTest) -> BackTest:
+    """A back-test's record with its errors filled in.
+
+    RMSE and bias of forecast minus measured log10 L, R2 in L, and the fractions of points inside the central 50, 80 and
+    95 % of the draws of a measurement; the point of largest X where one size is held out.
+    """
     error = forecast.center - test.y
-    inside = {}
+    coverage = {}
     for level in (0.5, 0.8, 0.95):
         low, high = np.quantile(forecast.measured, [(1 - level) / 2, (1 + level) / 2], axis=0)
-        inside[f"{100 * level:.0f}"] = float(np.mean((low <= test.y) & (test.y <= high)))
+        coverage[f"{100 * level:.0f}"] = float(np.mean((low <= test.y) & (test.y <= high)))
     record = replace(
         record,
         points=len(test),
         rmse_log=float(np.sqrt(np.mean(error**2))),
         bias_log=float(error.mean()),
         r2_linear=r_squared(test.loss, 10.0**forecast.center),
-        coverage=inside,
+        coverage=coverage,
     )
     if record.kind.startswith("last"):
         return record
     last = int(np.argmax(test.x))
-    at_end = forecast.loss(last)
+    loss = forecast.loss(last)
     return replace(
         record,
         last_measured=float(test.loss[last]),
-        last_forecast=at_end.value,
-        last_low=at_end.low95,
-        last_high=at_end.high95,
+        last_forecast=loss.value,
+        last_low=loss.low95,
+        last_high=loss.high95,
     )
-
-
-def choose_law(tests: list[BackTest], variant: str, resource: str) -> LawChoice:
-    """Picks the law for unseen sizes: the smallest root mean square of its next_size errors, nothing refitted."""
-    errors: dict[str, float | None] = {}
-    for name, law in LAWS.items():
-        mine = [t.rmse_log for t in tests if t.law == name and t.kind == "next_size" and not t.level_refitted]
-        if law.forecasts_unseen:
-            errors[name] = float(np.sqrt(np.mean(np.square(mine)))) if mine else None
-    known = {name: error for name, error in errors.items() if error is not None}
-    return LawChoice(variant, resource, errors, min(known, key=lambda name: known[name]) if known else None)
-
-
-def best_for_unseen(points: Measurements, options: Options, variant: str) -> LawChoice | None:
-    """The law with the smallest error when each larger size is forecast from the smaller ones, nothing refitted.
-
-    Returns:
-        None where there are too few sizes to try any law.
-    """
-    errors: dict[str, float | None] = {}
-    for name, law in LAWS.items():
-        if law.forecasts_unseen and len(points.sizes) > max(law.minimum_sizes, 3):
-            errors[name] = float(
-                np.sqrt(np.mean(np.square(size_errors(points, law, options, inside=False).larger_sizes)))
-            )
-    if not errors:
-        return None
-    return LawChoice(variant, points.unit, errors, min(errors, key=lambda name: errors[name] or 0.0))
 
 
 def held_out_largest(points: Measurements, options: Options, variant: str) -> tuple[LawChoice | None, BackTest | None]:
@@ -173,16 +152,16 @@ def held_out_of(points: Measurements, law: Law, options: Options, variant: str) 
 
 def windows(points: Measurements, law: Law, options: Options, variant: str) -> list[WindowFit]:
     """How much the law's numbers depend on the part of the trajectories it is fitted to."""
-    share, rows = run_fraction(points), []
+    fraction, rows = run_fraction(points), []
     for start, end in _WINDOWS:
-        part = points.where((share > start) & (share <= end))
+        part = points.where((fraction > start) & (fraction <= end))
         counts = np.bincount(part.size, minlength=len(part.sizes)) if len(part) else np.zeros(1)
         if len(part.sizes) < len(points.sizes) or counts.min() < 5:
             continue
-        fitted = fit_law(part, law, options)
-        named = {name: float(value) for name, value in fitted.parameters.coefficients().items()}
-        rmse = float(np.sqrt(np.mean(fitted.residual**2)))
-        k = float(fitted.parameters.k([part.sizes[-1]])[0])
+        result = fit_law(part, law, options)
+        named = {name: float(value) for name, value in result.parameters.coefficients().items()}
+        rmse = float(np.sqrt(np.mean(result.residual**2)))
+        k = float(result.parameters.k([part.sizes[-1]])[0])
         label = f"{100 * start:.0f}-{100 * end:.0f} %"
         rows.append(WindowFit(variant, points.unit, law.name, label, len(part), dict(named), k, rmse))
     return rows

@@ -59,7 +59,8 @@ def gains(table: Table) -> tuple[list[Gain], list[Trend]]:
     for name in ("benchmark", "params", "pre_training_test_loss", "rl_best_test_loss"):
         if name not in table.values:
             raise InputError(f"{table.path}: no column {name!r}, found {', '.join(table.values)}")
-    n, before, after = (table.numbers(c) for c in ("params", "pre_training_test_loss", "rl_best_test_loss"))
+    n = table.sizes("params")
+    before, after = (table.numbers(c) for c in ("pre_training_test_loss", "rl_best_test_loss"))
     for column, values in (("pre_training_test_loss", before), ("rl_best_test_loss", after)):
         bad = np.flatnonzero((values < 0) | (values > 1))
         if len(bad):

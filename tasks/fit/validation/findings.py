@@ -11,6 +11,7 @@ from tasks.fit.data.measurements import Floats
 from tasks.fit.forecasting.forecast import run_fraction
 from tasks.fit.solver.estimate import FitResult
 from tasks.fit.uncertainty.inference import BootstrappedFit
+from tasks.fit.validation.goodness_of_fit import r_squared
 from tasks.fit.validation.saturation import CONTRADICTED, SUPPORTED, UNDECIDED
 from tasks.records.findings import Finding, PairEffect, ReuseEffect
 from tasks.records.fits import Estimate, SaturationTest
@@ -27,19 +28,19 @@ def pair_effects(per_size: BootstrappedFit, variant: str) -> list[PairEffect]:
         variant: goes into the records.
     """
     return [
-        PairEffect(variant, per_size.fitted.points.unit, *names, x, effect) for names, x, effect, _ in _pairs(per_size)
+        PairEffect(variant, per_size.result.points.unit, *names, x, effect) for names, x, effect, _ in _pairs(per_size)
     ]
 
 
 def _pairs(per_size: BootstrappedFit) -> list[tuple[tuple[str, str], float, Estimate, Floats]]:
-    points, out = per_size.fitted.points, []
+    points, out = per_size.result.points, []
     for index in range(len(points.sizes) - 1):
         pair = points.sizes[index : index + 2]
         ends = [points.x[points.n == size] for size in pair]
         x = min(end.max() for end in ends)
         if x < max(end.min() for end in ends):
             continue
-        value = np.diff(per_size.fitted.parameters.predict(pair, [x, x]))[0]
+        value = np.diff(per_size.result.parameters.predict(pair, [x, x]))[0]
         draws = np.diff(per_size.draws.predict(pair, [x, x]), axis=1)[:, 0]
         low, high = np.quantile(draws, [0.025, 0.975])
         names = (points.label(pair[0]), points.label(pair[1]))
@@ -49,7 +50,7 @@ def _pairs(per_size: BootstrappedFit) -> list[tuple[tuple[str, str], float, Esti
 
 def larger_is_better(per_size: BootstrappedFit, variant: str) -> Finding:
     """Claim 1: at a fixed resource the larger of two neighbouring sizes has the lower loss."""
-    unit = per_size.fitted.points.unit
+    unit = per_size.result.points.unit
     statement = f"At a fixed amount of {unit}, larger models reach lower loss"
     pairs = _pairs(per_size)
     key = f"larger_better_{unit}"
@@ -72,15 +73,14 @@ def law_holds(primary: BootstrappedFit, per_size: BootstrappedFit, variant: str)
 
     The law has k > 0: points on which a size's own k lies below 0 contradict it, however well lines fit them.
     """
-    fitted = primary.fitted
-    points = fitted.points
-    draws = _r2_draws(fitted, len(primary.lines.level))
+    result = primary.result
+    points = result.points
+    draws = _r2_draws(result, len(primary.lines.level))
     low, high = np.quantile(draws, [0.025, 0.975])
-    residual = float(((points.loss - 10.0**fitted.eta) ** 2).sum())
-    effect = Estimate(1.0 - residual / float(((points.loss - points.loss.mean()) ** 2).sum()), float(low), float(high))
+    effect = Estimate(r_squared(points.loss, 10.0**result.eta), float(low), float(high))
     verdict = SUPPORTED if low >= R2_GOOD else CONTRADICTED if high < R2_BAD else UNDECIDED
     means = np.bincount(points.size, weights=points.y) / np.bincount(points.size)
-    within = 1.0 - float((fitted.residual**2).sum()) / float(((points.y - means[points.size]) ** 2).sum())
+    within = 1.0 - float((result.residual**2).sum()) / float(((points.y - means[points.size]) ** 2).sum())
     highest = np.quantile(per_size.draws.k(points.sizes), 0.975, axis=0)
     falling = [points.label(size) for size, high in zip(points.sizes, highest, strict=True) if high < 0]
     if falling:
@@ -90,13 +90,13 @@ def law_holds(primary: BootstrappedFit, per_size: BootstrappedFit, variant: str)
         f"supported from R2 >= {R2_GOOD}, contradicted below {R2_BAD}; levels differ between sizes, so R2 flatters: "
         f"within sizes the law explains {100 * within:.0f} % of the variance of log L"
     )
-    statement = f"{fitted.law.equation} describes loss against {points.unit}"
+    statement = f"{result.law.equation} describes loss against {points.unit}"
     return Finding(2, f"law_{points.unit}", statement, variant, points.unit, effect, "R2", verdict, reason)
 
 
-def _r2_draws(fitted: FitResult, draws: int) -> Floats:
+def _r2_draws(result: FitResult, draws: int) -> Floats:
     """R2 over resampled runs within each size; runs of a size alone are cut into tenths."""
-    points = fitted.points
+    points = result.points
     runs = np.array([len(np.unique(points.run[points.size == index])) for index in range(len(points.sizes))])
     tenth = np.where(runs[points.size] > 1, 0, np.minimum((run_fraction(points) * 10).astype(int), 9))
     _, unit = np.unique(points.run * 10 + tenth, return_inverse=True)
@@ -105,55 +105,48 @@ def _r2_draws(fitted: FitResult, draws: int) -> Floats:
     size[unit] = points.size
     sums = [
         np.bincount(unit, weights=values, minlength=count)
-        for values in (np.ones(len(points)), points.loss, points.loss**2, (points.loss - 10.0**fitted.eta) ** 2)
+        for values in (np.ones(len(points)), points.loss, points.loss**2, (points.loss - 10.0**result.eta) ** 2)
     ]
-    rng = np.random.default_rng([fitted.options.seed, 3])
+    rng = np.random.default_rng([result.options.seed, 3])
     weight = np.zeros((draws, count))
     for index in range(len(points.sizes)):
-        mine = np.flatnonzero(size == index)
-        weight[:, mine] = rng.multinomial(len(mine), np.full(len(mine), 1.0 / len(mine)), size=draws)
+        units = np.flatnonzero(size == index)
+        weight[:, units] = rng.multinomial(len(units), np.full(len(units), 1.0 / len(units)), size=draws)
     n, first, second, residual = (weight @ values for values in sums)
     return 1.0 - residual / (second - first**2 / n)
 
 
 def learning_grows(per_size: BootstrappedFit, test: SaturationTest) -> list[Finding]:
     """Claim 3: k grows with N (largest minus smallest size, each fitted alone), and its growth saturates."""
-    points = per_size.fitted.points
+    points = per_size.result.points
     ends = points.sizes[[0, -1]]
-    value, draws = per_size.fitted.parameters.k(ends), per_size.draws.k(ends)
+    value, draws = per_size.result.parameters.k(ends), per_size.draws.k(ends)
     low, high = np.quantile(draws[:, 1] - draws[:, 0], [0.025, 0.975])
     effect = Estimate(float(value[1] - value[0]), float(low), float(high))
     names = f"{points.label(ends[0])} to {points.label(ends[1])}"
     grows = f"k from {value[0]:.4f} to {value[1]:.4f} ({names}); against constant k p = {test.growth_p:.2g}"
     context, gain = (test.variant, points.unit), "k(largest) - k(smallest)"
-    first = "Learning efficiency k grows with model size"
-    lead, over = Estimate(test.rival_lr), "log-likelihood over the non-saturating rival"
+    growth, saturation = "Learning efficiency k grows with model size", "The growth of k saturates"
+    ratio, over = Estimate(test.rival_lr), "log-likelihood over the non-saturating rival"
     return [
-        Finding(3, f"k_grows_{points.unit}", first, *context, effect, gain, test.growth, grows),
-        Finding(
-            3,
-            f"k_saturates_{points.unit}",
-            "The growth of k saturates",
-            *context,
-            lead,
-            over,
-            test.verdict,
-            test.reason,
-        ),
+        Finding(3, f"k_grows_{points.unit}", growth, *context, effect, gain, test.growth, grows),
+        Finding(3, f"k_saturates_{points.unit}", saturation, *context, ratio, over, test.verdict, test.reason),
     ]
 
 
 def reuse_is_harmless(effects: list[ReuseEffect], variant: str) -> list[Finding]:
     """Claim 4: hardly any loss up to tau = 25; some at 100."""
     out = []
-    few = [row for row in effects if row.tau <= 25]
-    if few:
-        worst = max(few, key=lambda row: row.ratio.value or 0.0)
-        bounds = [(row.ratio.low or 0.0, row.ratio.high or float("inf")) for row in few]
+    moderate = [row for row in effects if row.tau <= 25]
+    if moderate:
+        worst = max(moderate, key=lambda row: row.ratio.value or 0.0)
+        bounds = [(row.ratio.low or 0.0, row.ratio.high or float("inf")) for row in moderate]
         verdict = SUPPORTED if all(high < 1 + HARMLESS for _, high in bounds) else UNDECIDED
         if any(low > 1 + HARMLESS for low, _ in bounds):
             verdict = CONTRADICTED
-        reason = f"worst of tau = {', '.join(f'{row.tau:g}' for row in few)} is tau = {worst.tau:g}; harmless means "
+        reason = (
+            f"worst of tau = {', '.join(f'{row.tau:g}' for row in moderate)} is tau = {worst.tau:g}; harmless means "
+        )
         reason += f"that the 95 % interval of the final loss ratio stays below {1 + HARMLESS:g}"
         statement = "Reusing data up to 25 times hardly changes the final loss"
         out.append(_reuse_finding("reuse_harmless_to_25", statement, variant, worst, verdict, reason))

@@ -28,20 +28,20 @@ def saturation_test(saturating: BootstrappedFit, profile: dict[str, Estimate], v
         profile: its profile intervals.
         variant: goes into the record.
     """
-    fitted = saturating.fitted
-    points, options = fitted.points, fitted.options
+    result = saturating.result
+    points, options = result.points, result.options
     flat, power = (fit_law(points, LAWS[name], options) for name in ("constant", "power_k"))
-    spare = max(len(points) - fitted.law.parameters(len(points.sizes)), 1)
-    variance = _weighted_rss(fitted) / spare
+    residual_dof = max(len(points) - result.law.parameters(len(points.sizes)), 1)
+    variance = _weighted_rss(result) / residual_dof
     dispersion = variance * _slope_effect(saturating, variance)
-    freedom = float(np.min(saturating.lines.dof))
-    ratio = max(_weighted_rss(flat, fitted) - _weighted_rss(fitted), 0.0) / dispersion
-    growth_p = two_sided_p(float(np.sqrt(ratio)), freedom)
-    difference = _by_run(power, fitted) - _by_run(fitted, fitted)
-    spread = float(np.std(difference, ddof=1)) * np.sqrt(len(difference)) if len(difference) > 1 else 0.0
-    z = float(difference.sum()) / spread if spread > 0 else 0.0
+    dof = float(np.min(saturating.lines.dof))
+    ratio = max(_weighted_rss(flat, result) - _weighted_rss(result), 0.0) / dispersion
+    growth_p = two_sided_p(float(np.sqrt(ratio)), dof)
+    difference = _by_run(power, result) - _by_run(result, result)
+    deviation = float(np.std(difference, ddof=1)) * np.sqrt(len(difference)) if len(difference) > 1 else 0.0
+    z = float(difference.sum()) / deviation if deviation > 0 else 0.0
     rival_p = two_sided_p(z, max(len(difference) - 1.0, 1.0))
-    held_out = {name: _slope_error(fitted, name) for name in ("saturating", "power_k", "constant")}
+    held_out = {name: _slope_error(result, name) for name in ("saturating", "power_k", "constant")}
     ends = saturating.draws.k(points.sizes[[0, -1]])
     gain = np.quantile(ends[:, 1] - ends[:, 0], [0.025, 0.975])
     growth = SUPPORTED if gain[0] > 0 and growth_p < 0.05 else CONTRADICTED if gain[1] < 0 else UNDECIDED
@@ -50,33 +50,33 @@ def saturation_test(saturating: BootstrappedFit, profile: dict[str, Estimate], v
     return SaturationTest(variant, points.unit, ratio, growth_p, halved, rival_p, held_out, growth, verdict, reason)
 
 
-def _weighted_rss(fitted: FitResult, weights_of: FitResult | None = None) -> float:
-    return float(_by_run(fitted, weights_of or fitted).sum())
+def _weighted_rss(result: FitResult, weights_of: FitResult | None = None) -> float:
+    return float(_by_run(result, weights_of or result).sum())
 
 
-def _by_run(fitted: FitResult, weights_of: FitResult) -> Floats:
+def _by_run(result: FitResult, weights_of: FitResult) -> Floats:
     """Weighted residual sum of squares of each run, with another fit's weights and response, so that laws compare."""
-    squares = weights_of.weight * (weights_of.response - fitted.eta) ** 2
-    return np.bincount(fitted.points.run, weights=squares, minlength=len(fitted.points.runs)).astype(float)
+    squares = weights_of.weight * (weights_of.response - result.eta) ** 2
+    return np.bincount(result.points.run, weights=squares, minlength=len(result.points.runs)).astype(float)
 
 
-def _slope_effect(uncertain: BootstrappedFit, variance: float) -> float:
+def _slope_effect(fit: BootstrappedFit, variance: float) -> float:
     """Variance of the sizes' slopes among draws over what independent points would give, averaged, at least 1."""
-    lines = uncertain.fitted.lines
+    lines = fit.result.lines
     assert lines is not None
-    ratio = uncertain.lines.slope.var(axis=0) * lines.cxx / max(variance, 1e-300)
+    ratio = fit.lines.slope.var(axis=0) * lines.cxx / max(variance, 1e-300)
     return max(float(ratio.mean()), 1.0)
 
 
-def _slope_error(fitted: FitResult, name: str) -> float | None:
+def _slope_error(result: FitResult, name: str) -> float | None:
     """Root mean square error in log10 k of forecasting each larger size's slope from the smaller sizes."""
-    points, law, errors = fitted.points, LAWS[name], []
-    alone = fit_law(points, LAWS["loglinear"], fitted.options).parameters.k(points.sizes)
+    points, law, errors = result.points, LAWS[name], []
+    per_size = fit_law(points, LAWS["loglinear"], result.options).parameters.k(points.sizes)
     for index in range(3, len(points.sizes)):
         smaller = points.where(points.n < points.sizes[index])
-        forecast = float(fit_law(smaller, law, fitted.options).parameters.k([points.sizes[index]])[0])
-        if forecast > 0 and alone[index] > 0:
-            errors.append(np.log10(forecast / alone[index]))
+        forecast = float(fit_law(smaller, law, result.options).parameters.k([points.sizes[index]])[0])
+        if forecast > 0 and per_size[index] > 0:
+            errors.append(np.log10(forecast / per_size[index]))
     return float(np.sqrt(np.mean(np.square(errors)))) if errors else None
 
 

@@ -13,6 +13,7 @@ from tasks.report.inputs import StudyResults
 from tasks.report.sections import Section, figure_or_empty, section
 from tasks.report.style import color
 from tasks.report.svg import panels, svg_of
+from tasks.study.policies import initial_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,7 +63,7 @@ def _draw_benchmark(panel: Axes, results: StudyResults, benchmark: str) -> None:
         shift = -0.12 if variant == "base" else 0.12
         initial: list[tuple[float, float]] = []
         for index, size in enumerate(results.sizes):
-            start = scores.get(f"initial-{size}-{variant}")
+            start = scores.get(initial_name(f"{size}-{variant}"))
             if start is not None:
                 initial.append((index + shift, start.pass_at_1))
             runs = [log.run.run_id for log in results.scale_runs(variant, size)]

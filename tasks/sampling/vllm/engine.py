@@ -1,11 +1,11 @@
-"""The vLLM engine behind the program's protocol: one process per architecture, weights swapped in place.
+"""The vLLM engine behind the program's protocol: one process per architecture, whose weights are replaced in place.
 
 Differences from using `vllm.LLM` directly:
 - a checkpoint replaces the weights without a restart; the worker sums the tensors' bits on their way into the model
   and a log-probability probe checks what the model then computes;
-- randomness derives from (seed, step, prompt, sample, position), see `vllm_draws`;
-- jobs with different settings share a batch, and prompts come back as they finish;
-- a process that dies or hangs is replaced once, with the weights it held, and its open requests are asked again.
+- randomness derives from (seed, step, prompt, sample, position), see `sampler`;
+- batches with different settings run together, and prompts come back as they finish;
+- a process that dies or hangs is replaced once, with its last weights, and its unfinished requests are repeated.
 
 Not covered: a restart after weights came over CUDA (the run stops at its last checkpoint instead); quantised
 checkpoints; adapters that are not merged; a trainer that shards its policy over several processes while each has an
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from tasks.policy.policy_model import weights_digest
-from tasks.sampling.protocol import Completion, GenerationBatch, Request, SamplingSettings, in_order
+from tasks.sampling.protocol import Completion, Engine, GenerationBatch, Request, SamplingSettings, in_order
 from tasks.sampling.vllm.options import head_sizes, llm_arguments, on_cpu, set_environment
 from tasks.sampling.vllm.probe import LogprobProbe
 from tasks.sampling.vllm.process import ANSWER_TIMEOUT, EngineDied, EngineProcess
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from tasks.sampling.vllm.transfer import Transfer
 
 
-class VllmEngine:
+class VllmEngine(Engine):
     """A vLLM engine; see `tasks.sampling.protocol.Engine`."""
 
     name = "vllm"
@@ -54,7 +54,7 @@ class VllmEngine:
         precision: str = "float32",
         context: int | None = None,
         colocated: bool = False,
-        patience: float = ANSWER_TIMEOUT,
+        timeout_s: float = ANSWER_TIMEOUT,
     ) -> None:
         """Starts vLLM on a checkpoint.
 
@@ -64,7 +64,7 @@ class VllmEngine:
             precision: float32 or bfloat16.
             context: longest sequence, tokens; None: the model's own limit.
             colocated: whether a trainer in this process shares the device.
-            patience: seconds an answer may take before the process counts as hung.
+            timeout_s: seconds an answer may take before the process counts as hung.
 
         Raises:
             InputError: no checkpoint, or one that vLLM cannot run on this machine.
@@ -76,8 +76,8 @@ class VllmEngine:
         self._precision, self._dtype = precision, getattr(torch, precision)
         self._stops = stop_token_ids(checkpoint, config)
         self._probe = LogprobProbe(config, self._context, self._dtype)
-        self._hardware, self._colocated, self._patience = hardware, colocated, patience
-        self._own_draws = on_cpu()
+        self._hardware, self._colocated, self._timeout_s = hardware, colocated, timeout_s
+        self._counter_based = on_cpu()
         self._shares_device = colocated and not on_cpu() and (hardware.vllm.tensor_parallel or 1) == 1
         self._restarts = 1
         self._asleep = False
@@ -98,30 +98,30 @@ class VllmEngine:
         """Completes each request n times; see `tasks.sampling.protocol.Engine`."""
         return in_order(self, requests, settings)
 
-    def stream(self, jobs: Sequence[GenerationBatch]) -> Iterator[tuple[int, int, list[Completion]]]:
-        """Draws jobs in one batch; see `tasks.sampling.engines.StreamingEngine`.
+    def stream(self, batches: Sequence[GenerationBatch]) -> Iterator[tuple[int, int, list[Completion]]]:
+        """Samples batches together; see `tasks.sampling.protocol.StreamingEngine`.
 
         Raises:
             InputError: a prompt and its completion do not fit the context; the prompt is named.
             StaleWeights: the engine's memory was released and no weights have come since.
-            EngineLost: the engine died for the second time.
+            EngineDied: the engine died for the second time.
         """
-        check_lengths(jobs, self._context)
+        check_lengths(batches, self._context)
         if self._asleep:
             raise StaleWeights("the engine gave its memory back and has no weights; update it before sampling")
-        waiting = sequence_indices(jobs)
-        drawn: dict[tuple[int, int], dict[int, Completion]] = {}
+        waiting = sequence_indices(batches)
+        finished: dict[tuple[int, int], dict[int, Completion]] = {}
         while waiting:
             try:
-                for place, completion in self._draw(jobs, waiting):
-                    samples = drawn.setdefault((place.job, place.request), {})
-                    samples[place.sample] = completion
-                    if len(samples) == jobs[place.job].settings.n:
-                        yield place.job, place.request, [samples[index] for index in sorted(samples)]
+                for index, completion in self._sample(batches, waiting):
+                    samples = finished.setdefault((index.batch, index.request), {})
+                    samples[index.sample] = completion
+                    if len(samples) == batches[index.batch].settings.n:
+                        yield index.batch, index.request, [samples[number] for number in sorted(samples)]
                 return
             except EngineDied:
                 self._restart()
-                waiting = [place for place in waiting if place.sample not in drawn.get((place.job, place.request), {})]
+                waiting = [i for i in waiting if i.sample not in finished.get((i.batch, i.request), {})]
 
     def load(self, checkpoint: Path) -> str:
         """Replaces the weights by a checkpoint's; returns `fingerprint()`.
@@ -135,7 +135,7 @@ class VllmEngine:
         if not self._staging.reads_checkpoints:
             return self.update(state_dict(checkpoint, self._dtype).items())
         self._staging.use_checkpoint(checkpoint)
-        self._fingerprint = self._staging.fingerprint(self._swap(None))
+        self._fingerprint = self._staging.fingerprint(self._load_staged(None))
         self._probe.check(self._score_probe(), None, self._fingerprint)
         return self._fingerprint
 
@@ -146,14 +146,14 @@ class VllmEngine:
             StaleWeights: a tensor is missing, foreign or of another shape, or the engine read something else.
             ProbeFailed: the engine computes something else.
         """
-        held = {name: tensor.detach().to(self._dtype) for name, tensor in weights}
-        self._staging.check_complete(held)
-        if self._shares_device and all(tensor.is_cuda for tensor in held.values()):
-            self._send(held)
+        tensors = {name: tensor.detach().to(self._dtype) for name, tensor in weights}
+        self._staging.check_complete(tensors)
+        if self._shares_device and all(tensor.is_cuda for tensor in tensors.values()):
+            self._send(tensors)
         else:
-            self._swap(self._staging.write(held))
-        self._fingerprint = weights_digest(held)
-        self._probe.check(self._score_probe(), held, self._fingerprint)
+            self._load_staged(self._staging.write(tensors))
+        self._fingerprint = weights_digest(tensors)
+        self._probe.check(self._score_probe(), tensors, self._fingerprint)
         return self._fingerprint
 
     def fingerprint(self) -> str:
@@ -189,10 +189,10 @@ class VllmEngine:
     def _start(self) -> EngineProcess:
         folder = self._staging.folder
         arguments = llm_arguments(folder, self._hardware, self._precision, self._context, self._colocated)
-        return EngineProcess(arguments, self._patience)
+        return EngineProcess(arguments, self._timeout_s)
 
     def _restart(self) -> None:
-        """Replaces a lost process by one that starts from the current weights; the second loss is final."""
+        """Replaces a dead process by one that starts from the current weights; the second death is final."""
         self.process.close()
         if self._restarts == 0:
             raise EngineDied("the vLLM engine was lost twice; the run stops at its last checkpoint")
@@ -201,20 +201,20 @@ class VllmEngine:
         self._asleep = False
         self._transfer = None
 
-    def _send(self, held: Mapping[str, torch.Tensor]) -> None:
-        """Hands the trainer's tensors over on the device (`vllm_transfer`)."""
+    def _send(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Hands the trainer's tensors over on the device (`transfer`)."""
         from tasks.sampling.vllm.transfer import ipc_transfer
 
         if self._asleep:
             self.process.wake("weights")
         if self._transfer is None:
-            self._transfer = ipc_transfer(self.process.llm, held)
-        self._transfer.send(held)
+            self._transfer = ipc_transfer(self.process.llm, tensors)
+        self._transfer.send(tensors)
         self._restarts = 0  # a new process could not start from these weights: they lie in no file
         self._restore_kv_cache()
 
-    def _swap(self, expected: Checksums | None) -> Checksums:
-        """Has the workers read the staged weights; returns the sums of what they read."""
+    def _load_staged(self, expected: Checksums | None) -> Checksums:
+        """Has the workers read the staged weights; returns the checksums of what they read."""
         if self._asleep:
             self.process.wake("weights")
         try:
@@ -232,12 +232,12 @@ class VllmEngine:
             self._asleep = False
         self.process.reset_prefix_cache()
 
-    def _draw(
-        self, jobs: Sequence[GenerationBatch], places: Sequence[SequenceIndex]
+    def _sample(
+        self, batches: Sequence[GenerationBatch], indices: Sequence[SequenceIndex]
     ) -> Iterator[tuple[SequenceIndex, Completion]]:
-        prompts = [jobs[place.job].requests[place.request].tokens for place in places]
-        params = [sampling_params(jobs[place.job], place, self._stops, self._own_draws) for place in places]
-        waiting = dict(zip(self.process.enqueue(prompts, params), places, strict=True))
+        prompts = [batches[index.batch].requests[index.request].tokens for index in indices]
+        params = [sampling_params(batches[index.batch], index, self._stops, self._counter_based) for index in indices]
+        waiting = dict(zip(self.process.enqueue(prompts, params), indices, strict=True))
         try:
             for output in self.process.finished():
                 yield waiting.pop(output.request_id), completion_of(output)

@@ -1,4 +1,4 @@
-"""Embeds a small Qwen2 exactly in a wider one, for attention kernels that lack its head size.
+"""Embeds a small Qwen2 exactly in one with wider heads, for attention kernels that lack its head size.
 
 vLLM's CPU attention knows head sizes 32, 64, 80, 96, ... and its Qwen2 takes head size = hidden / heads. The miniature
 family is narrower than that. Instead of changing the family, its weights are embedded in a Qwen2 with head size
@@ -59,50 +59,50 @@ def plan_head_padding(config: Mapping[str, Any], supported: list[int]) -> HeadPa
         InputError: the model needs an embedding and is not a plain Qwen2.
     """
     heads, hidden = int(config["num_attention_heads"]), int(config["hidden_size"])
-    narrow = int(config.get("head_dim") or hidden // heads)
-    if narrow in supported:
+    head_dim = int(config.get("head_dim") or hidden // heads)
+    if head_dim in supported:
         return None
     plain = config.get("model_type") == "qwen2" and not config.get("use_sliding_window")
-    larger = [size for size in sorted(supported) if size > narrow]
-    if not plain or not larger or narrow * heads != hidden or "quantization_config" in config:
-        raise InputError(f"vLLM on this machine knows head sizes {supported}, the checkpoint has {narrow}")
-    return HeadPadding(heads, int(config["num_key_value_heads"]), narrow, larger[0], hidden)
+    larger = [size for size in sorted(supported) if size > head_dim]
+    if not plain or not larger or head_dim * heads != hidden or "quantization_config" in config:
+        raise InputError(f"vLLM on this machine knows head sizes {supported}, the checkpoint has {head_dim}")
+    return HeadPadding(heads, int(config["num_key_value_heads"]), head_dim, larger[0], hidden)
 
 
-def pad_config(config: Mapping[str, Any], widening: HeadPadding) -> dict[str, Any]:
+def pad_config(config: Mapping[str, Any], padding: HeadPadding) -> dict[str, Any]:
     """Returns the `config.json` of the embedding."""
     rope = dict(config.get("rope_parameters") or {"rope_type": "default", "rope_theta": config.get("rope_theta", 1e4)})
-    rope["partial_rotary_factor"] = widening.head_dim / widening.padded_head_dim
-    eps = config["rms_norm_eps"] * widening.hidden / widening.padded_hidden
-    wide = {"hidden_size": widening.padded_hidden, "rms_norm_eps": eps, "rope_parameters": rope}
-    return {**config, **wide, "head_dim": widening.padded_head_dim}
+    rope["partial_rotary_factor"] = padding.head_dim / padding.padded_head_dim
+    eps = config["rms_norm_eps"] * padding.hidden / padding.padded_hidden
+    padded = {"hidden_size": padding.padded_hidden, "rms_norm_eps": eps, "rope_parameters": rope}
+    return {**config, **padded, "head_dim": padding.padded_head_dim}
 
 
-def pad_tensor(name: str, tensor: torch.Tensor, widening: HeadPadding) -> torch.Tensor:
+def pad_tensor(name: str, tensor: torch.Tensor, padding: HeadPadding) -> torch.Tensor:
     """Returns one weight of the embedding; names are those of a transformers Qwen2 checkpoint."""
     kind = name.removesuffix(".weight").removesuffix(".bias").rsplit(".", 1)[-1]
     if kind in ("q_proj", "k_proj", "v_proj"):
-        heads = widening.heads if kind == "q_proj" else widening.kv_heads
-        scale = (widening.padded_head_dim / widening.head_dim) ** 0.5 if kind == "q_proj" else 1.0
-        out = _pad_heads(tensor * scale, heads, widening)
-        return _pad_last(out, widening.padded_hidden) if name.endswith(".weight") else out
+        heads = padding.heads if kind == "q_proj" else padding.kv_heads
+        scale = (padding.padded_head_dim / padding.head_dim) ** 0.5 if kind == "q_proj" else 1.0
+        out = _pad_heads(tensor * scale, heads, padding)
+        return _pad_last(out, padding.padded_hidden) if name.endswith(".weight") else out
     if kind == "o_proj":
-        return _pad_first(_pad_heads(tensor.T, widening.heads, widening).T, widening.padded_hidden)
+        return _pad_first(_pad_heads(tensor.T, padding.heads, padding).T, padding.padded_hidden)
     if kind in ("gate_proj", "up_proj", "embed_tokens", "lm_head"):
-        return _pad_last(tensor, widening.padded_hidden)
+        return _pad_last(tensor, padding.padded_hidden)
     if kind == "down_proj":
-        return _pad_first(tensor, widening.padded_hidden)
+        return _pad_first(tensor, padding.padded_hidden)
     if kind in ("input_layernorm", "post_attention_layernorm", "norm"):
-        return _pad_last(tensor * (widening.hidden / widening.padded_hidden) ** 0.5, widening.padded_hidden)
+        return _pad_last(tensor * (padding.hidden / padding.padded_hidden) ** 0.5, padding.padded_hidden)
     raise InputError(f"weight {name!r} is not one of a Qwen2 checkpoint")
 
 
-def _pad_heads(tensor: torch.Tensor, heads: int, widening: HeadPadding) -> torch.Tensor:
+def _pad_heads(tensor: torch.Tensor, heads: int, padding: HeadPadding) -> torch.Tensor:
     """Pads each head's block of rows from d to D."""
-    blocks = tensor.reshape(heads, widening.head_dim, *tensor.shape[1:])
-    out = tensor.new_zeros(heads, widening.padded_head_dim, *tensor.shape[1:])
-    out[:, : widening.head_dim] = blocks
-    return out.reshape(heads * widening.padded_head_dim, *tensor.shape[1:])
+    blocks = tensor.reshape(heads, padding.head_dim, *tensor.shape[1:])
+    out = tensor.new_zeros(heads, padding.padded_head_dim, *tensor.shape[1:])
+    out[:, : padding.head_dim] = blocks
+    return out.reshape(heads * padding.padded_head_dim, *tensor.shape[1:])
 
 
 def _pad_first(tensor: torch.Tensor, size: int) -> torch.Tensor:

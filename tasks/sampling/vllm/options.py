@@ -16,7 +16,7 @@ KEY, TEMPERATURE, TOP_P = "rlscale_key", "rlscale_temperature", "rlscale_top_p"
 COUNTER_SAMPLER = "tasks.sampling.vllm.sampler:CounterBasedSampler"
 WEIGHT_UPDATE_WORKER = "tasks.sampling.vllm.worker.WeightUpdateWorker"
 CPU_CACHE_BYTES = 1 << 30
-CPU_CACHE_SHARE = 0.05
+CPU_CACHE_FRACTION = 0.05
 
 
 def set_environment(threads: int, colocated: bool = False) -> None:
@@ -31,7 +31,7 @@ def set_environment(threads: int, colocated: bool = False) -> None:
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
     }
     if colocated:
-        # Lets the engine's own child processes take pickled memory handles from this one (`vllm_transfer`).
+        # Lets the engine's own child processes take pickled memory handles from this one (`transfer`).
         defaults["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
@@ -75,18 +75,18 @@ def llm_arguments(model: Path, hardware: Hardware, precision: str, context: int,
         "max_num_batched_tokens": max(hardware.token_budget, hardware.generation_batch, context),
     }
     if on_cpu():
-        memory = min(CPU_CACHE_BYTES, int(psutil.virtual_memory().total * CPU_CACHE_SHARE))
+        memory = min(CPU_CACHE_BYTES, int(psutil.virtual_memory().total * CPU_CACHE_FRACTION))
         cpu = {"kv_cache_memory_bytes": memory, "enforce_eager": True, "logits_processors": [COUNTER_SAMPLER]}
         return arguments | cpu | {"tensor_parallel_size": hardware.vllm.tensor_parallel or 1}
     if colocated:
         # The trainer's devices are the visible ones; where several processes share an engine, the group says how many.
-        share = hardware.vllm.memory_share or 0.45
+        fraction = hardware.vllm.memory_share or 0.45
         sharing = {"enable_sleep_mode": True, "weight_transfer_config": {"backend": "ipc"}}
-        place = {"tensor_parallel_size": hardware.vllm.tensor_parallel or 1, "gpu_memory_utilization": share}
-        return arguments | sharing | place
-    share = hardware.vllm.memory_share or 0.9
+        parallel = {"tensor_parallel_size": hardware.vllm.tensor_parallel or 1, "gpu_memory_utilization": fraction}
+        return arguments | sharing | parallel
+    fraction = hardware.vllm.memory_share or 0.9
     devices = hardware.vllm.tensor_parallel or _visible_gpus()
-    return arguments | {"gpu_memory_utilization": share, "tensor_parallel_size": devices}
+    return arguments | {"gpu_memory_utilization": fraction, "tensor_parallel_size": devices}
 
 
 def _visible_gpus() -> int:

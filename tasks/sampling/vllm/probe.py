@@ -39,11 +39,11 @@ class LogprobProbe:
         self._last: tuple[str, list[float]] | None = None
 
     def check(self, scored: list[float], weights: Mapping[str, torch.Tensor] | None, fingerprint: str) -> None:
-        """Compares what the engine scored with what its weights say.
+        """Compares what the engine scored with what its weights give.
 
         Args:
             scored: the engine's log-probabilities of `tokens[1:]`, nats.
-            weights: the state dict it was given, on any device; None where no copy of it is kept here.
+            weights: its state dict, on any device; None where there is no copy of it here.
             fingerprint: fingerprint of the weights.
 
         Raises:
@@ -71,7 +71,7 @@ class LogprobProbe:
                 model = AutoModelForCausalLM.from_config(config, dtype=self._dtype, attn_implementation="eager")
             self._model = model.eval()
         tokens = torch.tensor([self.tokens])
-        held = {name: tensor.to("cpu") for name, tensor in weights.items()}
-        output: Any = torch.func.functional_call(self._model, held, (tokens,), tie_weights=False)
+        tensors = {name: tensor.to("cpu") for name, tensor in weights.items()}
+        output: Any = torch.func.functional_call(self._model, tensors, (tokens,), tie_weights=False)
         logprobs = output.logits[0].float().log_softmax(-1)
         return logprobs[:-1].gather(1, tokens[0, 1:, None])[:, 0].tolist()

@@ -2,8 +2,8 @@
 
 vLLM 0.32 marks its client dead when the engine process is killed, but a caller that is already waiting for output or
 for a remote call keeps waiting. A watchdog thread ends those waits, and kills a process that has not answered for
-`patience` seconds. It reaches into vLLM's synchronous client for that (`outputs_queue`, `utility_results`,
-`resources`); there is no public way in this version.
+`timeout_s` seconds. It reaches into vLLM's synchronous client for that (`outputs_queue`, `utility_results`,
+`resources`); this version has no public way.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ ANSWER_TIMEOUT = 600.0
 
 
 class EngineDied(RuntimeError):
-    """The engine process died or was given up; the weights it held are gone with it."""
+    """The engine process died or was killed; the weights it held are gone with it."""
 
 
 class EngineProcess:
     """A running `vllm.LLM` whose engine lives in a process of its own.
 
     Attributes:
-        patience: seconds an answer may take; may be changed while it runs.
+        timeout_s: seconds an answer may take; may be changed while it runs.
         llm: the `vllm.LLM` itself, for measurements.
     """
 
-    def __init__(self, arguments: dict[str, Any], patience: float = ANSWER_TIMEOUT) -> None:
+    def __init__(self, arguments: dict[str, Any], timeout_s: float = ANSWER_TIMEOUT) -> None:
         """Starts the engine; takes half a minute or more.
 
         Args:
             arguments: of `vllm.LLM`.
-            patience: seconds an answer may take.
+            timeout_s: seconds an answer may take.
         """
         from vllm import LLM
 
@@ -51,7 +51,7 @@ class EngineProcess:
         self.llm = llm
         self._client = llm.llm_engine.engine_core
         self._processes = list(self._client.resources.engine_manager.processes)
-        self.patience = patience
+        self.timeout_s = timeout_s
         self._since: float | None = None
         self._closed = threading.Event()
         threading.Thread(target=self._watch, daemon=True, name="vllm-watchdog").start()
@@ -73,7 +73,7 @@ class EngineProcess:
         """Yields requests as they finish, until none is left.
 
         Raises:
-            EngineLost: the process died or hung.
+            EngineDied: the process died or hung.
         """
         while self.llm.llm_engine.has_unfinished_requests():
             with self._waiting():
@@ -89,7 +89,7 @@ class EngineProcess:
         """Calls a method of every worker; returns their results.
 
         Raises:
-            EngineLost: the process died or hung.
+            EngineDied: the process died or hung.
         """
         with self._waiting():
             return list(self.llm.collective_rpc(method, args=arguments))
@@ -143,8 +143,8 @@ class EngineProcess:
             since = self._since
             if since is None:
                 continue
-            if time.monotonic() - since > self.patience:
-                logger.error("vLLM has not answered for %.0f seconds; its process is killed", self.patience)
+            if time.monotonic() - since > self.timeout_s:
+                logger.error("vLLM has not answered for %.0f seconds; its process is killed", self.timeout_s)
                 for process in self._processes:
                     process.kill()
             if not all(process.is_alive() for process in self._processes):

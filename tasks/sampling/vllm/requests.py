@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SequenceIndex:
-    """Where a sequence belongs: its job, the request within it, and the sample."""
+    """Where a sequence belongs: its batch, the request within it, and the sample."""
 
-    job: int
+    batch: int
     request: int
     sample: int
 
 
-def sequence_indices(jobs: Sequence[GenerationBatch]) -> list[SequenceIndex]:
-    """All sequences of some jobs, in order."""
+def sequence_indices(batches: Sequence[GenerationBatch]) -> list[SequenceIndex]:
+    """All sequences of some batches, in order."""
     return [
-        SequenceIndex(job, request, sample)
-        for job, entry in enumerate(jobs)
-        for request in range(len(entry.requests))
-        for sample in range(entry.settings.n)
+        SequenceIndex(number, request, sample)
+        for number, batch in enumerate(batches)
+        for request in range(len(batch.requests))
+        for sample in range(batch.settings.n)
     ]
 
 
@@ -74,24 +74,24 @@ def completion_of(output: RequestOutput) -> Completion:
     )
 
 
-def check_lengths(jobs: Sequence[GenerationBatch], context: int) -> None:
-    """Refuses what does not fit; vLLM would cut completions short without a word.
+def check_lengths(batches: Sequence[GenerationBatch], context: int) -> None:
+    """Refuses what does not fit; vLLM would cut completions short silently.
 
     Raises:
         InputError: a prompt and its completion are longer than the context; the prompt is named.
     """
-    for job in jobs:
-        for request in job.requests:
-            if len(request.tokens) + job.settings.max_tokens > context:
+    for batch in batches:
+        for request in batch.requests:
+            if len(request.tokens) + batch.settings.max_tokens > context:
                 raise InputError(
                     f"problem {request.prompt_id}: {len(request.tokens)} prompt tokens and "
-                    f"{job.settings.max_tokens} completion tokens do not fit the model's context of {context}"
+                    f"{batch.settings.max_tokens} completion tokens do not fit the model's context of {context}"
                 )
 
 
 def stop_token_ids(checkpoint: Path, config: Mapping[str, Any]) -> list[int]:
     """End-of-sequence ids: of the generation config where there is one, else of the model config."""
     path = checkpoint / "generation_config.json"
-    found = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.is_file() else None
-    eos = found if found is not None else config.get("eos_token_id")
+    generation_eos = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.is_file() else None
+    eos = generation_eos if generation_eos is not None else config.get("eos_token_id")
     return [eos] if isinstance(eos, int) else list(eos or [])

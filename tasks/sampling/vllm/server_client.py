@@ -1,10 +1,10 @@
 """A running vLLM server as an engine: `rlscale evaluate --server URL`, or `hardware.vllm.mode: server`.
 
-Every sequence is a request of its own with its own seed. vLLM's generator draws (a server may be anybody's, so it
+Every sequence is a request of its own with its own seed. vLLM's generator samples (a server may be anybody's, so it
 need not know this program's randomness): results are reproducible, but not equal to the other engines'.
 
 A server somebody started serves one policy, and only that policy is evaluated: its name or path must be the run's.
-A server of our own takes new weights, see `vllm_push`.
+A server of our own takes new weights, see `weight_update`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from tasks.sampling.protocol import Completion, GenerationBatch, Request, SamplingSettings, in_order
+from tasks.sampling.protocol import Completion, Engine, GenerationBatch, Request, SamplingSettings, in_order
 from tasks.sampling.seeds import request_seed
 from tasks.sampling.vllm.requests import SequenceIndex, check_lengths, sequence_indices
 from tasks.sampling.vllm.server_http import RequestRejected, Server
@@ -23,7 +23,7 @@ from tasks.study.errors import InputError
 CONCURRENCY = 64
 
 
-class ServerEngine:
+class ServerEngine(Engine):
     """A server that serves one policy; see `tasks.sampling.protocol.Engine`."""
 
     name = "vllm_server"
@@ -61,7 +61,7 @@ class ServerEngine:
         return self.fingerprint()
 
     def update(self, weights: Iterable[tuple[str, Any]]) -> str:
-        """Refused: somebody's server keeps its weights.
+        """Refused: a server that somebody else started keeps its weights.
 
         Raises:
             InputError: always; the message says which setting makes a server our own.
@@ -76,40 +76,41 @@ class ServerEngine:
         """Completes each request n times; see `tasks.sampling.protocol.Engine`."""
         return in_order(self, requests, settings)
 
-    def stream(self, jobs: Sequence[GenerationBatch]) -> Iterator[tuple[int, int, list[Completion]]]:
-        """Draws jobs, many requests at a time; see `tasks.sampling.engines.StreamingEngine`.
+    def stream(self, batches: Sequence[GenerationBatch]) -> Iterator[tuple[int, int, list[Completion]]]:
+        """Samples batches, many requests at a time; see `tasks.sampling.protocol.StreamingEngine`.
 
         Raises:
             InputError: a prompt does not fit the context, or the server is gone.
         """
-        check_lengths(jobs, self._context)
-        drawn: dict[tuple[int, int], dict[int, Completion]] = {}
+        check_lengths(batches, self._context)
+        finished: dict[tuple[int, int], dict[int, Completion]] = {}
         with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="vllm-server") as threads:
-            asked: dict[Future[Completion], SequenceIndex] = {
-                threads.submit(self._complete, jobs[place.job], place): place for place in sequence_indices(jobs)
+            futures: dict[Future[Completion], SequenceIndex] = {
+                threads.submit(self._complete, batches[index.batch], index): index
+                for index in sequence_indices(batches)
             }
             try:
-                for future in as_completed(asked):
-                    place = asked.pop(future)
-                    samples = drawn.setdefault((place.job, place.request), {})
-                    samples[place.sample] = future.result()
-                    if len(samples) == jobs[place.job].settings.n:
-                        yield place.job, place.request, [samples[index] for index in sorted(samples)]
+                for future in as_completed(futures):
+                    index = futures.pop(future)
+                    samples = finished.setdefault((index.batch, index.request), {})
+                    samples[index.sample] = future.result()
+                    if len(samples) == batches[index.batch].settings.n:
+                        yield index.batch, index.request, [samples[number] for number in sorted(samples)]
             finally:
                 threads.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:
         """Nothing to stop: the server is not ours."""
 
-    def _complete(self, job: GenerationBatch, place: SequenceIndex) -> Completion:
-        settings, request = job.settings, job.requests[place.request]
+    def _complete(self, batch: GenerationBatch, index: SequenceIndex) -> Completion:
+        settings, request = batch.settings, batch.requests[index.request]
         body = {
             "model": self.model["id"],
             "prompt": list(request.tokens),
             "max_tokens": settings.max_tokens,
             "temperature": settings.temperature,
             "top_p": settings.top_p,
-            "seed": request_seed(settings, request.prompt_id, place.sample),
+            "seed": request_seed(settings, request.prompt_id, index.sample),
             "logprobs": 0,
             "return_token_ids": True,
         }

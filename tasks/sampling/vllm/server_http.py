@@ -35,7 +35,7 @@ class Server:
     """A server at a URL. Threads may share it."""
 
     def __init__(self, url: str, first_delay: float | None = None) -> None:
-        """Remembers where the server is; asks nothing yet.
+        """Sends nothing yet.
 
         Args:
             url: with or without `/v1` at its end.
@@ -51,19 +51,19 @@ class Server:
 
     def get(self, path: str) -> Any:
         """Returns a resource. Raises as `post`."""
-        return self._ask(urllib.request.Request(self.url + path))
+        return self._send(urllib.request.Request(self.url + path))
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """Sends a body and returns the answer, None where it is empty.
 
         Raises:
             InputError: the server does not answer, or does not take the token; the message says what to do.
-            Refused: the server refused this request.
+            RequestRejected: the server refused this request.
         """
         data = json.dumps(body).encode()
-        return self._ask(urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"}))
+        return self._send(urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"}))
 
-    def _ask(self, request: urllib.request.Request) -> Any:
+    def _send(self, request: urllib.request.Request) -> Any:
         token = os.environ.get(TOKEN)
         if token:
             request.add_header("Authorization", f"Bearer {token}")

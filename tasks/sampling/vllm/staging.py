@@ -1,7 +1,7 @@
 """What vLLM's workers read weights from: a folder in memory, or a large checkpoint itself.
 
-A small model, or one that has to be widened, is written to a memory-backed folder; so is every update by a trainer.
-A large checkpoint that vLLM can take as it is is read by the workers where it lies.
+A small model, or one whose heads have to be padded, is written to a memory-backed folder; so is every update by a
+trainer. A large checkpoint that vLLM can take as it is is read by the workers where it lies.
 """
 
 from __future__ import annotations
@@ -54,39 +54,39 @@ class Staging:
             head_sizes: what the attention kernel knows; None: anything.
 
         Raises:
-            InputError: no checkpoint there, or none that can be widened for the kernel.
+            InputError: no checkpoint there, or none that can be padded for the kernel.
         """
         self.config = read_config(checkpoint)
-        self._widening = None if head_sizes is None else plan_head_padding(self.config, head_sizes)
+        self._padding = None if head_sizes is None else plan_head_padding(self.config, head_sizes)
         self._shapes = stored_shapes(checkpoint)
         self._stage = make_staging_dir()
         self.folder = self._stage
-        wide = self.config if self._widening is None else pad_config(self.config, self._widening)
-        (self._stage / "config.json").write_text(json.dumps(wide), encoding="utf-8")
+        padded = self.config if self._padding is None else pad_config(self.config, self._padding)
+        (self._stage / "config.json").write_text(json.dumps(padded), encoding="utf-8")
 
     @property
     def reads_checkpoints(self) -> bool:
         """Whether the workers read checkpoints where they lie."""
         numbers = sum(torch.Size(shape).numel() for shape in self._shapes.values())
-        return self._widening is None and numbers > MAX_PROBED_PARAMS
+        return self._padding is None and numbers > MAX_PROBED_PARAMS
 
     def use_checkpoint(self, checkpoint: Path) -> None:
         """Makes a checkpoint the current weights without copying it."""
         self.folder = checkpoint
 
-    def write(self, held: Mapping[str, torch.Tensor]) -> Checksums:
-        """Writes a whole state dict to the folder; returns the sums of what the workers will read.
+    def write(self, tensors: Mapping[str, torch.Tensor]) -> Checksums:
+        """Writes a whole state dict to the folder; returns the checksums of what the workers will read.
 
         Raises:
             StaleWeights: a tensor is missing, foreign or of another shape.
         """
-        self.check_complete(held)
-        kept = {name: tensor.to("cpu") for name, tensor in held.items() if not (self._tied and name == HEAD)}
-        if self._widening is not None:
-            kept = {name: pad_tensor(name, tensor, self._widening) for name, tensor in kept.items()}
-        write_staging_dir(self._stage, kept)
+        self.check_complete(tensors)
+        stored = {name: tensor.to("cpu") for name, tensor in tensors.items() if not (self._tied and name == HEAD)}
+        if self._padding is not None:
+            stored = {name: pad_tensor(name, tensor, self._padding) for name, tensor in stored.items()}
+        write_staging_dir(self._stage, stored)
         self.folder = self._stage
-        return {name: tensor_checksum(tensor) for name, tensor in kept.items()}
+        return {name: tensor_checksum(tensor) for name, tensor in stored.items()}
 
     def check_architecture(self, checkpoint: Path) -> None:
         """Compares a checkpoint with the architecture the engine was opened for.
@@ -101,10 +101,10 @@ class Staging:
                     f"{checkpoint}: {key} is {config.get(key)}, the running engine's model has {self.config.get(key)}"
                 )
 
-    def fingerprint(self, sums: Checksums) -> str:
-        """The fingerprint of a state dict from the sums of its stored tensors."""
-        tied = {HEAD: sums["model.embed_tokens.weight"]} if self._tied and HEAD not in sums else {}
-        return combine_checksums(sums | tied)
+    def fingerprint(self, checksums: Checksums) -> str:
+        """The fingerprint of a state dict from the checksums of its stored tensors."""
+        tied = {HEAD: checksums["model.embed_tokens.weight"]} if self._tied and HEAD not in checksums else {}
+        return combine_checksums(checksums | tied)
 
     def remove(self) -> None:
         """Deletes the folder."""
@@ -114,14 +114,14 @@ class Staging:
     def _tied(self) -> bool:
         return bool(self.config.get("tie_word_embeddings"))
 
-    def check_complete(self, held: Mapping[str, torch.Tensor]) -> None:
+    def check_complete(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Refuses what is not a whole state dict of this architecture.
 
         Raises:
             StaleWeights: a tensor is missing, foreign or of another shape; it is named.
         """
         optional = {HEAD} if self._tied else set()
-        shapes = {name: tuple(tensor.shape) for name, tensor in held.items()}
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         missing = sorted(set(self._shapes) - set(shapes) - optional)
         foreign = sorted(set(shapes) - set(self._shapes) - optional)
         wrong = sorted(name for name in set(shapes) & set(self._shapes) if shapes[name] != self._shapes[name])
@@ -130,18 +130,19 @@ class Staging:
 
 
 def check_checksums(results: Sequence[Checksums], expected: Checksums | None) -> Checksums:
-    """Compares what the workers read with what they were given, and with one another; returns the sums.
+    """Compares what the workers read with what was written, and with one another; returns the checksums.
 
     Args:
-        results: sums by tensor, one per worker.
+        results: checksums by tensor, one per worker.
         expected: what was written; None where the workers read a checkpoint by themselves.
 
     Raises:
         StaleWeights: they differ.
     """
     first = results[0]
-    given = first if expected is None else expected
-    differing = sorted(name for name in first.keys() | given.keys() if first.get(name) != given.get(name))
+    reference = first if expected is None else expected
+    names = first.keys() | reference.keys()
+    differing = sorted(name for name in names if first.get(name) != reference.get(name))
     if differing or any(result != first for result in results):
         where = f"in {', '.join(differing[:5])}" if differing else "among themselves"
         raise StaleWeights(f"vLLM's workers read other weights than they were given; they differ {where}")

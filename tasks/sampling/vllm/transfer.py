@@ -22,20 +22,20 @@ from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactor
 from tasks.sampling.vllm.server_http import Server
 
 
-class HeldWeights(WeightSource):
+class StateDictSource(WeightSource):
     """A state dict that is already whole on this device; replaced before each transfer."""
 
-    def __init__(self, held: Mapping[str, torch.Tensor]) -> None:
+    def __init__(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Takes the first state dict, whose names and shapes all later ones share."""
-        self.held = dict(held)
+        self.tensors = dict(tensors)
 
     def metadata(self) -> list[ParamMeta]:
         """Names, dtypes and shapes in the order of iteration."""
-        return [ParamMeta(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in self.held.items()]
+        return [ParamMeta(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in self.tensors.items()]
 
     def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
         """The tensors."""
-        yield from self.held.items()
+        yield from self.tensors.items()
 
 
 class EngineClient:
@@ -63,7 +63,7 @@ class EngineClient:
 
 
 class HttpClient:
-    """vLLM's control interface over a server's routes, with the token and the retries of `vllm_http`."""
+    """vLLM's control interface over a server's routes, with the token and the retries of `server_http`."""
 
     def __init__(self, server: Server) -> None:
         """Takes the server."""
@@ -87,33 +87,33 @@ class HttpClient:
 
 
 class Transfer:
-    """A line to vLLM's workers, opened once and used after every step."""
+    """A connection to vLLM's workers, opened once and used after every step."""
 
-    def __init__(self, source: HeldWeights, engine: Any) -> None:
+    def __init__(self, source: StateDictSource, engine: Any) -> None:
         """Takes what `ipc_transfer` or `nccl_transfer` opened."""
         self._source = source
         self._engine = engine
 
-    def send(self, held: Mapping[str, torch.Tensor]) -> None:
+    def send(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Replaces vLLM's weights by a whole state dict on this device."""
-        self._source.held = dict(held)
+        self._source.tensors = dict(tensors)
         self._engine.send_weights()
 
 
-def ipc_transfer(llm: Any, held: Mapping[str, torch.Tensor]) -> Transfer:
-    """Opens the line to a colocated engine. Every process of the trainer drives the engine on its own device."""
+def ipc_transfer(llm: Any, tensors: Mapping[str, torch.Tensor]) -> Transfer:
+    """Opens the connection to a colocated engine. Every process of the trainer drives the engine on its own device."""
     from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
 
-    source = HeldWeights(held)
+    source = StateDictSource(tensors)
     info = IPCTrainerInitInfo(rank=0)
     return Transfer(source, WeightTransferTrainerFactory.trainer_init(info, client=EngineClient(llm), source=source))
 
 
-def nccl_transfer(server: Server, held: Mapping[str, torch.Tensor]) -> Transfer:
-    """Opens the line to a server; called by the one process that holds the whole weights."""
+def nccl_transfer(server: Server, tensors: Mapping[str, torch.Tensor]) -> Transfer:
+    """Opens the connection to a server; called by the one process that holds the whole weights."""
     from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
 
-    source = HeldWeights(held)
+    source = StateDictSource(tensors)
     workers = int(server.get("/get_world_size")["world_size"])
     info = NCCLTrainerInitInfo(
         rank=0, master_address=_own_address(server.url), master_port=_free_port(), world_size=1 + workers

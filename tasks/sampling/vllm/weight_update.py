@@ -7,7 +7,7 @@ On the server's machine the weights go through a memory-backed folder. The serve
 
 so that it has the routes `/collective_rpc` and `/reset_prefix_cache` and knows `rlscale_update_weights`. Such a
 server trusts whoever reaches it: bind it to a private address. Between GPUs the weights go over NCCL, see
-`vllm_transfer`.
+`transfer`.
 """
 
 from __future__ import annotations
@@ -65,34 +65,34 @@ class UpdatableServerEngine(ServerEngine):
             StaleWeights: the update is not whole, or the server's workers read something else.
             ProbeFailed: the server computes something else.
         """
-        held = {name: tensor.detach().to(self._dtype) for name, tensor in weights}
-        self._staging.check_complete(held)
+        tensors = {name: tensor.detach().to(self._dtype) for name, tensor in weights}
+        self._staging.check_complete(tensors)
         if _is_first_process():
             try:
-                self._replace(held)
+                self._replace(tensors)
             except RequestRejected as error:
                 raise InputError(
                     f"{error}; start the server with VLLM_SERVER_DEV_MODE=1 and "
                     "--worker-extension-cls tasks.sampling.vllm.worker.WeightUpdateWorker"
                 ) from None
         _wait_for_all_processes()
-        self._fingerprint = weights_digest(held)
+        self._fingerprint = weights_digest(tensors)
         return self._fingerprint
 
-    def _replace(self, held: Mapping[str, torch.Tensor]) -> None:
-        if all(tensor.is_cuda for tensor in held.values()):
+    def _replace(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        if all(tensor.is_cuda for tensor in tensors.values()):
             from tasks.sampling.vllm.transfer import nccl_transfer
 
             if self._transfer is None:
-                self._transfer = nccl_transfer(self.server, held)
-            self._transfer.send(held)
+                self._transfer = nccl_transfer(self.server, tensors)
+            self._transfer.send(tensors)
         else:
-            expected = self._staging.write(held)
+            expected = self._staging.write(tensors)
             arguments = [str(self._staging.folder), self._precision]
             answer = self.server.post("/collective_rpc", {"method": "rlscale_update_weights", "args": arguments})
             check_checksums(answer["results"], expected)
         self.server.post("/reset_prefix_cache", {})
-        self._probe.check(self._score_probe(), held, weights_digest(held))
+        self._probe.check(self._score_probe(), tensors, weights_digest(tensors))
 
     def _score_probe(self) -> list[float]:
         """Log-probabilities of the probe's tokens, as the server computes them now."""
@@ -102,11 +102,11 @@ class UpdatableServerEngine(ServerEngine):
         return [row[str(token)]["logprob"] for row, token in zip(rows[1:], tokens[1:], strict=True)]
 
     def fingerprint(self) -> str:
-        """Digest of the weights the server was last given, equal to the other engines'."""
+        """Digest of the weights the server has now, equal to the other engines'."""
         return self._fingerprint
 
     def close(self) -> None:
-        """Removes the staged weights; the server goes on."""
+        """Removes the staged weights; the server keeps running."""
         self._staging.remove()
 
 

@@ -1,4 +1,4 @@
-"""What runs inside vLLM's worker processes: swapping a model's weights in place."""
+"""What runs inside vLLM's worker processes: replacing a model's weights in place."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ class WeightUpdateWorker:
     model_runner: Any
 
     def rlscale_update_weights(self, folder: str, dtype: str) -> dict[str, list[int]]:
-        """Replaces the weights by a checkpoint folder's; returns the sums of each tensor (`tensor_checksum`).
+        """Replaces the weights by a checkpoint folder's; returns the checksums of each tensor (`tensor_checksum`).
 
-        They are taken of the tensors on their way into the model, so a stale or torn file cannot pass for the one
-        that was meant.
+        They are taken of the tensors on their way into the model, so a stale or half-written file cannot pass for
+        the right one.
         """
-        sums: dict[str, list[int]] = {}
+        checksums: dict[str, list[int]] = {}
 
         def tensors() -> Iterator[tuple[str, torch.Tensor]]:
             for name, tensor in stored_tensors(Path(folder)):
                 converted = tensor.to(getattr(torch, dtype))
-                sums[name] = tensor_checksum(converted)
+                checksums[name] = tensor_checksum(converted)
                 yield name, converted
 
         self.reload_weights(weights_iterator=tensors())
         _repack_embeddings(self.model_runner.get_model())
-        return sums
+        return checksums
 
 
 def _repack_embeddings(model: torch.nn.Module) -> None:
     """Packs the output layer's weights again after a reload on the CPU.
 
     In vLLM 0.32 the handle through which a (tied) embedding computes logits does not follow an in-place reload: the
-    logits differ by nats from those of the new weights. Found by the probe, see `vllm_probe`.
+    logits differ by nats from those of the new weights. Found by the probe, see `probe`.
     """
     from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
     from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmbedding

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import yaml
 
+from support import REPOSITORY
 from tasks.records.metrics import StepMetrics
 from tasks.study.fingerprints import run_fingerprint
 from tasks.study.grid import Run, expand_grid
 from tasks.study.manifests import write_json, write_manifest, write_text
 from tasks.study.params import Params, load_params
 from tasks.study.paths import StudyPaths
-
-REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def make_recorded_study(root: Path, steps: int = 4, **tracking: object) -> Params:

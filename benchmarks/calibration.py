@@ -39,8 +39,8 @@ def study(seed: int, effect: str) -> Measurements:
     for n, level in LEVELS.items():
         for run in range(RUNS):
             shift = EFFECT * rng.standard_normal() / np.log(10) if effect != "slope" else 0.0
-            tilt = 1 + EFFECT * rng.standard_normal() if effect != "level" else 1.0
-            rate = np.clip(10 ** (level + shift - k_of(n) * tilt * x), 0, 1)
+            slope_shift = 1 + EFFECT * rng.standard_normal() if effect != "level" else 1.0
+            rate = np.clip(10 ** (level + shift - k_of(n) * slope_shift * x), 0, 1)
             wrong = np.maximum(rng.binomial(TRIALS, rate), 1)
             columns += [
                 (n, 10**a, w / TRIALS, f"{n:g}-{run}", s + 1) for s, (a, w) in enumerate(zip(x, wrong, strict=True))
@@ -53,12 +53,12 @@ def study(seed: int, effect: str) -> Measurements:
 def coverage_of_study(seed: int, effect: str, options: Options) -> dict[str, tuple[float, float, float, float]]:
     """(truth, estimate, low, high) by quantity for one study."""
     points = study(seed, effect)
-    uncertain = with_draws(fit_law(points, LAWS["saturating"], options))
-    named = coefficient_intervals(uncertain)
+    fit = with_draws(fit_law(points, LAWS["saturating"], options))
+    named = coefficient_intervals(fit)
     largest, end = 72e9, float(np.log10(STEPS * PROMPTS))
-    k = k_intervals(uncertain, np.array([largest]))[0]
-    loss = predict(uncertain, [largest], [end], ExtrapolationSpread()).loss(0, "mean")
-    profile = profile_intervals(uncertain)
+    k = k_intervals(fit, np.array([largest]))[0]
+    loss = predict(fit, [largest], [end], ExtrapolationSpread()).loss(0, "mean")
+    profile = profile_intervals(fit)
     truth = 10 ** (LEVELS[largest] - k_of(largest) * end)
     out = {
         "Kmax": (KMAX, named["Kmax"].value, named["Kmax"].low95, named["Kmax"].high95),

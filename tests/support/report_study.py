@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from tasks.evaluate.policies import benchmark_names, list_policies, score_folder
-from tasks.evaluate.samples import Sample, write_samples
+from support import REPOSITORY
 from tasks.evaluate.steps import write_all
 from tasks.fit.study import fit_study
 from tasks.records.metrics import StepMetrics
 from tasks.records.problems import Problem, write_problems
+from tasks.records.samples import Sample, write_samples
 from tasks.records.scores import Score
 from tasks.records.statistics import wilson_interval
 from tasks.study.fingerprints import evaluate_fingerprint, model_fingerprint, prepare_fingerprint, run_fingerprint
@@ -21,10 +21,10 @@ from tasks.study.grid import Run, expand_grid
 from tasks.study.manifests import write_json, write_manifest, write_text
 from tasks.study.params import Params, load_params
 from tasks.study.paths import StudyPaths
+from tasks.study.policies import benchmark_names, list_policies
 from tasks.study.status import model_names, stage_fingerprint
 from tasks.train.steps import collect
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 SIZES = {"3k": 3072, "7k": 6912, "25k": 24704, "56k": 55_488, "99k": 98_560, "222k": 221_568, "394k": 393_728}
 KMAX, N0 = {"base": 0.16, "instruct": 0.12}, {"base": 6e4, "instruct": 9e4}
 
@@ -152,7 +152,7 @@ def _write_scores(params: Params, rng: np.random.Generator) -> None:
         for benchmark in benchmark_names(params):
             before = 0.12 if subject.name.startswith("initial-") else 0.25
             accuracy = before + 0.08 * np.log10(SIZES[subject.size] / 3000) - 0.1 * (benchmark != "heldout")
-            folder, problems, samples = score_folder(params, subject, benchmark), 200, 4
+            folder, problems, samples = StudyPaths.of(params).evaluation(subject, benchmark), 200, 4
             right = int(rng.binomial(problems * samples, accuracy))
             pass_at_1 = right / (problems * samples)
             pass_at_k = {str(k): 1 - (1 - pass_at_1) ** (0.8 * k) if k > 1 else pass_at_1 for k in (1, 2, 4)}
@@ -162,7 +162,7 @@ def _write_scores(params: Params, rng: np.random.Generator) -> None:
             write_samples(folder / "samples.parquet", list(_samples(benchmark)))
             write_json(folder / "score.json", vars(score))
             files = ["samples.parquet", "score.json"]
-            write_manifest(folder, "evaluate", evaluate_fingerprint(params, subject.run_or_model, benchmark), files, {})
+            write_manifest(folder, "evaluate", evaluate_fingerprint(params, subject, benchmark), files, {})
     write_all(params)
 
 
