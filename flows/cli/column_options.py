@@ -121,10 +121,11 @@ def study_points_path(params_file: Path) -> Path:
     Raises:
         InputError: the fit stage has not run.
     """
+    from tasks.records.fits import PointColumns
     from tasks.study.params import load_params
     from tasks.study.paths import StudyPaths
 
-    path = StudyPaths.of(load_params(params_file)).stage("fit") / "points.parquet"
+    path = StudyPaths.of(load_params(params_file)).stage("fit") / PointColumns.NAME
     if not path.is_file():
         raise InputError(f"{path}: no points; run `rlscale fit` first, or name a file")
     return path
