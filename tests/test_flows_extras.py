@@ -54,7 +54,7 @@ def imported_modules(folders: tuple[str, ...]) -> set[str]:
 def own_modules() -> set[str]:
     """What can be imported from the repository: its packages, and modules that scripts find beside themselves."""
     beside = [*ROOT.glob("benchmarks/*.py"), *ROOT.glob("tests/**/*.py"), *ROOT.glob("tasks/grading/sandbox/*.py")]
-    return {"flows", "tasks", "tests", "support"} | {path.stem for path in beside}
+    return {"flows", "tasks", "benchmarks", "tests", "support"} | {path.stem for path in beside}
 
 
 def distributions_of(modules: set[str]) -> set[str]:
