@@ -58,6 +58,14 @@ def test_rooms_import_downward_only_and_stages_not_one_another() -> None:
                 assert not {own, other} <= {f"tasks/{stage}" for stage in STAGES}, where
 
 
+def test_the_sub_rooms_of_fit_import_only_those_before_them() -> None:
+    order = ("data", "laws", "solver", "uncertainty", "forecasting", "validation")
+    for index, room in enumerate(order):
+        for path in (ROOT / "tasks" / "fit" / room).glob("*.py"):
+            for module in re.findall(r"tasks\.fit\.(\w+)[\w.]* import", path.read_text()):
+                assert module in order[: index + 1], f"{path.relative_to(ROOT)} imports tasks.fit.{module}"
+
+
 def test_dvc_stages_are_the_stages_in_order() -> None:
     assert tuple(PIPELINE["stages"]) == STAGES == tuple(VERSIONS)
 

@@ -11,6 +11,7 @@ import pytest
 from support import REPOSITORY
 from support.own_home import OWNER
 
+NO_SKIPS = "RLSCALE_NO_SKIPS"
 pytestmark = pytest.mark.slow
 
 
@@ -19,7 +20,8 @@ def run_tests(folder: Path, body: str, **variables: str) -> subprocess.Completed
     (folder / "user").mkdir(exist_ok=True)
     path = folder / "test_it.py"
     path.write_text(f"import os\nimport pytest\nfrom pathlib import Path\n{body}")
-    kept = {name: value for name, value in os.environ.items() if name != OWNER and not name.startswith("XDG_")}
+    removed = (OWNER, NO_SKIPS, "PYTEST_ADDOPTS")
+    kept = {name: value for name, value in os.environ.items() if name not in removed and not name.startswith("XDG_")}
     environment = kept | {"HOME": str(folder / "user"), "PYTHONPATH": str(REPOSITORY / "tests")} | variables
     command = [sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", "-q", str(path)]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
@@ -47,7 +49,7 @@ def test_a_change_of_the_users_home_fails_the_run_and_is_named(tmp_path: Path) -
     ],
 )
 def test_where_skips_are_forbidden_only_what_needs_a_gpu_may_skip(tmp_path: Path, body: str, code: int) -> None:
-    answer = run_tests(tmp_path, body, RLSCALE_NO_SKIPS="1")
+    answer = run_tests(tmp_path, body, **{NO_SKIPS: "1"})
     assert answer.returncode == code, answer.stdout
-    assert ("but RLSCALE_NO_SKIPS is set" in answer.stdout) == bool(code)
+    assert (f"but {NO_SKIPS} is set" in answer.stdout) == bool(code)
     assert run_tests(tmp_path, body).returncode in {0, 5}

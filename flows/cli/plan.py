@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +26,34 @@ if TYPE_CHECKING:
     from tasks.costs.step_cost import Efficiency
 
 
+@dataclass(frozen=True)
+class _HardwareOptions:
+    """What runs the study, and how well it is used."""
+
+    gpu: Annotated[str, typer.Option("--gpu", help="Name in the GPU table.")] = "h100"
+    gpu_table: Annotated[Path | None, typer.Option("--gpu-table", help="Own GPU table (TOML).")] = None
+    price: Annotated[float | None, typer.Option("--price", help="USD per GPU-hour.")] = None
+    mfu: Annotated[float, typer.Option("--mfu", help="Share of peak in training and log-prob passes.")] = 0.35
+    mfu_rollout: Annotated[float, typer.Option("--mfu-rollout", help="Share of peak in generation.")] = 0.12
+
+    def gpu_and_efficiency(self) -> tuple[Gpu, Efficiency]:
+        """The GPU from its table, at this price, and the fractions of its peak."""
+        from tasks.costs.gpu_table import find_gpu
+        from tasks.costs.step_cost import Efficiency
+
+        return find_gpu(self.gpu, self.gpu_table, self.price), Efficiency(self.mfu, self.mfu_rollout)
+
+
+@dataclass(frozen=True)
+class _StepOptions:
+    """One training step, as `tasks.fit.forecasting.workload.workload_of` takes it."""
+
+    prompts: Annotated[int | None, typer.Option("--prompts", min=1, help="Prompts per step.")] = None
+    completions: Annotated[int, typer.Option("--completions", min=1, help="Completions per prompt.")] = 8
+    tokens: Annotated[float | None, typer.Option("--tokens", help="Mean tokens of prompt and completion.")] = None
+    eval_problems: Annotated[int, typer.Option("--eval-problems", min=0, help="Held-out problems.")] = 500
+
+
 @option_groups
 def plan(
     file: FileArgument = None,
@@ -33,21 +62,14 @@ def plan(
     grid: Annotated[
         Path | None, typer.Option("--grid", help="Cost of a whole study instead.", metavar="PARAMS")
     ] = None,
-    gpu: Annotated[str, typer.Option("--gpu", help="Name in the GPU table.")] = "h100",
-    gpu_table: Annotated[Path | None, typer.Option("--gpu-table", help="Own GPU table (TOML).")] = None,
-    price: Annotated[float | None, typer.Option("--price", help="USD per GPU-hour.")] = None,
-    mfu: Annotated[float, typer.Option("--mfu", help="Share of peak in training and log-prob passes.")] = 0.35,
-    mfu_rollout: Annotated[float, typer.Option("--mfu-rollout", help="Share of peak in generation.")] = 0.12,
+    hardware: _HardwareOptions,
     sizes: Annotated[str | None, typer.Option("--sizes", help="N by commas, e.g. 7B,72B; default: the file's.")] = None,
     target_loss: Annotated[float | None, typer.Option("--target-loss", help="Cheapest way to this loss.")] = None,
     problems: Annotated[
         str | None, typer.Option("--problems", help="Unique problems at hand, e.g. 54k.", metavar="NUMBER")
     ] = None,
     reuse: Annotated[Path | None, typer.Option("--reuse", help="Table of the reuse axis, for the limit.")] = None,
-    prompts: Annotated[int | None, typer.Option("--prompts", min=1, help="Prompts per step.")] = None,
-    completions: Annotated[int, typer.Option("--completions", min=1, help="Completions per prompt.")] = 8,
-    tokens: Annotated[float | None, typer.Option("--tokens", help="Mean tokens of prompt and completion.")] = None,
-    eval_problems: Annotated[int, typer.Option("--eval-problems", min=0, help="Held-out problems.")] = 500,
+    step: _StepOptions,
     law: LawOption = None,
     x_column: XOption = None,
     variant: VariantOption = None,
@@ -59,15 +81,13 @@ def plan(
     Tokens per step come from the file where it holds compute, else 1,000 per completion are assumed. Default law as in
     forecast.
     """
-    from tasks.costs.gpu_table import find_gpu
-    from tasks.costs.step_cost import Efficiency, parse_budget
-
-    machine, efficiency = find_gpu(gpu, gpu_table, price), Efficiency(mfu, mfu_rollout)
+    gpu, efficiency = hardware.gpu_and_efficiency()
     if grid is not None:
-        _show_grid(grid, machine, efficiency, tokens, output)
+        _show_grid(grid, gpu, efficiency, step.tokens, output)
         return
     if budget is None:
         raise InputError("plan: give --budget, or --grid for a whole study")
+    from tasks.costs.step_cost import parse_budget
     from tasks.fit.data.groups import Columns, read_group
     from tasks.fit.forecasting.law_choice import fit_for_sizes
     from tasks.fit.forecasting.plan import PlanSettings, make_plan
@@ -82,8 +102,8 @@ def plan(
     candidates = (
         [parse_size(text, "--sizes") for text in sizes.split(",")] if sizes is not None else points.sizes.tolist()
     )
-    work, assumed = workload_of(points, prompts, completions, tokens, eval_problems)
-    settings = PlanSettings(work, machine, efficiency)
+    work, assumed = workload_of(points, **vars(step))
+    settings = PlanSettings(work, gpu, efficiency)
     fit = fit_for_sizes(points, law, candidates, Options())
     result, need = make_plan(fit, candidates, amount, settings, target_loss), None
     if problems is not None:
@@ -91,8 +111,8 @@ def plan(
         need = reuse_need(result.options[0].steps, count, work, *reuse_limit(reuse))
     law_name = fit.result.law.name
     record = {**vars(result), "law": law_name, "setting": settings, "assumed": assumed, "reuse": need}
-    tables = plan_tables(result, f"{name}: what {amount} buys on {machine.name}")
-    notes = plan_notes(result, law_name, machine, assumed, need)
+    tables = plan_tables(result, f"{name}: what {amount} buys on {gpu.name}")
+    notes = plan_notes(result, law_name, gpu, assumed, need)
     output.show(record, lambda: draw_plan(result.options, result.axis), lambda: print_tables(tables, notes))
 
 

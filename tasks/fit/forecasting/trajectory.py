@@ -20,7 +20,7 @@ from tasks.fit.forecasting.law_choice import default_law
 from tasks.fit.laws import LAWS, Law
 from tasks.fit.solver.estimate import Options, fit_law
 from tasks.fit.solver.line_statistics import line_statistics
-from tasks.fit.uncertainty.bootstrap import long_run_ratio
+from tasks.fit.uncertainty.blocks import long_run_ratio
 from tasks.fit.uncertainty.inference import BootstrappedFit, Interval, interval, with_draws
 from tasks.study.errors import InputError
 

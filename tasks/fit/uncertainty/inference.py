@@ -16,7 +16,8 @@ from tasks.fit.solver.estimate import FitResult
 from tasks.fit.solver.line_statistics import LineStatistics, line_statistics
 from tasks.fit.solver.parameters import CurveParameters, LineParameters, Parameters
 from tasks.fit.solver.variable_projection import variable_projection
-from tasks.fit.uncertainty.bootstrap import LineDraws, block_scores, draw_lines
+from tasks.fit.uncertainty.blocks import block_scores
+from tasks.fit.uncertainty.bootstrap import LineDraws, draw_lines
 
 _FARTHEST = 3.0
 
