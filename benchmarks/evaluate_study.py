@@ -17,7 +17,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tasks.evaluate.launch import Launcher
+from tasks.evaluate.launch import EvaluationLauncher
 from tasks.evaluate.requests import make_requests, other_root
 from tasks.evaluate.run import EvaluationRequest
 from tasks.records.samples import read_samples
@@ -29,7 +29,7 @@ from tasks.study.paths import StudyPaths
 def run_orders(orders: list[EvaluationRequest]) -> float:
     """Evaluates all orders; returns wall seconds."""
     start = time.perf_counter()
-    with Launcher(orders[0].params) as launcher, ThreadPoolExecutor(launcher.slots) as threads:
+    with EvaluationLauncher(orders[0].params) as launcher, ThreadPoolExecutor(launcher.slots) as threads:
         for done in [threads.submit(launcher.run, order) for order in orders]:
             done.result()
     return time.perf_counter() - start

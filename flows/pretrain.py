@@ -10,8 +10,8 @@ from prefect.futures import PrefectFuture
 
 from flows.futures import thread_runner, wait_all
 from tasks.pretrain.steps import collect_models, pretrain_model
+from tasks.runtime.launcher import Launcher
 from tasks.runtime.progress import watch_work_units
-from tasks.runtime.workers import open_stage_pool
 from tasks.study.params import load_params
 from tasks.study.status import model_names
 
@@ -21,13 +21,13 @@ def pretrain(params_file: Path) -> Path:
     """Makes or resolves every initial checkpoint, a base before its instruct, and returns the family's folder."""
     params = load_params(params_file)
     started: dict[str, PrefectFuture[Any]] = {}
-    workers = open_stage_pool(params, "pretrain")
-    # The workers leave first: closing them frees the threads that wait for them.
-    with watch_work_units(params, "pretrain"), thread_runner(workers.slots) as runner, workers:
+    launcher = Launcher(params, "pretrain")
+    # The launcher leaves first: closing it ends the workers, which frees the threads that wait for them.
+    with watch_work_units(params, "pretrain"), thread_runner(launcher.slots) as runner, launcher:
         for name in model_names(params):
             base = [started[other] for other in (f"{name.rsplit('-', 1)[0]}-base",) if other in started]
             started[name] = runner.submit(
-                pretrain_model, {"params": params, "name": name, "workers": workers}, wait_for=base
+                pretrain_model, {"params": params, "name": name, "launcher": launcher}, wait_for=base
             )
         wait_all(started.values())
     return collect_models(params)

@@ -17,7 +17,7 @@ import pytest
 from support import REPOSITORY
 from support.studies import study_to_evaluate
 
-from tasks.evaluate.launch import Launcher, to_json
+from tasks.evaluate.launch import EvaluationLauncher, to_json
 from tasks.evaluate.run import EvaluationRequest, missing, run_request
 from tasks.evaluate.steps import write_all
 from tasks.records.samples import read_samples
@@ -130,7 +130,7 @@ def test_scores_of_one_policy_do_not_depend_on_what_else_is_evaluated(study: Par
 
 def test_a_worker_process_gives_the_same_samples_and_the_launcher_ends_it(study: Params, tmp_path: Path) -> None:
     order = dataclasses.replace(whole(study), root=tmp_path)
-    with Launcher(study) as launcher:
+    with EvaluationLauncher(study) as launcher:
         assert launcher.slots == 1
         assert launcher.run(order) == 8
     for subject in list_policies(study):
@@ -180,10 +180,10 @@ def test_on_gpus_an_evaluation_waits_for_free_devices_and_shares_none(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     locks = tmp_path / "locks"
-    monkeypatch.setattr("tasks.evaluate.launch.lock_folder", lambda: locks)
+    monkeypatch.setattr("tasks.runtime.launcher.lock_folder", lambda: locks)
     order = dataclasses.replace(whole(study), root=tmp_path / "scores")
     devices = read_devices(None)
-    with ThreadPoolExecutor(1) as thread, Launcher(study) as launcher:
+    with ThreadPoolExecutor(1) as thread, EvaluationLauncher(study) as launcher:
         assert launcher.slots == study.hardware.workers == 1
         with lease_gpus(devices, 2, locks, threading.Event()):
             waiting = thread.submit(launcher.run, order)
@@ -201,4 +201,4 @@ def test_too_few_gpus_for_an_engine_are_refused(study: Params, tmp_path: Path, m
     wide = study.hardware.vllm.model_copy(update={"tensor_parallel": 4})
     hardware = study.hardware.model_copy(update={"vllm": wide})
     with pytest.raises(InputError, match=r"hardware.vllm.tensor_parallel asks for 4 GPUs, 1 are visible"):
-        Launcher(study.model_copy(update={"hardware": hardware}))
+        EvaluationLauncher(study.model_copy(update={"hardware": hardware}))

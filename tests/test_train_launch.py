@@ -21,15 +21,16 @@ import pytest
 from support import REPOSITORY
 from support.studies import make_train_params, study_to_train
 
+from tasks.runtime.cluster_node import node_command
 from tasks.runtime.gpu_locks import Device, lease_gpus, select_devices
-from tasks.runtime.workers import JobFailed, OutOfMemory, WorkCancelled, Worker, WorkerDied, run_job_file
+from tasks.runtime.job_files import run_job_file
+from tasks.runtime.workers import JobFailed, OutOfMemory, WorkCancelled, Worker, WorkerDied
 from tasks.study.errors import InputError
 from tasks.study.grid import Run
 from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
 from tasks.train import launch
-from tasks.train.cluster_node import node_command
-from tasks.train.launch import Launcher, accelerate_command, cluster_command, launch_environment
+from tasks.train.launch import RunLauncher, accelerate_command, cluster_command, launch_environment
 from tasks.train.placement import CONFIGS, Placement, choose_placement
 
 BARE = [sys.executable, "-m"]
@@ -253,7 +254,7 @@ def test_memory_that_runs_out_is_answered_with_half_the_token_budget_once(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     budgets = study[0].root / "budgets.txt"
-    with Launcher(_with(study, token_budget=64), job="tests.support.worker_jobs:bounded_memory") as launcher:
+    with RunLauncher(_with(study, token_budget=64), job="tests.support.worker_jobs:bounded_memory") as launcher:
         assert launcher.train(study[1], "m")["budget"] == 32
         assert budgets.read_text().split() == ["64", "32"]
         launcher.params = _with(study, token_budget=256)
@@ -270,7 +271,7 @@ def test_a_launch_that_fails_is_tried_again_after_a_pause(
     tries = tmp_path / "tries"
     fails = f'echo x >> {tries}\n[ $(wc -l < {tries}) -lt 3 ] && exit 7\nexec {sys.executable} "$@"\n'
     python = _script(tmp_path / "python", fails)
-    with Launcher(_with(study, python=python), job="tests.support.worker_jobs:bounded_memory") as launcher:
+    with RunLauncher(_with(study, python=python), job="tests.support.worker_jobs:bounded_memory") as launcher:
         launcher.params = _with(study, python=python, token_budget=16)
         assert launcher.train(study[1], "m")["budget"] == 16
     assert len(tries.read_text().split()) == 3
@@ -282,7 +283,7 @@ def test_a_launch_that_keeps_failing_is_reported(
     monkeypatch.setattr(launch, "PAUSES", (0.1,))
     python = _script(tmp_path / "python", "exit 7\n")
     with (
-        Launcher(_with(study, python=python)) as launcher,
+        RunLauncher(_with(study, python=python)) as launcher,
         pytest.raises(WorkerDied, match=r"did not start \(exit status 7\)"),
     ):
         launcher.train(study[1], "m")
@@ -290,7 +291,7 @@ def test_a_launch_that_keeps_failing_is_reported(
 
 def test_a_closed_launcher_ends_a_run_in_flight(study: tuple[Params, Run], tmp_path: Path) -> None:
     python = _script(tmp_path / "python", "sleep 600\n")
-    launcher = Launcher(_with(study, python=python))
+    launcher = RunLauncher(_with(study, python=python))
     with ThreadPoolExecutor(1) as threads:
         job = threads.submit(launcher.train, study[1], "m")
         time.sleep(0.5)
@@ -309,7 +310,7 @@ def _script(path: Path, body: str) -> str:
 
 
 def test_a_job_file_brings_back_its_answer_or_its_failure(tmp_path: Path) -> None:
-    command = [*BARE, "tasks.runtime.workers", "--job"]
+    command = [*BARE, "tasks.runtime.job_files"]
 
     def run(launch_name: str, function: str, **arguments: Any) -> Any:
         return run_job_file(command, PATH, tmp_path / launch_name, (function, arguments), threading.Event())
@@ -341,7 +342,7 @@ def test_a_node_finds_its_place_in_the_launch() -> None:
     command, variables = node_command(given, slurm)
     text = " ".join(command)
     assert "--num_machines 2 --machine_rank 1 --main_process_ip node7 --main_process_port 23456" in text
-    assert text.endswith("-m tasks.runtime.workers --job job.json")
+    assert text.endswith("-m tasks.runtime.job_files job.json")
     assert variables == {}
     with pytest.raises(InputError, match="SLURM_NODEID"):
         node_command(given, {"MASTER_ADDR": "node7"})
@@ -354,7 +355,7 @@ def test_the_published_runs_are_handed_to_slurm_whole(study: tuple[Params, Run])
     large = Placement(32, 4, CONFIGS / "fsdp2_multi_node.yaml", True, True)
     text = " ".join(cluster_command(paper.hardware, large, study[1]))
     assert text.startswith(f"sbatch --wait --nodes=4 --gpus-per-node=8 --job-name={study[1].run_id} ")
-    assert "-m tasks.train.cluster_node" in text
+    assert "-m tasks.runtime.cluster_node" in text
     assert "--processes 32 --nodes 4" in text
 
 
@@ -383,10 +384,10 @@ def test_a_run_whose_process_is_killed_is_taken_up_by_a_new_one_and_ends_equal(
 
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     plain, run = copy_study(study[0], tmp_path / "plain")
-    with Launcher(plain) as launcher:
+    with RunLauncher(plain) as launcher:
         facts = launcher.train(run, "m")
     broken, run = copy_study(study[0], tmp_path / "broken")
-    with Launcher(broken, job="tests.support.worker_jobs:kill_once") as launcher:
+    with RunLauncher(broken, job="tests.support.worker_jobs:kill_once") as launcher:
         with pytest.raises(WorkerDied):
             launcher.train(run, "m")
         assert (StudyPaths.of(broken).run(run) / "killed").exists()

@@ -19,7 +19,7 @@ from tasks.study.grid import Run, expand_grid
 from tasks.study.manifests import digest_file
 from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
-from tasks.train.launch import Launcher, train_once
+from tasks.train.launch import RunLauncher, train_once
 
 TRAIN = {"steps": 12, "batch": 8, "group_size": 4, "minibatch": 4}
 SOME_CHECKPOINTS = {"every": 4, "keep_last": 2}
@@ -42,7 +42,7 @@ def _trained(source: Params, root: Path, seed: int = 0) -> tuple[Params, Run]:
     grid = {"sizes": ["3k"], "variants": ["base"], "seeds": [seed], "reuse": None, "group_size": None}
     params, _ = copy_study(source, root, train=TRAIN, checkpoints=SOME_CHECKPOINTS, grid=grid)
     run = expand_grid(params)[0]
-    with Launcher(params) as launcher:
+    with RunLauncher(params) as launcher:
         train_once(params, run, launcher)
     return params, run
 
@@ -57,14 +57,14 @@ def test_a_run_killed_at_a_random_step_and_resumed_equals_the_uninterrupted_one(
 ) -> None:
     params, run = copy_study(source, tmp_path / "study", train=TRAIN, checkpoints=SOME_CHECKPOINTS)
     fatal = random.Random(draw).randrange(1, TRAIN["steps"] - 1)
-    with Launcher(params) as launcher:
+    with RunLauncher(params) as launcher:
         killer = threading.Thread(target=_kill_workers_after, args=(StudyPaths.of(params).metrics(run), fatal))
         killer.start()
         with pytest.raises(WorkerDied):
             train_once(params, run, launcher)
         killer.join()
     assert not (StudyPaths.of(params).run(run) / "manifest.json").exists()
-    with Launcher(params) as launcher:
+    with RunLauncher(params) as launcher:
         train_once(params, run, launcher)
     assert numbers(params, run) == numbers(*whole)
     assert _weights(params, run) == _weights(*whole)
@@ -94,7 +94,7 @@ def test_two_runs_with_one_seed_are_equal_and_with_another_differ(
 def test_a_finished_run_is_not_trained_again(whole: tuple[Params, Run]) -> None:
     params, run = whole
     before = StudyPaths.of(params).metrics(run).stat().st_mtime_ns
-    with Launcher(params) as launcher:
+    with RunLauncher(params) as launcher:
         train_once(params, run, launcher)
     assert StudyPaths.of(params).metrics(run).stat().st_mtime_ns == before
 

@@ -66,9 +66,9 @@ def _whole_stage(params_file: Path, as_json: bool) -> None:
 def _run(orders: list[EvaluationRequest]) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    from tasks.evaluate.launch import Launcher
+    from tasks.evaluate.launch import EvaluationLauncher
 
-    with Launcher(orders[0].params) as launcher, ThreadPoolExecutor(launcher.slots) as threads:
+    with EvaluationLauncher(orders[0].params) as launcher, ThreadPoolExecutor(launcher.slots) as threads:
         for done in [threads.submit(launcher.run, order) for order in orders]:
             done.result()
 

@@ -78,7 +78,7 @@ def train_single_run(run_id: str, params_file: Path) -> None:
     require_study()
     from tasks.runtime.mlflow_tracking import publishing
     from tasks.runtime.progress import watch_runs
-    from tasks.train.launch import Launcher
+    from tasks.train.launch import RunLauncher
     from tasks.train.steps import train_run
 
     params = load_params(params_file)
@@ -87,6 +87,6 @@ def train_single_run(run_id: str, params_file: Path) -> None:
         print(f"{run.run_id}: nothing to do")
         return
     _check_inputs(params, "train")
-    with publishing(params), watch_runs(params, [run]), Launcher(params) as launcher:
+    with publishing(params), watch_runs(params, [run]), RunLauncher(params) as launcher:
         folder = train_run.fn(params, run, launcher)
     print(f"{run.run_id}: done, in {folder}")

@@ -9,7 +9,7 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.evaluate.launch import Launcher
+from tasks.evaluate.launch import EvaluationLauncher
 from tasks.evaluate.run import EvaluationRequest, missing
 from tasks.records.scores import Score, read_score, write_scores
 from tasks.runtime.prefect_options import is_transient, task_options
@@ -30,7 +30,7 @@ from tasks.study.status import stage_fingerprint
     retry_condition_fn=is_transient,
     cache_policy=NO_CACHE,
 )
-def evaluate_size(params: Params, size: str, launcher: Launcher) -> Path:
+def evaluate_size(params: Params, size: str, launcher: EvaluationLauncher) -> Path:
     """Initial and final policies of a size on every set, through one engine; what is done is skipped."""
     policies = tuple(policy for policy in list_policies(params) if policy.size == size)
     launcher.run(EvaluationRequest(params, policies, benchmark_names(params)))

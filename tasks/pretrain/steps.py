@@ -10,8 +10,8 @@ from prefect import task
 
 from tasks.pretrain.hub_models import resolve_hub_model
 from tasks.records.models import ModelRecord
+from tasks.runtime.launcher import Launcher
 from tasks.runtime.prefect_options import task_options
-from tasks.runtime.workers import WorkerPool
 from tasks.study.errors import InputError
 from tasks.study.fingerprints import model_fingerprint
 from tasks.study.manifests import digest_text, manifest_digest, once, read_manifest
@@ -33,10 +33,11 @@ TRAIN_TINY_TASK = "tasks.pretrain.tiny:train_tiny_job"
         ),
     ),
 )
-def pretrain_model(params: Params, name: str, workers: WorkerPool) -> Path:
+def pretrain_model(params: Params, name: str, launcher: Launcher) -> Path:
     """Makes one initial checkpoint: trained on a worker (miniature) or resolved from the hub; returns its folder."""
     if params.pretrain.family.kind == "tiny":
-        workers.run(TRAIN_TINY_TASK, params=params.model_dump_json(), name=name)
+        with launcher.lease() as worker:
+            worker.run(TRAIN_TINY_TASK, {"params": params.model_dump_json(), "name": name})
     else:
         resolve_hub_model(params, name)
     return StudyPaths.of(params).model(name)

@@ -8,17 +8,13 @@ that is killed breaks the whole pool.
 A worker whose parent vanishes, however it vanishes, stops at once; a worker that dies raises `WorkerDied` for its own
 job only and is replaced.
 
-Where parent and worker share no machine (`hardware.launch_command`, a batch system) the job and its answer are files:
-`run_job_file` writes `job.json`, starts a command that runs `python -m tasks.runtime.workers --job .../job.json` on
-every process, and reads `answer-<rank>.json` when the command has ended. Not covered there: a killed parent leaves
-the batch job running.
+Where parent and worker share no machine the job and its answer are files: `tasks.runtime.job_files`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 import os
 import queue
 import secrets
@@ -35,9 +31,6 @@ from typing import Any, cast
 
 from tasks.runtime.prefect_options import TransientError
 from tasks.study.errors import InputError
-from tasks.study.manifests import write_json
-from tasks.study.params import Params
-from tasks.study.paths import StudyPaths
 
 START_SECONDS = 180.0
 """A worker that has not called back by then is aborted."""
@@ -103,7 +96,7 @@ class Worker:
             OutOfMemory: it ran out of memory; the worker is replaced.
             LaunchFailed: the process did not start.
             WorkerDied: the process ended.
-            Stopped: `end` was called, now or before.
+            WorkCancelled: `end` was called, now or before.
         """
         if self._ended:
             raise WorkCancelled(f"stopped before {task_path} began")
@@ -207,111 +200,10 @@ def stop_group(process: subprocess.Popen[bytes], timeout_s: float = 5.0) -> None
                 continue  # the leader has gone; its children may not have
 
 
-class WorkerPool:
-    """A fixed number of workers; threads hand jobs to whichever is free."""
-
-    def __init__(
-        self,
-        slots: int,
-        command: Sequence[str] = (),
-        environment: Mapping[str, str] | None = None,
-        log: Path | None = None,
-    ) -> None:
-        """Prepares `slots` workers, started as `command` says (default: this interpreter)."""
-        self.slots = slots
-        command = list(command) or [sys.executable, "-m"]
-        self._workers = [Worker(command, environment or {}, log) for _ in range(slots)]
-        self._free: queue.Queue[Worker] = queue.Queue()
-        for worker in self._workers:
-            self._free.put(worker)
-
-    def run(self, task_path: str, **arguments: Any) -> Any:
-        """Does one job on a free worker; blocks until one is free. Raises as `Worker.run`."""
-        worker = self._free.get()
-        try:
-            return worker.run(task_path, arguments)
-        finally:
-            self._free.put(worker)
-
-    def close(self) -> None:
-        """Ends all workers permanently."""
-        for worker in self._workers:
-            worker.end()
-
-    def __enter__(self) -> WorkerPool:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
 def thread_environment(threads: int) -> dict[str, str]:
     """Variables that keep a worker's numerical libraries to so many threads."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     return {name: str(threads) for name in names} | {"TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1"}
-
-
-def open_stage_pool(params: Params, stage: str) -> WorkerPool:
-    """Workers for a stage's jobs on this machine: one per slot, their output in `data/<stage>/workers.log`."""
-    log = StudyPaths.of(params).stage(stage) / "workers.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    hardware = params.hardware
-    prefix = [hardware.python or sys.executable, "-m"]
-    slots = hardware.workers or os.cpu_count() or 1
-    return WorkerPool(slots, prefix, thread_environment(hardware.threads_per_worker), log)
-
-
-def run_job_file(
-    command: Sequence[str],
-    environment: Mapping[str, str],
-    folder: Path,
-    job: tuple[str, Mapping[str, Any]],
-    stop: threading.Event,
-) -> Any:
-    """Does one job through a command that returns when the job is over, such as `sbatch --wait`.
-
-    Args:
-        command: started with the path of the job file as its last argument.
-        environment: variables set besides this process's own.
-        folder: a folder of this launch alone, visible to all machines; takes the job, its answers and the output.
-        job: `package.module:function` and its keyword arguments, JSON values.
-        stop: when set, the command is ended and `WorkCancelled` raised.
-
-    Returns:
-        The answer of rank 0.
-
-    Raises:
-        As `Worker.run`; WorkerDied where the command ended and rank 0 left no answer.
-    """
-    write_json(folder / "job.json", {"function": job[0], "arguments": dict(job[1])})
-    with (folder / "output.log").open("ab") as out:
-        process = subprocess.Popen(
-            [*command, str(folder / "job.json")],
-            env=os.environ | dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-        )
-        while process.poll() is None:
-            if stop.wait(0.2):
-                stop_group(process)
-                raise WorkCancelled(f"stopped while doing {job[0]}")
-    answers = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("answer-*.json"))]
-    for answer in sorted(answers, key=lambda answer: (answer["kind"] == "done", answer["rank"])):
-        if answer["kind"] != "done" or answer["rank"] == 0:
-            return unwrap_answer(answer["kind"], answer["value"])
-    raise WorkerDied(f"the launch ended with status {process.returncode} and no answer; see {folder / 'output.log'}")
-
-
-def do_job_file(path: Path) -> None:
-    """One process's part of a job that came as a file; leaves its answer beside it and exits 1 on failure."""
-    job = json.loads(path.read_text(encoding="utf-8"))
-    rank = int(os.environ.get("RANK", "0"))
-    kind, value = _answer(job["function"], job["arguments"])
-    write_json(path.parent / f"answer-{rank:05d}.json", {"rank": rank, "kind": kind, "value": value})
-    if kind != "done":
-        sys.exit(1)  # the launcher ends the other processes
 
 
 def worker_main(address: str) -> None:
@@ -323,7 +215,7 @@ def worker_main(address: str) -> None:
         held = [reduction.recv_handle(connection) for _ in range(connection.recv())]
         assert len(held) == len(set(held))  # kept open, never used: the locks last as long as this process
         for function, arguments in _jobs(connection):
-            connection.send((rank, *_answer(function, arguments)))
+            connection.send((rank, *answer_job(function, arguments)))
 
 
 def _jobs(connection: Connection) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -342,7 +234,8 @@ def _jobs(connection: Connection) -> Iterator[tuple[str, dict[str, Any]]]:
         yield jobs.get()
 
 
-def _answer(function: str, arguments: dict[str, Any]) -> tuple[str, Any]:
+def answer_job(function: str, arguments: dict[str, Any]) -> tuple[str, Any]:
+    """Does a job in this process; returns `done` and its result, or `input`, `memory` or `failed` and a text."""
     import traceback
 
     module, name = function.split(":")
@@ -362,7 +255,4 @@ def _is_memory(error: Exception) -> bool:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--job":
-        do_job_file(Path(sys.argv[2]))
-    else:
-        worker_main(sys.argv[1])
+    worker_main(sys.argv[1])

@@ -15,17 +15,16 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import os
 import shlex
 import sys
-import threading
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tasks.runtime.gpu_locks import lease_gpus, lock_folder, read_devices
-from tasks.runtime.workers import LaunchFailed, OutOfMemory, WorkCancelled, Worker, run_job_file, thread_environment
+from tasks.runtime.job_files import run_job_file
+from tasks.runtime.launcher import Launcher
+from tasks.runtime.machine import usable_cores
+from tasks.runtime.workers import LaunchFailed, OutOfMemory, WorkCancelled, thread_environment
 from tasks.study.fingerprints import run_fingerprint
 from tasks.study.grid import Run
 from tasks.study.manifests import once
@@ -42,8 +41,8 @@ CLUSTER_SLOTS = 64
 """Runs handed to a launch command at a time where `hardware.workers` is null; the cluster's queue orders them."""
 
 
-class Launcher:
-    """Owns the processes that train. A context manager; give runs to it from as many threads as it has slots."""
+class RunLauncher(Launcher):
+    """Trains runs; give them to it from as many threads as it has slots."""
 
     def __init__(self, params: Params, job: str = TRAIN_TASK) -> None:
         """Looks at the machine; nothing is started before the first run.
@@ -53,16 +52,10 @@ class Launcher:
             job: function that trains a run. Another may wrap `tasks.train.loop:train_job`, to observe or to make it
                 fail.
         """
-        self.params = params
+        super().__init__(params, "train")
         self._job = job
-        self._devices = read_devices(os.environ.get("CUDA_VISIBLE_DEVICES"))
-        self.slots = _slots(params.hardware, len(self._devices))
-        self._log = StudyPaths.of(params).stage("train") / "workers.log"
-        self._log.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._idle: dict[Placement, list[Worker]] = {}
-        self._busy: set[Worker] = set()
+        if params.hardware.workers is None:
+            self.slots = _default_slots(params.hardware, len(self.devices) or usable_cores())
 
     def train(self, run: Run, fingerprint: str) -> dict[str, Any]:
         """Trains a run; returns the facts for its manifest.
@@ -72,111 +65,56 @@ class Launcher:
             OutOfMemory: it ran out of memory with the token budget and with half of it.
             As `tasks.runtime.workers.Worker.run` otherwise.
         """
-        placement = choose_placement(self.params, run, self._devices)
+        placement = choose_placement(self.params, run, self.devices)
         budget = self.params.hardware.token_budget
         try:
-            return self._launched(run, fingerprint, placement, self.params)
+            return self._launch(run, fingerprint, placement, self.params)
         except OutOfMemory:
             log.warning("%s ran out of memory; trying once more with hardware.token_budget %d", run.run_id, budget // 2)
         hardware = self.params.hardware.model_copy(update={"token_budget": max(1, budget // 2)})
         try:
-            return self._launched(run, fingerprint, placement, self.params.model_copy(update={"hardware": hardware}))
+            return self._launch(run, fingerprint, placement, self.params.model_copy(update={"hardware": hardware}))
         except OutOfMemory as error:
             raise OutOfMemory(
                 f"{run.run_id} ran out of memory with hardware.token_budget {budget} and again with {budget // 2}; "
                 f"raise hardware.gpus_per_run.{run.size} or set hardware.gradient_checkpointing\n{error}"
             ) from error
 
-    def _launched(self, run: Run, fingerprint: str, placement: Placement, params: Params) -> dict[str, Any]:
+    def _launch(self, run: Run, fingerprint: str, placement: Placement, params: Params) -> dict[str, Any]:
         """Trains a run; a launch that fails is tried again after a pause."""
         arguments = {"params": params.model_dump_json(), "run": asdict(run), "fingerprint": fingerprint}
         for pause in itertools.chain(PAUSES, [None]):
             try:
-                return self._once(run, placement, arguments)
+                return self._launch_once(run, placement, arguments)
             except LaunchFailed as error:
                 if pause is None:
                     raise
-                log.warning("%s: %s; trying again in %.0f s, see %s", run.run_id, error, pause, self._log)
+                log.warning("%s: %s; trying again in %.0f s, see %s", run.run_id, error, pause, self.log)
                 if self._stop.wait(pause):
                     raise WorkCancelled(f"stopped before {run.run_id} began") from error
         raise AssertionError("the last attempt returns or raises")
 
-    def _once(self, run: Run, placement: Placement, arguments: dict[str, Any]) -> dict[str, Any]:
+    def _launch_once(self, run: Run, placement: Placement, arguments: dict[str, Any]) -> dict[str, Any]:
         hardware = self.params.hardware
         environment = launch_environment(hardware, placement)
         if hardware.launch_command is not None:
-            folder = _fresh(StudyPaths.of(self.params).run(run) / "launches")
+            folder = _numbered_folder(StudyPaths.of(self.params).run(run) / "launches")
             command = cluster_command(hardware, placement, run)
             facts: dict[str, Any] = run_job_file(command, environment, folder, (self._job, arguments), self._stop)
             return facts
-        with self._worker(placement, environment) as worker:
+        command, num_gpus = accelerate_command(hardware, placement), placement.num_processes if placement.gpu else 0
+        with self.lease(command, environment, placement.num_processes, num_gpus) as worker:
             return dict(worker.run(self._job, arguments))
 
-    @contextlib.contextmanager
-    def _worker(self, placement: Placement, environment: dict[str, str]) -> Iterator[Worker]:
-        """Lends a worker: on a CPU one that has been used before, on GPUs a new one with devices of its own."""
-        prefix = accelerate_command(self.params.hardware, placement)
-        if not placement.gpu:
-            with self._lock:
-                idle = self._idle.setdefault(placement, [])
-                worker = idle.pop() if idle else Worker(prefix, environment, self._log, placement.num_processes)
-            with self._watched(worker):
-                yield worker
-            with self._lock:
-                idle.append(worker)
-            return
-        try:
-            with lease_gpus(self._devices, placement.num_processes, lock_folder(), self._stop) as (devices, handles):
-                names = {"CUDA_VISIBLE_DEVICES": ",".join(device.name for device in devices)}
-                worker = Worker(prefix, environment | names, self._log, placement.num_processes, handles)
-                with self._watched(worker):
-                    yield worker
-                    worker.close()
-        except InterruptedError as error:
-            raise WorkCancelled(str(error)) from error
 
-    @contextlib.contextmanager
-    def _watched(self, worker: Worker) -> Iterator[None]:
-        """Inside, `close` reaches the worker; one whose job failed is ended."""
-        with self._lock:
-            self._busy.add(worker)
-        try:
-            if self._stop.is_set():
-                raise WorkCancelled("the launcher is closed")
-            yield
-        except BaseException:
-            worker.close()
-            raise
-        finally:
-            with self._lock:
-                self._busy.discard(worker)
-
-    def close(self) -> None:
-        """Ends all workers permanently; runs in flight raise `WorkCancelled` and keep their last checkpoint."""
-        self._stop.set()
-        with self._lock:
-            workers = [*self._busy, *(worker for idle in self._idle.values() for worker in idle)]
-        for worker in workers:
-            worker.end()
-
-    def __enter__(self) -> Launcher:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def _slots(hardware: Hardware, devices: int) -> int:
-    """Runs side by side: as many as the smallest of them fit, one per core on a CPU."""
-    if hardware.workers is not None:
-        return hardware.workers
+def _default_slots(hardware: Hardware, num_devices: int) -> int:
+    """Runs side by side: as many of the smallest as the GPUs, else the cores, are enough for."""
     if hardware.launch_command is not None:
         return CLUSTER_SLOTS
-    smallest = min(hardware.gpus_per_run.values(), default=1)
-    return max(1, (devices or os.cpu_count() or 1) // smallest)
+    return max(1, num_devices // min(hardware.gpus_per_run.values(), default=1))
 
 
-def _fresh(folder: Path) -> Path:
+def _numbered_folder(folder: Path) -> Path:
     """A new numbered folder below `folder`."""
     for number in itertools.count(1):
         with contextlib.suppress(FileExistsError):
@@ -214,12 +152,12 @@ def cluster_command(hardware: Hardware, placement: Placement, run: Run) -> list[
     prefix = hardware.launch_command.format(
         nodes=placement.num_nodes, gpus=placement.num_processes, gpus_per_node=per_node, run=run.run_id
     )
-    command = [*shlex.split(prefix), hardware.python or sys.executable, "-m", "tasks.train.cluster_node"]
+    command = [*shlex.split(prefix), hardware.python or sys.executable, "-m", "tasks.runtime.cluster_node"]
     command += ["--config", str(placement.config), "--processes", str(placement.num_processes)]
     return [*command, "--nodes", str(placement.num_nodes), "--threads", str(hardware.threads_per_worker)]
 
 
-def train_once(params: Params, run: Run, launcher: Launcher) -> dict[str, Any]:
+def train_once(params: Params, run: Run, launcher: RunLauncher) -> dict[str, Any]:
     """Trains a run unless its folder proves it done; returns its manifest."""
     paths, fingerprint = StudyPaths.of(params), run_fingerprint(params, run)
 

@@ -15,7 +15,7 @@ from tasks.study.manifests import digest_text, once, read_manifest
 from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
 from tasks.study.status import stage_fingerprint
-from tasks.train.launch import Launcher, train_once
+from tasks.train.launch import RunLauncher, train_once
 
 
 @task(
@@ -29,7 +29,7 @@ from tasks.train.launch import Launcher, train_once
         ),
     ),
 )
-def train_run(params: Params, run: Run, launcher: Launcher) -> Path:
+def train_run(params: Params, run: Run, launcher: RunLauncher) -> Path:
     """Trains one cell of the grid, once; returns its folder."""
     train_once(params, run, launcher)
     return StudyPaths.of(params).run(run)

@@ -1,6 +1,6 @@
-"""One machine's part of a launch on a cluster: turns into `accelerate launch` with this machine's place in it.
+"""One machine's part of a launch on a cluster: turns into `accelerate launch` with this machine's rank.
 
-    sbatch --wait ... infra/slurm/train.sbatch python -m tasks.train.cluster_node \\
+    sbatch --wait ... infra/slurm/train.sbatch python -m tasks.runtime.cluster_node \\
         --config C --processes 32 --nodes 4 --threads 8 job.json
 
 The batch script starts this once per node and sets MASTER_ADDR and MASTER_PORT, the first node's address and a port of
@@ -27,24 +27,24 @@ def node_command(arguments: Sequence[str], environment: Mapping[str, str]) -> tu
     for name in ("--config", "--processes", "--nodes", "--threads"):
         parser.add_argument(name, required=True)
     parser.add_argument("job")
-    given = parser.parse_args(arguments)
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", given.config]
-    command += ["--num_processes", given.processes, "--num_cpu_threads_per_process", given.threads]
+    options = parser.parse_args(arguments)
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", options.config]
+    command += ["--num_processes", options.processes, "--num_cpu_threads_per_process", options.threads]
     variables = {}
-    if int(given.nodes) > 1:
+    if int(options.nodes) > 1:
         rank = environment.get("SLURM_NODEID", environment.get("NODE_RANK"))
         head, port = environment.get("MASTER_ADDR"), environment.get("MASTER_PORT")
         if rank is None or head is None or port is None:
             raise InputError("a node of a launch needs SLURM_NODEID (or NODE_RANK), MASTER_ADDR and MASTER_PORT")
-        command += ["--num_machines", given.nodes, "--machine_rank", rank]
+        command += ["--num_machines", options.nodes, "--machine_rank", rank]
         command += ["--main_process_ip", head, "--main_process_port", port]
     else:
         command += ["--main_process_port", "0"]
-        if int(given.processes) > 1:
+        if int(options.processes) > 1:
             variables["PET_STANDALONE"] = "1"
-    return [*command, "-m", "tasks.runtime.workers", "--job", given.job], variables
+    return [*command, "-m", "tasks.runtime.job_files", options.job], variables
 
 
 if __name__ == "__main__":
-    line, extra = node_command(sys.argv[1:], os.environ)
-    os.execve(line[0], line, os.environ | extra)
+    node, variables = node_command(sys.argv[1:], os.environ)
+    os.execve(node[0], node, os.environ | variables)
