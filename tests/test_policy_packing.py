@@ -145,6 +145,14 @@ def test_a_packed_batch_holds_no_padding_and_every_target_once(groups: list[Prom
     assert packed.attended_pairs == own + sum(len(g.prompt) * (len(g.prompt) + 1) // 2 for g in groups)
 
 
+@pytest.mark.parametrize("varlen", [False, True])
+def test_all_tensors_of_a_batch_move_to_a_device(varlen: bool) -> None:
+    moved = pack([PromptGroup((5, 6), ((7, 8, 9), (7,)))], varlen=varlen).to(torch.device("meta"))
+    values = [*vars(moved).values(), *(vars(moved.varlen).values() if moved.varlen else ())]
+    values += [value for block in moved.padded_blocks for value in vars(block).values()]
+    assert {value.device.type for value in values if isinstance(value, torch.Tensor)} == {"meta"}
+
+
 def test_chunked_log_probs_equal_the_whole_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(1)
     hidden = torch.randn(23, 8, generator=generator, requires_grad=True)

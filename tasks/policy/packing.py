@@ -13,7 +13,7 @@ compute the prompt G times. `share_prompts=False` gives the latter, for comparis
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -62,8 +62,8 @@ class VarlenPlan:
 
     def to(self, device: torch.device) -> VarlenPlan:
         """Moves the plan to a device."""
-        moved = {name: getattr(self, name).to(device) for name in ("k_rows", "q_bounds", "k_bounds")}
-        return VarlenPlan(max_seqlen_q=self.max_seqlen_q, max_seqlen_k=self.max_seqlen_k, **moved)
+        moved = {name: getattr(self, name).to(device) for name in ("k_rows", "cu_seqlens_q", "cu_seqlens_k")}
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True)
@@ -102,16 +102,10 @@ class PackedBatch:
             PaddedBlock(b.q_rows.to(device), b.k_rows.to(device), None if b.mask is None else b.mask.to(device))
             for b in self.padded_blocks
         )
-        names = ("tokens", "positions", "inverse", "predict", "targets", "owner")
+        names = ("input_ids", "position_ids", "unpack_index", "logit_rows", "targets", "completion_index")
         moved = {name: getattr(self, name).to(device) for name in names}
-        ragged = None if self.varlen is None else self.varlen.to(device)
-        return PackedBatch(
-            padded_blocks=blocks,
-            completions=self.completions,
-            attended_pairs=self.attended_pairs,
-            varlen=ragged,
-            **moved,
-        )
+        varlen = None if self.varlen is None else self.varlen.to(device)
+        return replace(self, padded_blocks=blocks, varlen=varlen, **moved)
 
 
 @dataclass
