@@ -15,14 +15,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from tasks.costs.flops import published_compute
+from tasks.costs.flops import Architecture, published_compute
 from tasks.policy.logprobs import token_logprobs
 from tasks.policy.packing import PromptGroup, pack
 from tasks.policy.policy_model import Policy, count_parameters, load_model, weights_digest
 from tasks.study.paths import StudyPaths
 from tasks.train.checkpoints import TrainerState
 from tasks.train.context import open_context
-from tasks.train.ledger import architecture_of
 from tasks.train.loop import PhaseTimer, train_step
 
 TOKENS = st.lists(st.integers(5, 20), min_size=1, max_size=9).map(tuple)
@@ -177,7 +176,7 @@ def test_parameter_counts_equal_a_count_by_hand() -> None:
     by_hand = 2 * (attention + 3 * 8 * 20 + 2 * 8) + 8
     model = Qwen2ForCausalLM(config)
     assert count_parameters(model) == (by_hand + 11 * 8, by_hand)
-    assert architecture_of(config).n_params == by_hand
+    assert Architecture.from_config(config.to_dict()).n_params == by_hand
 
 
 def test_flops_of_forward_and_backward_agree_with_torch_within_one_percent() -> None:
@@ -192,7 +191,7 @@ def test_flops_of_forward_and_backward_agree_with_torch_within_one_percent() -> 
         PromptGroup(tuple(generator.integers(0, 64, 33).tolist()), (tuple(generator.integers(0, 64, 2).tolist()),))
     ]
     packed = pack(groups * 8)
-    shape = architecture_of(config)
+    shape = Architecture.from_config(config.to_dict())
     rows, targets = packed.input_ids.numel(), packed.targets.numel()
     squares = sum(b.q_rows.shape[0] * b.q_rows.shape[1] * b.k_rows.shape[1] for b in packed.padded_blocks)
     # The counter knows no flash attention on the CPU; the mathematical kernel does the same products in the open.

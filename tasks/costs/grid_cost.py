@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tasks.costs.gpu_table import Gpu
+from tasks.costs.run_cost import model_parameters
 from tasks.costs.step_cost import Cost, Efficiency, Workload, cost_of
 from tasks.costs.units import short_count
 from tasks.study.errors import InputError
 from tasks.study.grid import expand_grid
-from tasks.study.params import Params, TinyModel
+from tasks.study.params import Params
 
 # Mean prompt + completion tokens over their limits in the published runs (about 1,038 of 2,048 + 4,096).
-USUAL_SHARE = 1038 / 6144
+USUAL_FRACTION = 1038 / 6144
 
 
 @dataclass(frozen=True)
@@ -44,18 +45,18 @@ def grid_cost(params: Params, gpu: Gpu, efficiency: Efficiency, tokens: float | 
     Args:
         params: the study.
         gpu: the GPU.
-        efficiency: shares of peak.
-        tokens: mean tokens of a prompt with one completion; None: the published share of the length limits.
+        efficiency: fractions of peak.
+        tokens: mean tokens of a prompt with one completion; None: the published fraction of the length limits.
 
     Raises:
         InputError: tokens is not positive or exceeds the limits.
     """
     train = params.train
     limit = train.sampling.max_prompt_tokens + train.sampling.max_completion_tokens
-    mean = USUAL_SHARE * limit if tokens is None else tokens
+    mean = USUAL_FRACTION * limit if tokens is None else tokens
     if not 0 < mean <= limit:
         raise InputError(f"--tokens: expected a number up to the params' limit of {limit} tokens, found {mean:g}")
-    sizes = {model.name: parameters(model) for model in params.pretrain.family.models}
+    sizes = {model.name: model_parameters(model) for model in params.pretrain.family.models}
     rows = []
     for run in expand_grid(params):
         work = Workload(
@@ -80,27 +81,14 @@ def grid_cost(params: Params, gpu: Gpu, efficiency: Efficiency, tokens: float | 
     )
 
 
-def parameters(model: object) -> float:
-    """N of a model of either family: nominal for hub models, exact and non-embedding for the miniature ones.
-
-    Per layer of Qwen2: attention h^2 + h (query), 2 (h d + d) (key and value, d = kv heads x head size), h^2 (output),
-    3 h f (gated MLP), 2 h (norms); h more for the last norm.
-    """
-    if not isinstance(model, TinyModel):
-        return float(model.nominal)  # type: ignore[attr-defined]
-    h, d = model.hidden, model.kv_heads * (model.hidden // model.heads)
-    layer = 2 * h * h + h + 2 * (h * d + d) + 3 * h * model.ffn + 2 * h
-    return float(model.layers * layer + h)
-
-
 def by_size(costs: GridCost) -> list[tuple[str, int, float, float, float, int]]:
     """Size, runs, FLOPs, GPU-hours, USD and GPUs per run, summed over the runs of a size."""
     out = []
     for size in dict.fromkeys(row.size for row in costs.runs):
-        mine = [row for row in costs.runs if row.size == size]
-        label = size if any(letter.isalpha() for letter in size) else short_count(mine[0].n)
+        rows = [row for row in costs.runs if row.size == size]
+        label = size if any(letter.isalpha() for letter in size) else short_count(rows[0].n)
         flops, hours, usd = (
-            sum(getattr(row.cost, name) for row in mine) for name in ("total_flops", "gpu_hours", "usd")
+            sum(getattr(row.cost, name) for row in rows) for name in ("total_flops", "gpu_hours", "usd")
         )
-        out.append((label, len(mine), flops, hours, usd, mine[0].cost.gpus))
+        out.append((label, len(rows), flops, hours, usd, rows[0].cost.gpus))
     return out

@@ -11,7 +11,7 @@ from tasks.costs.flops import Architecture, published_compute
 from tasks.records.models import read_models
 from tasks.study.grid import Run
 from tasks.study.manifests import read_manifest
-from tasks.study.params import Params, TinyModel
+from tasks.study.params import HubModel, Params, TinyModel
 from tasks.study.paths import StudyPaths
 
 
@@ -36,11 +36,17 @@ def estimate_run_cost(params: Params, run: Run) -> RunCost:
 def parameter_count(params: Params, run: Run) -> float:
     """N: counted where the checkpoint is there, else from the tiny family's shape or the published nominal size."""
     folder = StudyPaths.of(params).stage("pretrain")
-    known = read_models(folder) if "models" in (read_manifest(folder) or {}) else {}
-    if run.model in known:
-        return known[run.model].n_params
-    spec = next(model for model in params.pretrain.family.models if model.name == run.size)
-    if isinstance(spec, TinyModel):
-        head_size = spec.hidden // spec.heads
-        return Architecture(spec.hidden, spec.layers, spec.heads, spec.kv_heads, head_size, spec.ffn, 0).n_params
-    return spec.nominal
+    models = read_models(folder) if "models" in (read_manifest(folder) or {}) else {}
+    if run.model in models:
+        return models[run.model].n_params
+    return model_parameters(next(model for model in params.pretrain.family.models if model.name == run.size))
+
+
+def model_parameters(model: TinyModel | HubModel) -> float:
+    """N of a model of either family: exact and non-embedding for the tiny ones, nominal for hub models."""
+    if isinstance(model, HubModel):
+        return model.nominal
+    head_dim = model.hidden // model.heads
+    return Architecture(
+        model.hidden, model.layers, model.heads, model.kv_heads, head_dim, model.ffn, vocab_size=0
+    ).n_params
