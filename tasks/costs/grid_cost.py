@@ -1,15 +1,22 @@
-"""What a whole study costs before it is launched: `rlscale plan --grid params.paper.yaml`."""
+"""What a study costs before it is launched: bounds of each run from the params alone, and `rlscale plan --grid`.
+
+Not covered: completions that end early; a run that is done has its true counts in its metrics.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tasks.costs.flops import Architecture, published_compute
 from tasks.costs.gpu_table import Gpu
 from tasks.costs.step_cost import Cost, Efficiency, Workload, cost_of
 from tasks.costs.units import short_count
+from tasks.records.models import read_models
 from tasks.study.errors import InputError
-from tasks.study.grid import expand_grid
-from tasks.study.params import Params, TinyModel
+from tasks.study.grid import Run, expand_grid
+from tasks.study.manifests import read_manifest
+from tasks.study.params import HubModel, Params, TinyModel
+from tasks.study.paths import StudyPaths
 
 # Mean prompt + completion tokens over their limits in the published runs (about 1,038 of 2,048 + 4,096).
 USUAL_SHARE = 1038 / 6144
@@ -55,7 +62,7 @@ def grid_cost(params: Params, gpu: Gpu, efficiency: Efficiency, tokens: float | 
     mean = USUAL_SHARE * limit if tokens is None else tokens
     if not 0 < mean <= limit:
         raise InputError(f"--tokens: expected a number up to the params' limit of {limit} tokens, found {mean:g}")
-    sizes = {model.name: parameters(model) for model in params.pretrain.family.models}
+    sizes = {model.name: spec_parameters(model) for model in params.pretrain.family.models}
     rows = []
     for run in expand_grid(params):
         work = Workload(
@@ -80,17 +87,12 @@ def grid_cost(params: Params, gpu: Gpu, efficiency: Efficiency, tokens: float | 
     )
 
 
-def parameters(model: object) -> float:
-    """N of a model of either family: nominal for hub models, exact and non-embedding for the miniature ones.
-
-    Per layer of Qwen2: attention h^2 + h (query), 2 (h d + d) (key and value, d = kv heads x head size), h^2 (output),
-    3 h f (gated MLP), 2 h (norms); h more for the last norm.
-    """
-    if not isinstance(model, TinyModel):
-        return float(model.nominal)  # type: ignore[attr-defined]
-    h, d = model.hidden, model.kv_heads * (model.hidden // model.heads)
-    layer = 2 * h * h + h + 2 * (h * d + d) + 3 * h * model.ffn + 2 * h
-    return float(model.layers * layer + h)
+def spec_parameters(model: TinyModel | HubModel) -> float:
+    """N of a model of either family from its spec: nominal for hub models, exact and non-embedding for tiny ones."""
+    if isinstance(model, HubModel):
+        return model.nominal
+    head_dim = model.hidden // model.heads
+    return Architecture(model.hidden, model.layers, model.heads, model.kv_heads, head_dim, model.ffn, 0).n_params
 
 
 def by_size(costs: GridCost) -> list[tuple[str, int, float, float, float, int]]:
@@ -104,3 +106,30 @@ def by_size(costs: GridCost) -> list[tuple[str, int, float, float, float, int]]:
         )
         out.append((label, len(mine), flops, hours, usd, mine[0].cost.gpus))
     return out
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """Upper bounds of a run: N parameters, T prompt and completion tokens of training, C = 6 N T FLOPs."""
+
+    n_params: float
+    tokens: int
+    compute: float
+
+
+def estimate_run_cost(params: Params, run: Run) -> RunCost:
+    """Predicts a run's size from the params, with every prompt and completion at its length limit."""
+    lengths = params.train.sampling
+    tokens = params.train.steps * params.train.batch * run.group_size
+    tokens *= lengths.max_prompt_tokens + lengths.max_completion_tokens
+    n_params = parameter_count(params, run)
+    return RunCost(n_params, tokens, published_compute(n_params, tokens))
+
+
+def parameter_count(params: Params, run: Run) -> float:
+    """N: counted where the checkpoint is there, else from the tiny family's shape or the published nominal size."""
+    folder = StudyPaths.of(params).stage("pretrain")
+    counted = read_models(folder) if "models" in (read_manifest(folder) or {}) else {}
+    if run.model in counted:
+        return counted[run.model].n_params
+    return spec_parameters(next(model for model in params.pretrain.family.models if model.name == run.size))
