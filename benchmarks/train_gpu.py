@@ -26,11 +26,12 @@ import transformers
 from packing import OBJECTIVE, draw_groups
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
+from tasks.costs.flops import Architecture
 from tasks.costs.gpu_table import peak_of_device
 from tasks.policy.attention import supports_varlen
 from tasks.pretrain.tiny import build_tokenizer
 from tasks.train.batching import MicroBatch, RolloutGroup, micro_batches
-from tasks.train.ledger import architecture_of, model_flops
+from tasks.train.ledger import model_flops
 from tasks.train.parallel import build_policy, init_parallel
 from tasks.train.update import PolicyUpdater
 
@@ -74,21 +75,21 @@ def timed(device: torch.device, work: Callable[[], object]) -> tuple[float, floa
 
 def ours(checkpoint: Path, groups: list[RolloutGroup], rows: int) -> tuple[float, float, float]:
     """Seconds, peak GiB and necessary FLOPs of the whole update phase."""
-    spread = init_parallel("bfloat16")
-    device = spread.accelerator.device
-    policy = build_policy(spread, checkpoint)
+    parallel = init_parallel("bfloat16")
+    device = parallel.accelerator.device
+    policy = build_policy(parallel, checkpoint)
     updater = PolicyUpdater(
-        parallel=spread,
+        parallel=parallel,
         policy=policy,
-        reference=build_policy(spread, checkpoint, frozen=True),
+        reference=build_policy(parallel, checkpoint, frozen=True),
         optimizer=torch.optim.AdamW(policy.parameters(), lr=1e-6, fused=True),
         objective=OBJECTIVE,
         temperature=1.0,
         sampler_is_exact=True,  # the old log-probabilities are drawn, not computed
         grad_clip=1.0,
     )
-    architecture = architecture_of(policy.model.config)
-    ragged = supports_varlen(device, "bfloat16", architecture.head_dim)
+    architecture = Architecture.from_config(policy.model.config.to_dict())
+    varlen = supports_varlen(device, "bfloat16", architecture.head_dim)
     held: list[list[list[MicroBatch]]] = []
 
     def step() -> None:
@@ -97,7 +98,7 @@ def ours(checkpoint: Path, groups: list[RolloutGroup], rows: int) -> tuple[float
         minibatches = []
         for part in parts:
             totals = (sum(len(c.tokens) for g in part for c in g.completions), sum(len(g.completions) for g in part))
-            minibatches.append(micro_batches(part, rows, totals, "token_mean", device, ragged))
+            minibatches.append(micro_batches(part, rows, totals, "token_mean", device, varlen))
         held[:] = [minibatches]
         updater.step(minibatches, "benchmark")
 

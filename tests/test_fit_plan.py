@@ -9,7 +9,7 @@ import pytest
 from support.fit_examples import SIZES, pivot_points
 
 from tasks.costs.gpu_table import Gpu, find_gpu, gpus_needed, peak_of_device
-from tasks.costs.grid_cost import grid_cost, spec_parameters
+from tasks.costs.grid_cost import grid_cost, model_parameters
 from tasks.costs.step_cost import Budget, Efficiency, Workload, cost_of, parse_budget, step_flops
 from tasks.fit.forecasting.plan import PlanSettings, cost_to_target, make_plan
 from tasks.fit.forecasting.workload import reuse_need, workload_of
@@ -188,4 +188,4 @@ def test_grid_cost_sums_its_runs() -> None:
 def test_parameters_of_a_tiny_model_are_those_worked_by_hand() -> None:
     model = TinyModel(name="3k", hidden=16, layers=1, heads=2, kv_heads=1, ffn=48)
     # hidden 16, 1 layer, 2 heads, 1 kv head, ffn 48: q 272, k and v 136 each, o 256, mlp 2,304, norms 32, last norm 16.
-    assert spec_parameters(model) == 272 + 2 * 136 + 256 + 2304 + 32 + 16
+    assert model_parameters(model) == 272 + 2 * 136 + 256 + 2304 + 32 + 16

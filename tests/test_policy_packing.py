@@ -15,14 +15,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from tasks.costs.flops import published_compute
+from tasks.costs.flops import Architecture, published_compute
 from tasks.policy.logprobs import token_logprobs
 from tasks.policy.packing import PromptGroup, pack
 from tasks.policy.policy_model import Policy, count_parameters, load_model, weights_digest
 from tasks.study.paths import StudyPaths
 from tasks.train.checkpoints import TrainerState
 from tasks.train.context import open_context
-from tasks.train.ledger import architecture_of
 from tasks.train.loop import PhaseTimer, train_step
 
 TOKENS = st.lists(st.integers(5, 20), min_size=1, max_size=9).map(tuple)
@@ -145,6 +144,14 @@ def test_a_packed_batch_holds_no_padding_and_every_target_once(groups: list[Prom
     assert packed.attended_pairs == own + sum(len(g.prompt) * (len(g.prompt) + 1) // 2 for g in groups)
 
 
+@pytest.mark.parametrize("varlen", [False, True])
+def test_all_tensors_of_a_batch_move_to_a_device(varlen: bool) -> None:
+    moved = pack([PromptGroup((5, 6), ((7, 8, 9), (7,)))], varlen=varlen).to(torch.device("meta"))
+    values = [*vars(moved).values(), *(vars(moved.varlen).values() if moved.varlen else ())]
+    values += [value for block in moved.padded_blocks for value in vars(block).values()]
+    assert {value.device.type for value in values if isinstance(value, torch.Tensor)} == {"meta"}
+
+
 def test_chunked_log_probs_equal_the_whole_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(1)
     hidden = torch.randn(23, 8, generator=generator, requires_grad=True)
@@ -169,7 +176,7 @@ def test_parameter_counts_equal_a_count_by_hand() -> None:
     by_hand = 2 * (attention + 3 * 8 * 20 + 2 * 8) + 8
     model = Qwen2ForCausalLM(config)
     assert count_parameters(model) == (by_hand + 11 * 8, by_hand)
-    assert architecture_of(config).n_params == by_hand
+    assert Architecture.from_config(config.to_dict()).n_params == by_hand
 
 
 def test_flops_of_forward_and_backward_agree_with_torch_within_one_percent() -> None:
@@ -184,7 +191,7 @@ def test_flops_of_forward_and_backward_agree_with_torch_within_one_percent() -> 
         PromptGroup(tuple(generator.integers(0, 64, 33).tolist()), (tuple(generator.integers(0, 64, 2).tolist()),))
     ]
     packed = pack(groups * 8)
-    shape = architecture_of(config)
+    shape = Architecture.from_config(config.to_dict())
     rows, targets = packed.input_ids.numel(), packed.targets.numel()
     squares = sum(b.q_rows.shape[0] * b.q_rows.shape[1] * b.k_rows.shape[1] for b in packed.padded_blocks)
     # The counter knows no flash attention on the CPU; the mathematical kernel does the same products in the open.

@@ -214,7 +214,7 @@ def test_a_prompt_that_does_not_fit_the_context_is_refused_by_name(engine: Any) 
 def test_one_grpo_step_with_vllm_rollouts_equals_the_step_with_transformers_rollouts(
     engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tasks.train import shared_engine as training
+    from tasks.train import run_engine as training
     from tasks.train.loop import train_job
 
     # Random models answer nothing right; grading by length gives groups whose rewards differ, hence gradients.

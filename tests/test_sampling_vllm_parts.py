@@ -21,7 +21,7 @@ from tasks.sampling.vllm.staging import Staging, StaleWeights, check_checksums
 from tasks.sampling.vllm.weights import PREFIX, SHARED_MEMORY, make_staging_dir, stored_tensors, write_staging_dir
 from tasks.study.errors import InputError
 from tasks.study.params import Hardware
-from tasks.train.engine_cache import EngineCache
+from tasks.train.run_engine import EngineCache
 
 SUPPORTED = [32, 64, 80, 96]
 SETTINGS = SamplingSettings(n=2, temperature=1.0, top_p=1.0, max_tokens=4, seed=0)
@@ -247,32 +247,32 @@ class _Recorded:
 
 
 def test_the_next_run_of_a_kind_takes_the_engine_that_the_last_one_left() -> None:
-    shelf, made = EngineCache(), [_Recorded() for _ in range(4)]
+    cache, made = EngineCache(), [_Recorded() for _ in range(4)]
     stream = iter(made)
 
     def take(kind: str, checkpoint: str = "a") -> Any:
-        return shelf.acquire(kind, Path(checkpoint), lambda: next(stream))  # type: ignore[arg-type, return-value]
+        return cache.acquire(kind, Path(checkpoint), lambda: next(stream))  # type: ignore[arg-type, return-value]
 
     first = take("3k")
-    shelf.release(first, sound=True)
+    cache.release(first, reusable=True)
     assert take("3k", "b") is first
     assert first.done == ["load b"]
-    shelf.release(first, sound=True)
+    cache.release(first, reusable=True)
     second = take("7k")
     assert second is made[1]
     assert first.done == ["load b", "close"]
-    shelf.release(second, sound=False)
+    cache.release(second, reusable=False)
     assert second.done == ["close"]
     third = take("7k")
     assert third is made[2]
     third.restarted = True
-    shelf.release(third, sound=True)
+    cache.release(third, reusable=True)
     assert third.done == ["close"]
     fourth = take("7k")
-    shelf.release(fourth, sound=True)
+    cache.release(fourth, reusable=True)
     with pytest.raises(RuntimeError, match="no such weights"):
         take("7k", "broken")
     assert fourth.done == ["load broken", "close"]
     foreign = _Recorded()
-    shelf.release(foreign, sound=True)  # type: ignore[arg-type]
+    cache.release(foreign, reusable=True)  # type: ignore[arg-type]
     assert foreign.done == ["close"]

@@ -33,8 +33,8 @@ pytestmark = pytest.mark.slow
 MARK = "tiny"
 SPREAD = {
     "single": Placement(1, 1, CONFIGS / "cpu.yaml", False, False),
-    "replicated": Placement(2, 1, CONFIGS / "cpu.yaml", False, False),
-    "sharded": Placement(2, 1, CONFIGS / "fsdp2_one_node.yaml", True, False),
+    "ddp": Placement(2, 1, CONFIGS / "cpu.yaml", False, False),
+    "fsdp": Placement(2, 1, CONFIGS / "fsdp2_one_node.yaml", True, False),
 }
 TRAIN = {"steps": 3, "batch": 8, "group_size": 4, "minibatch": 4}
 Study = tuple[Params, Run]
@@ -100,20 +100,20 @@ def test_the_run_learns_so_that_comparing_it_means_something(trained: dict[str, 
     assert len({row["sampler_fingerprint"] for row in rows}) == 4
 
 
-@pytest.mark.parametrize("spread", ["replicated", "sharded"])
-def test_two_processes_train_like_one(trained: dict[str, Study], spread: str) -> None:
-    _assert_close(trained["single"], trained[spread])
+@pytest.mark.parametrize("mode", ["ddp", "fsdp"])
+def test_two_processes_train_like_one(trained: dict[str, Study], mode: str) -> None:
+    _assert_close(trained["single"], trained[mode])
 
 
-@pytest.mark.parametrize("spread", ["single", "replicated", "sharded"])
+@pytest.mark.parametrize("mode", ["single", "ddp", "fsdp"])
 def test_a_run_killed_after_its_last_row_and_resumed_is_equal_bit_for_bit(
-    trained: dict[str, Study], workers: dict[str, Worker], source: Params, tmp_path: Path, spread: str
+    trained: dict[str, Study], workers: dict[str, Worker], source: Params, tmp_path: Path, mode: str
 ) -> None:
     params, run = copy_study(source, tmp_path / "study", train=TRAIN)
-    _leave_as_killed(trained[spread], (params, run), checkpoint=1)
-    _again(workers[spread], params, run)
-    assert numbers(params, run) == numbers(*trained[spread])
-    weights, others = _weights((params, run)), _weights(trained[spread])
+    _leave_as_killed(trained[mode], (params, run), checkpoint=1)
+    _again(workers[mode], params, run)
+    assert numbers(params, run) == numbers(*trained[mode])
+    weights, others = _weights((params, run)), _weights(trained[mode])
     assert all(torch.equal(weights[name], others[name]) for name in others)
 
 
@@ -125,7 +125,7 @@ def _leave_as_killed(done: Study, killed: Study, checkpoint: int) -> None:
     shutil.copy(folder / "metrics.jsonl", target / "metrics.jsonl")
 
 
-@pytest.mark.parametrize(("wrote", "resumes"), [("sharded", "single"), ("single", "sharded")])
+@pytest.mark.parametrize(("wrote", "resumes"), [("fsdp", "single"), ("single", "fsdp")])
 def test_a_checkpoint_resumes_on_another_number_of_processes(
     trained: dict[str, Study], workers: dict[str, Worker], source: Params, tmp_path: Path, wrote: str, resumes: str
 ) -> None:
@@ -138,7 +138,7 @@ def test_a_checkpoint_resumes_on_another_number_of_processes(
 def test_a_sharded_checkpoint_holds_each_process_s_rows_once(trained: dict[str, Study]) -> None:
     parts = {name: StudyPaths.of(trained[name][0]).checkpoints(trained[name][1]) / "step-000001" for name in trained}
     whole = load_file(parts["single"] / "weights.safetensors")
-    first, second = (load_file(parts["sharded"] / f"weights-0000{n}-of-00002.safetensors") for n in (1, 2))
+    first, second = (load_file(parts["fsdp"] / f"weights-0000{n}-of-00002.safetensors") for n in (1, 2))
     assert first.keys() == second.keys() == whole.keys()
     for name, tensor in whole.items():
         torch.testing.assert_close(torch.cat([first[name], second[name]]), tensor, rtol=1e-5, atol=1e-6)
@@ -150,7 +150,7 @@ def test_adapters_train_alike_on_one_process_and_sharded(
 ) -> None:
     lora = {"rank": 2, "alpha": 4.0}
     one = _train(workers["single"], source, tmp_path / "one", lora=lora)
-    _assert_close(one, _train(workers["sharded"], source, tmp_path / "sharded", lora=lora))
+    _assert_close(one, _train(workers["fsdp"], source, tmp_path / "fsdp", lora=lora))
     before = load_file(StudyPaths.of(source).model(one[1].model) / "model.safetensors")
     after = _weights(one)
     assert after.keys() == before.keys()
@@ -164,7 +164,7 @@ def test_adapters_train_alike_on_one_process_and_sharded(
 def test_bfloat16_keeps_float32_master_weights_and_follows_the_float32_run(
     trained: dict[str, Study], workers: dict[str, Worker], source: Params, tmp_path: Path
 ) -> None:
-    params, run = _train(workers["sharded"], source, tmp_path / "low", precision="bfloat16")
+    params, run = _train(workers["fsdp"], source, tmp_path / "low", precision="bfloat16")
     held = load_file(StudyPaths.of(params).checkpoints(run) / "step-000002" / "weights-00001-of-00002.safetensors")
     assert {tensor.dtype for tensor in held.values()} == {torch.float32}
     assert any(not torch.equal(tensor, tensor.bfloat16().float()) for tensor in held.values())
@@ -180,7 +180,7 @@ def test_processes_that_share_an_engine_draw_what_each_would_draw_alone(
     checkpoint = StudyPaths.of(source).model(expand_grid(source)[0].model)
     prompts = [[6, 7, 16], [7], [8, 9, 10, 11], [5, 5], [12, 16]]
     arguments = {"checkpoint": str(checkpoint), "prompts": prompts}
-    prints, drawn, opened = workers["replicated"].run("tests.support.worker_jobs:draw_in_groups", arguments)
+    prints, drawn, opened = workers["ddp"].run("tests.support.worker_jobs:draw_in_groups", arguments)
     engine = TransformersEngine(checkpoint)
     assert prints[0] == prints[2] == engine.fingerprint() != prints[1]
     assert opened == [[0], []]
@@ -195,10 +195,8 @@ def test_a_rank_that_fails_ends_the_job_for_all_and_the_next_job_finds_new_ones(
 ) -> None:
     params, run = copy_study(source, tmp_path / "study", train=TRAIN)
     with pytest.raises(JobFailed, match="rank 1 has had enough"):
-        workers["replicated"].run(
-            "tests.support.worker_jobs:fail_on_rank", {"rank": 1, "message": "rank 1 has had enough"}
-        )
-    _again(workers["replicated"], params, run)
+        workers["ddp"].run("tests.support.worker_jobs:fail_on_rank", {"rank": 1, "message": "rank 1 has had enough"})
+    _again(workers["ddp"], params, run)
     assert len(numbers(params, run)) == 4
 
 
@@ -215,7 +213,7 @@ def test_an_untied_output_embedding_shards_into_units_of_its_own(tmp_path: Path)
         answers.append(worker.run("tests.support.worker_jobs:update_sharded", {"checkpoint": str(tmp_path / "untied")}))
         worker.end()
     (plain, norm, weights), (mode, sharded_norm, sharded_weights) = answers
-    assert (plain, mode) == ("single", "sharded")
+    assert (plain, mode) == ("single", "fsdp")
     assert sharded_norm == pytest.approx(norm, rel=1e-6)
     assert weights.keys() == sharded_weights.keys()
     for name, values in weights.items():

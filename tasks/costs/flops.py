@@ -2,7 +2,7 @@
 
 A multiply-add counts as two. For T rows, A attended (query, key) pairs and R predicted tokens, a forward pass costs
 
-    2 T (matrix weights of all layers) + 4 A heads head_size layers + 2 R hidden vocabulary
+    2 T (matrix weights of all layers) + 4 A heads head_dim layers + 2 R hidden_size vocab_size
 
 Backward costs twice the forward. `C = 6 N T`, the published count, leaves out attention and the output layer and
 counts training alone; both are recorded side by side. Norms, softmax and rotations are left out (below 1 %).
@@ -10,8 +10,9 @@ counts training alone; both are recorded side by side. Norms, softmax and rotati
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,24 @@ class Architecture:
     head_dim: int
     intermediate_size: int
     vocab_size: int
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Architecture:
+        """Reads the fields of a transformers `config.json`.
+
+        Raises:
+            KeyError: one is missing.
+        """
+        heads, hidden_size = config["num_attention_heads"], config["hidden_size"]
+        return cls(
+            hidden_size=hidden_size,
+            num_hidden_layers=config["num_hidden_layers"],
+            num_attention_heads=heads,
+            num_key_value_heads=config.get("num_key_value_heads") or heads,
+            head_dim=config.get("head_dim") or hidden_size // heads,
+            intermediate_size=config["intermediate_size"],
+            vocab_size=config["vocab_size"],
+        )
 
     @property
     def matrix_weights(self) -> int:
@@ -67,7 +86,7 @@ class Architecture:
         return 3.0 * forward + self.head(predicted) + again
 
     def generate(self, sequences: Iterable[tuple[int, Iterable[int]]]) -> float:
-        """FLOPs of sampling: each prompt is encoded once, each completion token but the last is fed once.
+        """FLOPs of sampling: each prompt is encoded once, each completion token but the last is an input once.
 
         Args:
             sequences: (prompt length, completion lengths) per prompt.
@@ -77,9 +96,9 @@ class Architecture:
             rows += prompt
             attended += prompt * (prompt + 1) // 2
             for length in completions:
-                fed = length - 1
-                rows += fed
-                attended += fed * prompt + fed * (fed + 1) // 2
+                num_inputs = length - 1
+                rows += num_inputs
+                attended += num_inputs * prompt + num_inputs * (num_inputs + 1) // 2
                 predicted += length
         return self.forward(rows, attended, predicted)
 

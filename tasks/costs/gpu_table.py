@@ -16,7 +16,7 @@ from typing import Any
 from tasks.study.errors import InputError
 
 BYTES_PER_PARAMETER = 20.0
-USABLE_SHARE = 0.8
+USABLE_FRACTION = 0.8
 _TABLE = Path(__file__).with_name("gpus.toml")
 
 
@@ -59,14 +59,18 @@ def find_gpu(key: str, table: Path | None = None, price: float | None = None) ->
         raise InputError(f"{path}: no such GPU table") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not TOML ({error})") from None
-    known = sorted(name for name, entry in raw.items() if isinstance(entry, dict))
+    gpus = sorted(name for name, entry in raw.items() if isinstance(entry, dict))
     entry = raw.get(key.lower())
     if not isinstance(entry, dict):
-        raise InputError(f"{path}: no GPU {key!r}, expected one of {', '.join(known)}")
+        raise InputError(f"{path}: no GPU {key!r}, expected one of {', '.join(gpus)}")
     if price is not None and price <= 0:
         raise InputError(f"--price: expected a positive number, found {price:g}")
-    peak, memory, usual = (_positive(path, key, entry, name) for name in ("peak_flops", "memory_gb", "usd_per_hour"))
-    return Gpu(key.lower(), str(entry.get("name", key)), peak, memory, price or usual, str(raw.get("as_of", "unknown")))
+    peak, memory, list_price = (
+        _positive(path, key, entry, name) for name in ("peak_flops", "memory_gb", "usd_per_hour")
+    )
+    return Gpu(
+        key.lower(), str(entry.get("name", key)), peak, memory, price or list_price, str(raw.get("as_of", "unknown"))
+    )
 
 
 def peak_of_device(device: str) -> float | None:
@@ -86,6 +90,6 @@ def _positive(path: Path, key: str, entry: dict[str, Any], name: str) -> float:
 def gpus_needed(n: float, gpu: Gpu) -> int:
     """Fewest GPUs, a power of two, whose memory holds a training run of n parameters."""
     needed, count = n * BYTES_PER_PARAMETER, 1
-    while needed > count * gpu.memory_gb * 1e9 * USABLE_SHARE:
+    while needed > count * gpu.memory_gb * 1e9 * USABLE_FRACTION:
         count *= 2
     return count

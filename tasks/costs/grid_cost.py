@@ -19,7 +19,7 @@ from tasks.study.params import HubModel, Params, TinyModel
 from tasks.study.paths import StudyPaths
 
 # Mean prompt + completion tokens over their limits in the published runs (about 1,038 of 2,048 + 4,096).
-USUAL_SHARE = 1038 / 6144
+USUAL_FRACTION = 1038 / 6144
 
 
 @dataclass(frozen=True)
@@ -51,18 +51,18 @@ def grid_cost(params: Params, gpu: Gpu, efficiency: Efficiency, tokens: float | 
     Args:
         params: the study.
         gpu: the GPU.
-        efficiency: shares of peak.
-        tokens: mean tokens of a prompt with one completion; None: the published share of the length limits.
+        efficiency: fractions of peak.
+        tokens: mean tokens of a prompt with one completion; None: the published fraction of the length limits.
 
     Raises:
         InputError: tokens is not positive or exceeds the limits.
     """
     train = params.train
     limit = train.sampling.max_prompt_tokens + train.sampling.max_completion_tokens
-    mean = USUAL_SHARE * limit if tokens is None else tokens
+    mean = USUAL_FRACTION * limit if tokens is None else tokens
     if not 0 < mean <= limit:
         raise InputError(f"--tokens: expected a number up to the params' limit of {limit} tokens, found {mean:g}")
-    sizes = {model.name: spec_parameters(model) for model in params.pretrain.family.models}
+    sizes = {model.name: model_parameters(model) for model in params.pretrain.family.models}
     rows = []
     for run in expand_grid(params):
         work = Workload(
@@ -87,7 +87,7 @@ def grid_cost(params: Params, gpu: Gpu, efficiency: Efficiency, tokens: float | 
     )
 
 
-def spec_parameters(model: TinyModel | HubModel) -> float:
+def model_parameters(model: TinyModel | HubModel) -> float:
     """N of a model of either family from its spec: nominal for hub models, exact and non-embedding for tiny ones."""
     if isinstance(model, HubModel):
         return model.nominal
@@ -99,12 +99,12 @@ def by_size(costs: GridCost) -> list[tuple[str, int, float, float, float, int]]:
     """Size, runs, FLOPs, GPU-hours, USD and GPUs per run, summed over the runs of a size."""
     out = []
     for size in dict.fromkeys(row.size for row in costs.runs):
-        mine = [row for row in costs.runs if row.size == size]
-        label = size if any(letter.isalpha() for letter in size) else short_count(mine[0].n)
+        rows = [row for row in costs.runs if row.size == size]
+        label = size if any(letter.isalpha() for letter in size) else short_count(rows[0].n)
         flops, hours, usd = (
-            sum(getattr(row.cost, name) for row in mine) for name in ("total_flops", "gpu_hours", "usd")
+            sum(getattr(row.cost, name) for row in rows) for name in ("total_flops", "gpu_hours", "usd")
         )
-        out.append((label, len(mine), flops, hours, usd, mine[0].cost.gpus))
+        out.append((label, len(rows), flops, hours, usd, rows[0].cost.gpus))
     return out
 
 
@@ -132,4 +132,4 @@ def parameter_count(params: Params, run: Run) -> float:
     counted = read_models(folder) if "models" in (read_manifest(folder) or {}) else {}
     if run.model in counted:
         return counted[run.model].n_params
-    return spec_parameters(next(model for model in params.pretrain.family.models if model.name == run.size))
+    return model_parameters(next(model for model in params.pretrain.family.models if model.name == run.size))

@@ -6,8 +6,8 @@
     rollout  = key-value cache and logits of the sequences decoded together
 
 The first line is exact but for a few buffers; activations are what autograd keeps for a Qwen2 layer over packed rows
-(a test holds the estimate against what it really keeps). Bytes of the device's own context, of the communication
-library and of fragmentation are covered by the share of the device that a run may fill.
+(a test compares the estimate with what it really keeps). Bytes of the device's own context, of the communication
+library and of fragmentation are covered by the fraction of the device that a run may fill.
 
 Not covered: compiled or fused kernels that keep less.
 """
@@ -22,14 +22,14 @@ from tasks.costs.flops import Architecture
 from tasks.study.errors import InputError
 from tasks.study.params import Params
 
-USABLE = 0.92
-"""Share of a device's memory that an estimate may fill."""
-VLLM_SHARE = 0.45
-"""Share that a vLLM engine beside a trainer takes where `hardware.vllm.memory_share` is null."""
+USABLE_FRACTION = 0.92
+"""Fraction of a device's memory that an estimate may fill."""
+VLLM_FRACTION = 0.45
+"""Fraction that a vLLM engine beside a trainer takes where `hardware.vllm.memory_share` is null."""
 VLLM_SEQUENCES = 16
 """Sequences of full length that a vLLM engine must be able to hold besides the weights."""
 LOGIT_ELEMENTS = 1 << 25
-"""Logits held at once, as `tasks.policy.logprobs` cuts them."""
+"""Logits in memory at once, as `tasks.policy.logprobs` cuts them."""
 PREFIX_ROWS = 1.5
 """Keys and values attended per packed row, prompts repeated for each completion, relative to the rows."""
 
@@ -87,16 +87,7 @@ def read_shape(checkpoint: Path) -> ModelShape:
     """
     try:
         config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
-        heads, hidden = config["num_attention_heads"], config["hidden_size"]
-        architecture = Architecture(
-            hidden_size=hidden,
-            num_hidden_layers=config["num_hidden_layers"],
-            num_attention_heads=heads,
-            num_key_value_heads=config.get("num_key_value_heads") or heads,
-            head_dim=config.get("head_dim") or hidden // heads,
-            intermediate_size=config["intermediate_size"],
-            vocab_size=config["vocab_size"],
-        )
+        architecture = Architecture.from_config(config)
     except FileNotFoundError:
         raise InputError(
             f"{checkpoint}: no checkpoint (config.json is missing); run `rlscale pretrain` first"
@@ -111,9 +102,9 @@ class MemoryEstimate:
     """Bytes per device, by what they hold.
 
     Attributes:
-        resident: held from beginning to end.
-        update: held besides while the policy is updated.
-        rollout: held besides while completions are drawn.
+        resident: allocated from beginning to end.
+        update: allocated besides while the policy is updated.
+        rollout: allocated besides while completions are sampled.
     """
 
     resident: dict[str, float]
@@ -131,37 +122,39 @@ class MemoryEstimate:
         return ", ".join(f"{name} {size / GIB:.3g}" for name, size in parts.items() if size)
 
 
-def estimate(params: Params, shape: ModelShape, processes: int, sharded: bool, capacity: float) -> MemoryEstimate:
+def estimate(params: Params, shape: ModelShape, num_processes: int, sharded: bool, capacity: float) -> MemoryEstimate:
     """Estimates a run's memory per device.
 
     Args:
         params: the study.
         shape: of the run's model.
-        processes: devices of the run.
-        sharded: whether parameters, gradients and optimiser are spread over them (FSDP2).
-        capacity: bytes of a device; what vLLM reserves is a share of it.
+        num_processes: devices of the run.
+        sharded: whether parameters, gradients and optimiser are sharded over them (FSDP2).
+        capacity: bytes of a device; what vLLM reserves is a fraction of it.
     """
     train, width = params.train, 2 if params.train.precision == "bfloat16" else 4
-    spread = processes if sharded else 1
+    num_shards = num_processes if sharded else 1
     trained = shape.adapters(train.lora.rank, train.lora.targets) if train.lora else shape.total
     frozen = shape.total if train.lora else 0
     longest = train.sampling.max_prompt_tokens + train.sampling.max_completion_tokens
     rows = max(params.hardware.token_budget, longest)  # a prompt with one completion is never cut
     second = train.objective.kl_coefficient > 0 and train.lora is None
     resident = {
-        "parameters": 4.0 * (trained + frozen) / spread,
-        "gradients": 4.0 * trained / spread * (2 if processes > 1 and not sharded else 1),  # DDP's buckets
-        "optimiser": 8.0 * trained / spread,
-        "reference": (float(width if sharded else 4) * shape.total / spread) if second else 0.0,
+        "parameters": 4.0 * (trained + frozen) / num_shards,
+        "gradients": 4.0 * trained / num_shards * (2 if num_processes > 1 and not sharded else 1),  # DDP's buckets
+        "optimiser": 8.0 * trained / num_shards,
+        "reference": (float(width if sharded else 4) * shape.total / num_shards) if second else 0.0,
     }
     update = {
-        "gathered layers": _gathered(shape, width) if sharded and (processes > 1 or width == 2) else 0.0,
+        "gathered layers": _gathered(shape, width) if sharded and (num_processes > 1 or width == 2) else 0.0,
         "activations": activation_bytes(shape, rows, width, params.hardware.gradient_checkpointing),
         "logits": _logits(shape, width),
     }
     if train.engine == "vllm":
-        return MemoryEstimate(resident, update, {"vLLM": (params.hardware.vllm.memory_share or VLLM_SHARE) * capacity})
-    sequences = min(params.hardware.generation_batch, -(-train.batch * train.group_size // processes))
+        return MemoryEstimate(
+            resident, update, {"vLLM": (params.hardware.vllm.memory_share or VLLM_FRACTION) * capacity}
+        )
+    sequences = min(params.hardware.generation_batch, -(-train.batch * train.group_size // num_processes))
     rollout = {
         "key-value cache": cache_bytes(shape, sequences * longest, width),
         "sampling": 24.0 * sequences * shape.architecture.vocab_size,
@@ -200,8 +193,8 @@ def cache_bytes(shape: ModelShape, tokens: int, width: int) -> float:
     return 2.0 * a.num_hidden_layers * a.num_key_value_heads * a.head_dim * width * tokens
 
 
-def devices_per_engine(params: Params, shape: ModelShape, local: int, capacity: float) -> int:
-    """How many of a machine's `local` devices hold one vLLM engine's weights together: as few as fit.
+def devices_per_engine(params: Params, shape: ModelShape, num_local: int, capacity: float) -> int:
+    """How many of a machine's `num_local` devices hold one vLLM engine's weights together: as few as fit.
 
     Raises:
         InputError: all of them are too few.
@@ -209,27 +202,29 @@ def devices_per_engine(params: Params, shape: ModelShape, local: int, capacity: 
     if params.hardware.vllm.tensor_parallel is not None:
         return params.hardware.vllm.tensor_parallel
     width = 2 if params.train.precision == "bfloat16" else 4
-    share = (params.hardware.vllm.memory_share or VLLM_SHARE) * capacity
+    reserved = (params.hardware.vllm.memory_share or VLLM_FRACTION) * capacity
     longest = params.train.sampling.max_prompt_tokens + params.train.sampling.max_completion_tokens
-    for size in (size for size in (1, 2, 4, 8) if local % size == 0):
-        if (width * shape.total + cache_bytes(shape, VLLM_SEQUENCES * longest, width)) / size <= USABLE * share:
+    for size in (size for size in (1, 2, 4, 8) if num_local % size == 0):
+        if (
+            width * shape.total + cache_bytes(shape, VLLM_SEQUENCES * longest, width)
+        ) / size <= USABLE_FRACTION * reserved:
             return size
     raise InputError(
-        f"vLLM's share of {share / GIB:.3g} GiB on each of {local} devices does not hold the model's "
+        f"vLLM's part of {reserved / GIB:.3g} GiB on each of {num_local} devices does not hold the model's "
         f"{width * shape.total / GIB:.3g} GiB; raise hardware.vllm.memory_share or use hardware.vllm.mode server"
     )
 
 
-def require_fit(name: str, needed: MemoryEstimate, capacity: float, processes: int, size: str) -> None:
+def require_fit(name: str, needed: MemoryEstimate, capacity: float, num_processes: int, size: str) -> None:
     """Refuses a run that cannot fit.
 
     Raises:
         InputError: with the numbers and what could be changed.
     """
-    if needed.needed <= USABLE * capacity:
+    if needed.needed <= USABLE_FRACTION * capacity:
         return
     raise InputError(
-        f"run {name} needs {needed.needed / GIB:.3g} GiB on each of its {processes} devices ({needed.describe()}), "
-        f"which have {capacity / GIB:.3g} GiB, {USABLE:.0%} of it usable; raise hardware.gpus_per_run.{size}, "
+        f"run {name} needs {needed.needed / GIB:.3g} GiB on each of its {num_processes} devices ({needed.describe()}), "
+        f"which have {capacity / GIB:.3g} GiB, {USABLE_FRACTION:.0%} of it usable; raise hardware.gpus_per_run.{size}, "
         "lower hardware.token_budget or hardware.generation_batch, or set hardware.gradient_checkpointing"
     )

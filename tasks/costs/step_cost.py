@@ -25,7 +25,7 @@ GENERATED = ("rollout", "evaluation")
 
 @dataclass(frozen=True)
 class Workload:
-    """What a step consists of; N excepted.
+    """What a step consists of, but for N.
 
     Attributes:
         prompts: B.
@@ -55,7 +55,7 @@ class Workload:
 
 @dataclass(frozen=True)
 class Efficiency:
-    """Shares of peak: `mfu` where tokens are processed in bulk, `mfu_rollout` where they are generated."""
+    """Fractions of peak: `mfu` where tokens are processed in bulk, `mfu_rollout` where they are generated."""
 
     mfu: float = 0.35
     mfu_rollout: float = 0.12
@@ -63,7 +63,7 @@ class Efficiency:
     def __post_init__(self) -> None:
         for name, value in (("--mfu", self.mfu), ("--mfu-rollout", self.mfu_rollout)):
             if not 0 < value <= 1:
-                raise InputError(f"{name}: expected a share in (0, 1], found {value:g}")
+                raise InputError(f"{name}: expected a fraction in (0, 1], found {value:g}")
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Budget:
     unit: str
 
     def steps(self, one: Cost) -> int:
-        """Whole steps it pays for, given the cost of one."""
+        """Whole steps it pays for, from the cost of one."""
         price = {"gpu-h": one.gpu_hours, "flop": one.total_flops, "usd": one.usd}[self.unit]
         # Tolerance 1e-12: a budget of exactly n steps buys n.
         return int(self.amount / price * (1 + 1e-12))

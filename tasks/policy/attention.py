@@ -41,7 +41,7 @@ def packed_attention(
         query: [1, heads, T, head size].
         key: [1, kv heads, T, head size].
         value: as key.
-        attention_mask: unused; the blocks know who sees whom.
+        attention_mask: unused; the blocks hold the masks.
         **kwargs: `packed`, the batch being computed, and `scaling`.
 
     Returns:
@@ -66,7 +66,7 @@ def attend_varlen(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: Varle
     bounds = (plan.cu_seqlens_q, plan.cu_seqlens_k, plan.max_seqlen_q, plan.max_seqlen_k)
     causal = (-1, 0)
     out = varlen_attn(q.contiguous(), keys, values, *bounds, scale=scaling, window_size=causal, enable_gqa=True)
-    assert isinstance(out, torch.Tensor)  # a pair only where auxiliary results are asked for
+    assert isinstance(out, torch.Tensor)  # a pair only with auxiliary results
     return out
 
 
@@ -76,16 +76,20 @@ def attend_padded_block(
     """Attends within one block; returns [B * Lq, heads, head size], padding rows included."""
     batch, width = block.q_rows.shape
     heads, size, kv_heads = q.shape[1], q.shape[2], k.shape[1]
-    fold = heads // kv_heads
-    asked = q[block.q_rows].view(batch, width, kv_heads, fold, size).permute(0, 2, 3, 1, 4)
-    asked = asked.reshape(batch, kv_heads, fold * width, size)
+    num_kv_groups = heads // kv_heads
+    queries = q[block.q_rows].view(batch, width, kv_heads, num_kv_groups, size).permute(0, 2, 3, 1, 4)
+    queries = queries.reshape(batch, kv_heads, num_kv_groups * width, size)
     keys, values = (x[block.k_rows].transpose(1, 2) for x in (k, v))
-    if block.mask is None and fold == 1:
-        out = scaled_dot_product_attention(asked, keys, values, is_causal=True, scale=scaling)
+    if block.mask is None and num_kv_groups == 1:
+        out = scaled_dot_product_attention(queries, keys, values, is_causal=True, scale=scaling)
     else:
         mask = _causal(width, q.device) if block.mask is None else block.mask
-        out = scaled_dot_product_attention(asked, keys, values, attn_mask=mask.repeat(1, 1, fold, 1), scale=scaling)
-    return out.view(batch, kv_heads, fold, width, size).permute(0, 3, 1, 2, 4).reshape(batch * width, heads, size)
+        out = scaled_dot_product_attention(
+            queries, keys, values, attn_mask=mask.repeat(1, 1, num_kv_groups, 1), scale=scaling
+        )
+    return (
+        out.view(batch, kv_heads, num_kv_groups, width, size).permute(0, 3, 1, 2, 4).reshape(batch * width, heads, size)
+    )
 
 
 def _causal(width: int, device: torch.device) -> torch.Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 CHUNK_ELEMENTS = 1 << 25
-"""Logits held at once, elements (128 MiB in float32)."""
+"""Logits in memory at once, elements (128 MiB in float32)."""
 
 
 def token_logprobs(

@@ -4,16 +4,16 @@ A group's prompt is laid out once and its completions follow, each attending to 
 another:
 
     tokens      p0 p1 p2 | a0 a1 | b0 b1 b2 |        completion a = a0 a1 a2, b = b0 b1 b2 b3
-    positions    0  1  2 |  3  4 |  3  4  5 |        (a completion's last token is predicted, never fed)
+    positions    0  1  2 |  3  4 |  3  4  5 |        (a completion's last token is predicted, never an input)
 
 Difference from the textbook: frameworks pad every (prompt, completion) pair to the longest, or pack the pairs and
-compute the prompt G times. `share_prompts=False` gives the latter, for comparison.
+compute the prompt G times. `share_prefix=False` gives the latter, for comparison.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -32,9 +32,9 @@ class PaddedBlock:
     """Sequences attended together, padded to one shape.
 
     Attributes:
-        q_rows: int64 [B, Lq], rows of the packed tokens that ask; padding repeats row 0.
-        k_rows: int64 [B, Lk], rows that answer; padding repeats row 0.
-        mask: bool [B, 1, Lq, Lk], True where a query may look; None = plain causal, no padding.
+        q_rows: int64 [B, Lq], rows of the packed tokens that are queries; padding repeats row 0.
+        k_rows: int64 [B, Lk], rows that are keys; padding repeats row 0.
+        mask: bool [B, 1, Lq, Lk], True where a query attends; None = plain causal, no padding.
     """
 
     q_rows: torch.Tensor
@@ -47,7 +47,7 @@ class VarlenPlan:
     """Who attends to whom, for kernels that take sequences of any length; queries are the packed rows in order.
 
     Attributes:
-        k_rows: int64 [K], the rows that answer, sequence after sequence: a prefix, then the sequence itself.
+        k_rows: int64 [K], the rows that are keys, sequence after sequence: a prefix, then the sequence itself.
         cu_seqlens_q: int32 [S + 1], where each sequence's queries begin and end.
         cu_seqlens_k: int32 [S + 1], where its keys do.
         max_seqlen_q: queries of the longest sequence.
@@ -62,8 +62,8 @@ class VarlenPlan:
 
     def to(self, device: torch.device) -> VarlenPlan:
         """Moves the plan to a device."""
-        moved = {name: getattr(self, name).to(device) for name in ("k_rows", "q_bounds", "k_bounds")}
-        return VarlenPlan(max_seqlen_q=self.max_seqlen_q, max_seqlen_k=self.max_seqlen_k, **moved)
+        moved = {name: getattr(self, name).to(device) for name in ("k_rows", "cu_seqlens_q", "cu_seqlens_k")}
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True)
@@ -102,21 +102,15 @@ class PackedBatch:
             PaddedBlock(b.q_rows.to(device), b.k_rows.to(device), None if b.mask is None else b.mask.to(device))
             for b in self.padded_blocks
         )
-        names = ("tokens", "positions", "inverse", "predict", "targets", "owner")
+        names = ("input_ids", "position_ids", "unpack_index", "logit_rows", "targets", "completion_index")
         moved = {name: getattr(self, name).to(device) for name in names}
-        ragged = None if self.varlen is None else self.varlen.to(device)
-        return PackedBatch(
-            padded_blocks=blocks,
-            completions=self.completions,
-            attended_pairs=self.attended_pairs,
-            varlen=ragged,
-            **moved,
-        )
+        varlen = None if self.varlen is None else self.varlen.to(device)
+        return replace(self, padded_blocks=blocks, varlen=varlen, **moved)
 
 
 @dataclass
 class _Span:
-    """A run of consecutive rows that ask, and the rows that answer them: a prefix, then itself."""
+    """Consecutive rows that are queries; their keys are a prefix's rows, then their own."""
 
     start: int
     length: int
@@ -139,7 +133,7 @@ def pack(groups: Sequence[PromptGroup], share_prefix: bool = True, varlen: bool 
         groups = [PromptGroup(group.prompt, (completion,)) for group in groups for completion in group.completions]
     tokens: list[int] = []
     positions: list[np.ndarray] = []
-    predict: list[np.ndarray] = []
+    logit_rows: list[np.ndarray] = []
     targets: list[int] = []
     lengths: list[int] = []
     prompts: list[_Span] = []
@@ -150,50 +144,50 @@ def pack(groups: Sequence[PromptGroup], share_prefix: bool = True, varlen: bool 
         positions.append(np.arange(size))
         prompts.append(_Span(start, size))
         for completion in group.completions:
-            row, fed = len(tokens), len(completion) - 1
+            row, num_inputs = len(tokens), len(completion) - 1
             tokens.extend(completion[:-1])
-            positions.append(np.arange(size, size + fed))
-            if fed:
-                spans.append(_Span(row, fed, start, size))
-            predict.append(np.concatenate(([start + size - 1], np.arange(row, row + fed))))
+            positions.append(np.arange(size, size + num_inputs))
+            if num_inputs:
+                spans.append(_Span(row, num_inputs, start, size))
+            logit_rows.append(np.concatenate(([start + size - 1], np.arange(row, row + num_inputs))))
             targets.extend(completion)
             lengths.append(len(completion))
-    everyone = [*prompts, *spans]
-    blocks, inverse = ((), torch.empty(0, dtype=torch.int64)) if varlen else _plan(prompts, spans, len(tokens))
+    all_spans = [*prompts, *spans]
+    blocks, unpack_index = ((), torch.empty(0, dtype=torch.int64)) if varlen else _plan(prompts, spans, len(tokens))
     return PackedBatch(
         input_ids=torch.tensor(tokens, dtype=torch.int64),
         position_ids=torch.from_numpy(np.concatenate(positions)),
         padded_blocks=blocks,
-        unpack_index=inverse,
-        logit_rows=torch.from_numpy(np.concatenate(predict)),
+        unpack_index=unpack_index,
+        logit_rows=torch.from_numpy(np.concatenate(logit_rows)),
         targets=torch.tensor(targets, dtype=torch.int64),
         completion_index=torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)),
         completions=len(lengths),
-        attended_pairs=sum(s.length * s.prefix_length + s.length * (s.length + 1) // 2 for s in everyone),
-        varlen=_varlen_plan(sorted(everyone, key=lambda span: span.start)) if varlen else None,
+        attended_pairs=sum(s.length * s.prefix_length + s.length * (s.length + 1) // 2 for s in all_spans),
+        varlen=_varlen_plan(sorted(all_spans, key=lambda span: span.start)) if varlen else None,
     )
 
 
 def _varlen_plan(spans: list[_Span]) -> VarlenPlan:
     """The variable-length plan; spans follow each other without gaps, so that queries need no gathering."""
-    pieces: list[np.ndarray] = []
+    key_rows: list[np.ndarray] = []
     for span in spans:
-        pieces.append(np.arange(span.prefix_start, span.prefix_start + span.prefix_length))
-        pieces.append(np.arange(span.start, span.start + span.length))
-    asked = [span.length for span in spans]
-    answering = [span.prefix_length + span.length for span in spans]
+        key_rows.append(np.arange(span.prefix_start, span.prefix_start + span.prefix_length))
+        key_rows.append(np.arange(span.start, span.start + span.length))
+    q_lengths = [span.length for span in spans]
+    k_lengths = [span.prefix_length + span.length for span in spans]
 
     def bounds(lengths: list[int]) -> torch.Tensor:
         return torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32)
 
-    k_rows = torch.from_numpy(np.concatenate(pieces))
-    return VarlenPlan(k_rows, bounds(asked), bounds(answering), max(asked), max(answering))
+    k_rows = torch.from_numpy(np.concatenate(key_rows))
+    return VarlenPlan(k_rows, bounds(q_lengths), bounds(k_lengths), max(q_lengths), max(k_lengths))
 
 
 def _plan(prompts: list[_Span], spans: list[_Span], rows: int) -> tuple[tuple[PaddedBlock, ...], torch.Tensor]:
     """Builds the attention blocks and where each row's output lies in them."""
     blocks: list[PaddedBlock] = []
-    inverse = np.zeros(rows, dtype=np.int64)
+    unpack_index = np.zeros(rows, dtype=np.int64)
     offset = 0
     for spanned in (*_buckets(prompts), *_buckets(spans)):
         start, length, prefix_start, prefix = (
@@ -202,18 +196,18 @@ def _plan(prompts: list[_Span], spans: list[_Span], rows: int) -> tuple[tuple[Pa
         )
         width, before = int(length.max()), int(prefix.max())
         column = np.arange(width)[None, :]
-        asked = column < length
-        q_rows = np.where(asked, start + column, 0)
-        inverse[q_rows[asked]] = offset + np.flatnonzero(asked)
-        offset += asked.size
+        real = column < length
+        q_rows = np.where(real, start + column, 0)
+        unpack_index[q_rows[real]] = offset + np.flatnonzero(real)
+        offset += real.size
         ahead = np.arange(before)[None, :]
         k_rows = np.concatenate((np.where(ahead < prefix, prefix_start + ahead, 0), q_rows), axis=1)
         blocks.append(PaddedBlock(torch.from_numpy(q_rows), torch.from_numpy(k_rows), _mask(length, prefix)))
-    return tuple(blocks), torch.from_numpy(inverse)
+    return tuple(blocks), torch.from_numpy(unpack_index)
 
 
 def _mask(length: np.ndarray, prefix: np.ndarray) -> torch.Tensor | None:
-    """Who sees whom in a block; padded queries look at key 0 only, so that no row of the mask is empty."""
+    """Which keys each query of a block attends to; padded queries have key 0, so that no row of the mask is empty."""
     width, before = int(length.max()), int(prefix.max())
     if before == 0 and length.min() == width:
         return None

@@ -1,8 +1,8 @@
 """Decoding a Qwen2-architecture policy with a preallocated key-value cache.
 
 Difference from `generate`: no modules, no cache objects and no masks rebuilt per token, but a few fused matrix
-products per layer (query, key and value in one; gate and up in one). At the widths of the miniature family Python is
-what decoding costs, and this is about all there is left of it. Prompts are padded on the left, so every step writes
+products per layer (query, key and value in one; gate and up in one). At the widths of the miniature family Python's
+overhead is most of the cost of decoding. Prompts are padded on the left, so every step writes
 one column of the cache.
 
 Not covered: scaled rotary embeddings, sliding windows, other architectures; they are refused by name.
@@ -118,22 +118,22 @@ class Qwen2Decoder:
         end = column + width
         angles = positions[..., None].float() * self.frequencies
         cos, sin = (f(angles).to(self.embedding.dtype)[:, :, None, :] for f in (torch.cos, torch.sin))
-        fold = self.heads // self.kv_heads
-        mask = mask.repeat_interleave(fold, 2) if mask.shape[2] > 1 and fold > 1 else mask
+        num_kv_groups = self.heads // self.kv_heads
+        mask = mask.repeat_interleave(num_kv_groups, 2) if mask.shape[2] > 1 and num_kv_groups > 1 else mask
         hidden = self.embedding[tokens]
         for index, layer in enumerate(self.layers):
-            mixed = linear(self._norm(hidden, layer.norm_in), layer.qkv, layer.qkv_bias)
-            mixed = mixed.view(batch, width, self.heads + 2 * self.kv_heads, self.size)
-            turned = _rotate(mixed[:, :, : self.heads + self.kv_heads], cos, sin)
-            cache.keys[index, :, :, column:end] = turned[:, :, self.heads :].transpose(1, 2)
-            cache.values[index, :, :, column:end] = mixed[:, :, self.heads + self.kv_heads :].transpose(1, 2)
-            asked = turned[:, :, : self.heads].view(batch, width, self.kv_heads, fold, self.size)
-            asked = asked.permute(0, 2, 1, 3, 4).reshape(batch, self.kv_heads, width * fold, self.size)
-            seen = scaled_dot_product_attention(
-                asked, cache.keys[index, :, :, :end], cache.values[index, :, :, :end], attn_mask=mask
+            qkv = linear(self._norm(hidden, layer.norm_in), layer.qkv, layer.qkv_bias)
+            qkv = qkv.view(batch, width, self.heads + 2 * self.kv_heads, self.size)
+            rotated = _rotate(qkv[:, :, : self.heads + self.kv_heads], cos, sin)
+            cache.keys[index, :, :, column:end] = rotated[:, :, self.heads :].transpose(1, 2)
+            cache.values[index, :, :, column:end] = qkv[:, :, self.heads + self.kv_heads :].transpose(1, 2)
+            q = rotated[:, :, : self.heads].view(batch, width, self.kv_heads, num_kv_groups, self.size)
+            q = q.permute(0, 2, 1, 3, 4).reshape(batch, self.kv_heads, width * num_kv_groups, self.size)
+            attn = scaled_dot_product_attention(
+                q, cache.keys[index, :, :, :end], cache.values[index, :, :, :end], attn_mask=mask
             )
-            seen = seen.view(batch, self.kv_heads, width, fold, self.size).permute(0, 2, 1, 3, 4)
-            hidden = hidden + linear(seen.reshape(batch, width, self.heads * self.size), layer.out)
+            attn = attn.view(batch, self.kv_heads, width, num_kv_groups, self.size).permute(0, 2, 1, 3, 4)
+            hidden = hidden + linear(attn.reshape(batch, width, self.heads * self.size), layer.out)
             gate, up = linear(self._norm(hidden, layer.norm_mlp), layer.gate_up).chunk(2, dim=-1)
             hidden = hidden + linear(silu(gate) * up, layer.down)
         return linear(self._norm(hidden[:, -1:], self.norm), self.head)

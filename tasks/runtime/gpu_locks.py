@@ -1,7 +1,7 @@
-"""The machine's GPUs, and who may use them: one lock file per device, held until the training process is gone.
+"""The machine's GPUs, and who may use them: one lock file per device, locked until the training process is gone.
 
 The locks are `flock`s on files that every program of this user on this machine sees, so two studies side by side never
-share a device. The open files go to the training process itself (`tasks.runtime.workers.Worker`, `handles`): a killed
+share a device. The open files go to the training process itself (`tasks.runtime.workers.Worker`, `pass_fds`): a killed
 launcher frees nothing that is still in use, and a killed trainer leaves nothing locked.
 
 Not covered: programs that do not take these locks, and other users.
@@ -53,21 +53,21 @@ def read_devices(visible: str | None) -> tuple[Device, ...]:
     answer = subprocess.run(QUERY, capture_output=True, text=True, timeout=60, check=False)
     if answer.returncode:
         return ()
-    found = [Device(name, int(size) << 20) for name, size in (row.split(", ") for row in answer.stdout.splitlines())]
-    return select_devices(found, visible)
+    devices = [Device(name, int(size) << 20) for name, size in (row.split(", ") for row in answer.stdout.splitlines())]
+    return select_devices(devices, visible)
 
 
-def select_devices(found: Sequence[Device], visible: str | None) -> tuple[Device, ...]:
+def select_devices(devices: Sequence[Device], visible: str | None) -> tuple[Device, ...]:
     """Those of the devices that CUDA_VISIBLE_DEVICES names, by index or UUID. Raises as `read_devices`."""
     if visible is None:
-        return tuple(found)
+        return tuple(devices)
     chosen = []
     for word in (word.strip() for word in visible.split(",") if word.strip()):
         if word == "-1":
             break
-        matches = [d for index, d in enumerate(found) if word == str(index) or d.name.startswith(word)]
+        matches = [d for index, d in enumerate(devices) if word == str(index) or d.name.startswith(word)]
         if not matches:
-            raise InputError(f"CUDA_VISIBLE_DEVICES names {word!r}, but this machine has {len(found)} GPUs")
+            raise InputError(f"CUDA_VISIBLE_DEVICES names {word!r}, but this machine has {len(devices)} GPUs")
         chosen.append(matches[0])
     return tuple(chosen)
 
@@ -81,9 +81,9 @@ def lock_folder() -> Path:
 def lease_gpus(
     devices: Sequence[Device], count: int, folder: Path, stop: threading.Event
 ) -> Iterator[tuple[list[Device], list[int]]]:
-    """Waits for `count` free devices and holds them.
+    """Waits for `count` free devices and locks them.
 
-    Whoever waits holds the queue's lock and keeps what it has got so far, so a run of many devices is not starved by
+    A waiting process holds the queue's lock and the devices locked so far, so a run of many devices is not starved by
     runs of few, and no two waiters can block each other.
 
     Args:
@@ -99,7 +99,7 @@ def lease_gpus(
         InterruptedError: `stop` was set.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as locks:
         chosen: dict[Device, IO[str]] = {}
         with (folder / "queue.lock").open("w") as queue:
             while not _try_lock(queue):
@@ -108,7 +108,7 @@ def lease_gpus(
                 for device in [device for device in devices if device not in chosen]:
                     file = (folder / f"{device.name}.lock").open("w")
                     if len(chosen) < count and _try_lock(file):
-                        chosen[device] = held.enter_context(file)
+                        chosen[device] = locks.enter_context(file)
                     else:
                         file.close()
                 if len(chosen) == count:

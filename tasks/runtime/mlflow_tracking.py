@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RUN_TAG, MARK_TAG, ROWS_TAG = "rlscale.run", "rlscale.fingerprint", "rlscale.rows"
-DIGEST_TAG, FINALS_TAG, MODEL_TAG = "rlscale.digest", "rlscale.finals", "rlscale.model"
+RUN_TAG, FINGERPRINT_TAG, ROWS_TAG = "rlscale.run", "rlscale.fingerprint", "rlscale.rows"
+DIGEST_TAG, SUMMARY_TAG, MODEL_TAG = "rlscale.digest", "rlscale.finals", "rlscale.model"
 PARENT = "study"
 BATCH = 1000
 CLOSING_SECONDS = 120.0
@@ -146,8 +146,10 @@ class TrackedStudy:
         self._params = params
         self._client = _client(uri or store_uri(params))
         self._experiment = self._open_experiment()
-        found = self._client.search_runs([self._experiment], max_results=5000)
-        self._runs: dict[str, TrackedRun] = {run.data.tags[RUN_TAG]: run for run in found if RUN_TAG in run.data.tags}
+        existing = self._client.search_runs([self._experiment], max_results=5000)
+        self._runs: dict[str, TrackedRun] = {
+            run.data.tags[RUN_TAG]: run for run in existing if RUN_TAG in run.data.tags
+        }
         if PARENT not in self._runs:
             self._runs[PARENT] = self._create(PARENT, params.study.name, {}, time.time())
 
@@ -163,8 +165,7 @@ class TrackedStudy:
             tracked = None
         if tracked is None:
             tracked = self._open_run(record)
-        known = int(tracked.data.tags.get(ROWS_TAG, 0))
-        added = record.points[known:]
+        added = record.points[int(tracked.data.tags.get(ROWS_TAG, 0)) :]
         if added:
             self._log_points(tracked, added)
             self._tag(tracked, {ROWS_TAG: str(len(record.points)), DIGEST_TAG: record.digests[-1]})
@@ -173,40 +174,40 @@ class TrackedStudy:
 
     def publish_parent(self) -> None:
         """Publishes the fits' numbers and the files of fit and report into the parent run."""
-        layout, tracked = StudyPaths.of(self._params), self._runs[PARENT]
-        parent, metrics = tracked.info.run_id, layout.stage("fit") / "metrics.json"
-        fingerprint = " ".join(manifest_digest(layout.stage(stage)) for stage in ("fit", "report"))
-        if tracked.data.tags.get(MARK_TAG) == fingerprint:
+        paths, tracked = StudyPaths.of(self._params), self._runs[PARENT]
+        parent, metrics = tracked.info.run_id, paths.stage("fit") / "metrics.json"
+        fingerprint = " ".join(manifest_digest(paths.stage(stage)) for stage in ("fit", "report"))
+        if tracked.data.tags.get(FINGERPRINT_TAG) == fingerprint:
             return
         if metrics.is_file():
             values = numbers(yaml.safe_load(metrics.read_text(encoding="utf-8")))
             self._log_summary(parent, {f"fit/{name}": value for name, value in values.items()})
         for stage in ("fit", "report"):
-            for path in sorted(layout.stage(stage).glob("*.*")):
+            for path in sorted(paths.stage(stage).glob("*.*")):
                 if not path.name.startswith("."):
                     self._client.log_artifact(parent, str(path), stage)
         self._client.log_text(parent, params_yaml(self._params), "params.yaml")
-        if layout.report.is_file():
+        if paths.report.is_file():
             self._client.set_terminated(parent, "FINISHED")
-        self._tag(tracked, {MARK_TAG: fingerprint})
+        self._tag(tracked, {FINGERPRINT_TAG: fingerprint})
 
     def _open_experiment(self) -> str:
         name = self._params.study.name
-        known = self._client.get_experiment_by_name(name)
-        if known is not None:
-            return str(known.experiment_id)
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is not None:
+            return str(experiment.experiment_id)
         local = self._client.tracking_uri.startswith("sqlite:")
-        place = (StudyPaths.of(self._params).root / "mlartifacts").as_uri() if local else None
-        return str(self._client.create_experiment(name, artifact_location=place))
+        location = (StudyPaths.of(self._params).root / "mlartifacts").as_uri() if local else None
+        return str(self._client.create_experiment(name, artifact_location=location))
 
-    def _create(self, name: str, title: str, tags: dict[str, str], began: float) -> TrackedRun:
-        return self._client.create_run(self._experiment, int(began * 1000), {RUN_TAG: name, **tags}, title)
+    def _create(self, name: str, title: str, tags: dict[str, str], started_at: float) -> TrackedRun:
+        return self._client.create_run(self._experiment, int(started_at * 1000), {RUN_TAG: name, **tags}, title)
 
     def _open_run(self, record: RunRecord) -> TrackedRun:
         from mlflow.entities import Param
 
         parent = self._runs[PARENT].info.run_id
-        tags = record.tags | {MARK_TAG: record.fingerprint, "mlflow.parentRunId": parent}
+        tags = record.tags | {FINGERPRINT_TAG: record.fingerprint, "mlflow.parentRunId": parent}
         tracked = self._create(record.name, record.name, tags, record.started_at or time.time())
         listed = [Param(name, value) for name, value in record.params.items()]
         self._client.log_batch(tracked.info.run_id, params=listed)
@@ -238,7 +239,7 @@ class TrackedStudy:
     def _finish(self, tracked: TrackedRun, record: RunRecord) -> None:
         """Final values, files and the end of a finished run."""
         run_id, fingerprint = tracked.info.run_id, digest_text(f"{record.digests[-1:]}{sorted(record.summary.items())}")
-        if not record.done or tracked.data.tags.get(FINALS_TAG) == fingerprint:
+        if not record.done or tracked.data.tags.get(SUMMARY_TAG) == fingerprint:
             return
         self._log_summary(run_id, record.summary)
         for path in record.files:
@@ -247,7 +248,7 @@ class TrackedStudy:
         ended = tracked.info.start_time + int(1000 * record.points[-1].elapsed) if record.points else None
         self._client.set_terminated(run_id, "FINISHED", ended)
         self._log_model(tracked, record)
-        self._tag(tracked, {FINALS_TAG: fingerprint})
+        self._tag(tracked, {SUMMARY_TAG: fingerprint})
 
     def _log_model(self, tracked: TrackedRun, record: RunRecord) -> None:
         """A model record that points at the checkpoint, without copying it. Names may not hold `.`, `/`, `:`."""
@@ -284,7 +285,7 @@ def _client(uri: str) -> MlflowClient:
 
 
 def _create_database(path: Path) -> None:
-    """Makes a new SQLite store under a temporary name: a kill on the way must not leave a half-made one for ever."""
+    """Makes a new SQLite store under a temporary name: a kill on the way must not leave a half-made one forever."""
     if path.exists():
         return
     from mlflow import MlflowClient
@@ -296,10 +297,10 @@ def _create_database(path: Path) -> None:
 def _is_beginning(tracked: TrackedRun, record: RunRecord) -> bool:
     """Whether the tracked run has this record's fingerprint and holds its first rows."""
     tags = tracked.data.tags
-    known = int(tags.get(ROWS_TAG, 0))
-    if tags.get(MARK_TAG) != record.fingerprint or known > len(record.points):
+    num_rows = int(tags.get(ROWS_TAG, 0))
+    if tags.get(FINGERPRINT_TAG) != record.fingerprint or num_rows > len(record.points):
         return False
-    return known == 0 or tags.get(DIGEST_TAG) == record.digests[known - 1]
+    return num_rows == 0 or tags.get(DIGEST_TAG) == record.digests[num_rows - 1]
 
 
 def _metrics(point: MetricPoint, started_at: int) -> list[Metric]:

@@ -1,7 +1,7 @@
-"""What the `@task`s of all stages share: names, tags, retries and a cache key that is the work's fingerprint.
+"""Options of every stage's `@task`s: names, tags, retries and a cache key that is the work's fingerprint.
 
 Files are the truth: every task's body goes through `tasks.study.manifests.once`, which does nothing where a valid
-folder stands. Prefect's cache only repeats that verdict for its UI, so a key is given only while the folder proves
+folder stands. Prefect's cache only repeats that verdict for its UI, so there is a key only while the folder proves
 the work done; a key without proof would let a cache hit stand for deleted work. This module imports no prefect: it is
 plain data for the decorators in `steps.py`.
 """
@@ -25,12 +25,12 @@ class StageFailed(RuntimeError):
     """A stage did not finish; the message says why and holds what is needed to look into it."""
 
 
-def task_options(stage: str, piece: WorkOf, retries: int = 2, delay_seconds: float = 2.0) -> dict[str, Any]:
-    """Keyword arguments of `@task` for a piece of a stage's work.
+def task_options(stage: str, work_unit: WorkOf, retries: int = 2, delay_seconds: float = 2.0) -> dict[str, Any]:
+    """Keyword arguments of `@task` for a unit of a stage's work.
 
     Args:
         stage: name of the stage; the task's tag and the prefix of its cache key.
-        piece: maps the task's arguments by name to (folder of the work, its fingerprint).
+        work_unit: maps the task's arguments by name to (folder of the work, its fingerprint).
         retries: how often a transient failure is tried again; other failures are final at once.
         delay_seconds: pause before the first retry, doubled for each further one.
 
@@ -39,7 +39,7 @@ def task_options(stage: str, piece: WorkOf, retries: int = 2, delay_seconds: flo
     """
 
     def cache_key(_context: Any, arguments: dict[str, Any]) -> str | None:
-        folder, fingerprint = piece(arguments)
+        folder, fingerprint = work_unit(arguments)
         return f"{stage}/{fingerprint}" if is_complete(folder, fingerprint) else None
 
     return {

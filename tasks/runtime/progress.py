@@ -1,7 +1,7 @@
-"""Progress of a stage, shown while it works: a bar on a terminal, a plain line now and then in a log.
+"""Progress of a stage, displayed while it works: a bar on a terminal, a plain line now and then in a log.
 
-What is shown is counted from the folders, so it is right whoever does the work: threads here, worker processes or
-another machine. A watcher never raises into the work it watches; it only reads.
+It is counted from the folders, so it is right whether threads, worker processes or another machine do the work. The
+watching thread only reads, and never raises into that work.
 """
 
 from __future__ import annotations
@@ -47,20 +47,20 @@ def watch(label: str, unit: str, total: int, count: Callable[[], int]) -> Iterat
 
 def watch_runs(params: Params, runs: list[Run]) -> contextlib.AbstractContextManager[None]:
     """Shows the steps done by all runs of the grid."""
-    layout = StudyPaths.of(params)
-    counters = [RowCounter(layout.metrics(run)) for run in runs]
+    paths = StudyPaths.of(params)
+    counters = [RowCounter(paths.metrics(run)) for run in runs]
     return watch(
         "train", "steps", len(runs) * params.train.steps, lambda: sum(max(0, counter() - 1) for counter in counters)
     )
 
 
 def watch_work_units(params: Params, stage: str) -> contextlib.AbstractContextManager[None]:
-    """Shows the finished pieces of a stage: models, or runs on benchmarks."""
-    waiting = {piece.name: piece for piece in work_units(params, stage)}
+    """Shows the finished work units of a stage: models, or runs on benchmarks."""
+    waiting = {unit.name: unit for unit in work_units(params, stage)}
     total = len(waiting)
 
     def count() -> int:
-        for name in [name for name, piece in waiting.items() if piece.done]:
+        for name in [name for name, unit in waiting.items() if unit.done]:
             del waiting[name]
         return total - len(waiting)
 
@@ -100,12 +100,12 @@ def _bar(label: str, unit: str, total: int, count: Callable[[], int], ended: thr
 
 
 def _lines(label: str, unit: str, total: int, count: Callable[[], int], ended: threading.Event) -> None:
-    began, shown = time.monotonic(), -1
+    started_at, last_count = time.monotonic(), -1
     while True:
-        over = ended.wait(LINE_SECONDS)
-        now = count()
-        if now != shown:
-            print(f"{label}: {now}/{total} {unit}, {time.monotonic() - began:.0f} s", flush=True)
-            shown = now
-        if over:
+        ended_now = ended.wait(LINE_SECONDS)
+        done = count()
+        if done != last_count:
+            print(f"{label}: {done}/{total} {unit}, {time.monotonic() - started_at:.0f} s", flush=True)
+            last_count = done
+        if ended_now:
             return

@@ -73,29 +73,29 @@ class RunRecord:
 
 def read_record(params: Params, run: Run) -> RunRecord:
     """Reads what there is of a run, finished or in flight."""
-    layout, fingerprint = StudyPaths.of(params), run_fingerprint(params, run)
-    rows = read_metrics(layout.metrics(run))
+    paths, fingerprint = StudyPaths.of(params), run_fingerprint(params, run)
+    rows = read_metrics(paths.metrics(run))
     points, digests, elapsed, digest = [], [], 0.0, ""
     for row in rows:
         elapsed += sum(row.seconds.values())
         digest = digest_text(digest + row.line())
         points.append(MetricPoint(row.step, elapsed, curves(row)))
         digests.append(digest)
-    manifest = read_manifest(layout.run(run))
+    manifest = read_manifest(paths.run(run))
     axes = {name: str(value) for name, value in asdict(run).items() if name != "run_id"}
-    sizes = read_models(layout.stage("pretrain"))[run.model] if read_manifest(layout.stage("pretrain")) else None
+    sizes = read_models(paths.stage("pretrain"))[run.model] if read_manifest(paths.stage("pretrain")) else None
     numbers = {"n_params": str(sizes.n_params), "n_nominal": f"{sizes.nominal:g}"} if sizes else {}
     return RunRecord(
         name=run.run_id,
         fingerprint=fingerprint,
         params=axes | numbers | flatten(params.train.model_dump(mode="json"), "train"),
         tags=axes | {"run_id": run.run_id},
-        dataset=_dataset(layout, run),
+        dataset=_dataset(paths, run),
         points=points,
         digests=digests,
-        summary=_summary(layout, run, rows),
-        files=_files(layout, run),
-        started_at=layout.metrics(run).stat().st_mtime - elapsed if rows else 0.0,
+        summary=_summary(paths, run, rows),
+        files=_files(paths, run),
+        started_at=paths.metrics(run).stat().st_mtime - elapsed if rows else 0.0,
         done=manifest is not None and manifest.get("fingerprint") == fingerprint,
     )
 
@@ -134,19 +134,19 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _dataset(layout: StudyPaths, run: Run) -> tuple[str, str]:
-    path = layout.train_problems if run.tau == 1 else layout.subset(run.tau)
-    name = path.relative_to(layout.stage("prepare")).as_posix()
-    manifest = read_manifest(layout.stage("prepare")) or {}
+def _dataset(paths: StudyPaths, run: Run) -> tuple[str, str]:
+    path = paths.train_problems if run.tau == 1 else paths.subset(run.tau)
+    name = path.relative_to(paths.stage("prepare")).as_posix()
+    manifest = read_manifest(paths.stage("prepare")) or {}
     return name, manifest.get("files", {}).get(name, {}).get("sha256", "unknown")
 
 
-def _summary(layout: StudyPaths, run: Run, rows: list[StepMetrics]) -> dict[str, float]:
+def _summary(paths: StudyPaths, run: Run, rows: list[StepMetrics]) -> dict[str, float]:
     values: dict[str, float] = {}
     for row in rows:  # the last value each curve had: the last step need not have evaluated
         values |= {f"final/{name}": value for name, value in curves(row).items() if name in _FINAL}
-    if layout.scores.is_file():
-        for score in read_scores(layout.scores):
+    if paths.scores.is_file():
+        for score in read_scores(paths.scores):
             if score.run_id == run.run_id:
                 values |= _score_values(score)
     return values
@@ -159,10 +159,10 @@ def _score_values(score: Score) -> dict[str, float]:
     return values | {f"eval/{score.benchmark}/{name}": value for name, value in named.items()}
 
 
-def _files(layout: StudyPaths, run: Run) -> list[Path]:
+def _files(paths: StudyPaths, run: Run) -> list[Path]:
     """The run's own small files; weights and checkpoints stay where they are."""
-    folder = layout.run(run)
-    names = [MANIFEST, layout.metrics(run).name, *(path.name for path in sorted(folder.glob("*.yaml")))]
+    folder = paths.run(run)
+    names = [MANIFEST, paths.metrics(run).name, *(path.name for path in sorted(folder.glob("*.yaml")))]
     names += [path.name for path in sorted(folder.glob("*.json")) if path.name != MANIFEST]
-    paths = [folder / name for name in names]
-    return [path for path in paths if path.is_file() and path.stat().st_size <= SMALL_BYTES]
+    files = [folder / name for name in names]
+    return [path for path in files if path.is_file() and path.stat().st_size <= SMALL_BYTES]

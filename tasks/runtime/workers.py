@@ -41,7 +41,7 @@ class WorkerDied(TransientError):
 
 
 class WorkCancelled(RuntimeError):
-    """The workers were ended while the job ran or waited; trying again is not wanted."""
+    """The workers were ended while the job ran or waited; it is not to be tried again."""
 
 
 class LaunchFailed(WorkerDied):
@@ -64,7 +64,7 @@ class Worker:
         command: Sequence[str],
         environment: Mapping[str, str],
         log: Path | None = None,
-        ranks: int = 1,
+        num_processes: int = 1,
         pass_fds: Sequence[int] = (),
     ) -> None:
         """Prepares a worker.
@@ -73,15 +73,15 @@ class Worker:
             command: command up to and including `-m`, e.g. `[python, "-m"]`.
             environment: variables set besides this process's own.
             log: file that takes the worker's output; None leaves it on standard error.
-            ranks: processes that the command starts; each does every job, and the answer of the first to fail, else
-                of rank 0, counts.
-            pass_fds: file descriptors that every process of the worker shall hold for as long as it lives: locks on
-                what it uses, so that they outlive this process but not the worker.
+            num_processes: processes that the command starts; each does every job, and the answer of the first to
+                fail, else of rank 0, counts.
+            pass_fds: file descriptors that every process of the worker keeps open as long as it lives: locks on what
+                it uses, so that they outlive this process but not the worker.
         """
         self._command = list(command)
         self._environment = dict(environment)
         self._log = log
-        self._ranks = ranks
+        self._num_processes = num_processes
         self._pass_fds = tuple(pass_fds)
         self._process: subprocess.Popen[bytes] | None = None
         self._connections: list[Connection] = []
@@ -103,16 +103,16 @@ class Worker:
         if not self._connections:
             self._start()
         try:
-            for line in self._connections:
-                line.send((task_path, dict(arguments)))
+            for connection in self._connections:
+                connection.send((task_path, dict(arguments)))
             kind, value = self._answers()
         except (EOFError, OSError) as error:
             self.close()
             if self._ended:
                 raise WorkCancelled(f"stopped while doing {task_path}") from None
             raise WorkerDied(f"the worker doing {task_path} ended without an answer") from error
-        if kind == "memory" or (kind != "done" and self._ranks > 1):
-            self.close()  # what is left of its memory is in pieces; other ranks may wait for the failed one for ever
+        if kind == "memory" or (kind != "done" and self._num_processes > 1):
+            self.close()  # its memory may be fragmented, and other ranks may wait for the failed one forever
         return unwrap_answer(kind, value)
 
     def _answers(self) -> tuple[str, Any]:
@@ -120,12 +120,12 @@ class Worker:
         answers: dict[int, tuple[str, Any]] = {}
         waiting = list(self._connections)
         while waiting:
-            for line in cast("list[Connection]", wait(waiting)):
-                rank, kind, value = line.recv()
+            for connection in cast("list[Connection]", wait(waiting)):
+                rank, kind, value = connection.recv()
                 if kind != "done":
                     return kind, value
                 answers[rank] = (kind, value)
-                waiting.remove(line)
+                waiting.remove(connection)
         return answers[0]
 
     def _start(self) -> None:
@@ -133,7 +133,9 @@ class Worker:
         environment = os.environ | self._environment | {"RLSCALE_WORKER_KEY": key.hex()}
         with (
             tempfile.TemporaryDirectory(prefix="rlscale-") as folder,
-            Listener(address := str(Path(folder) / "socket"), "AF_UNIX", backlog=self._ranks, authkey=key) as listener,
+            Listener(
+                address := str(Path(folder) / "socket"), "AF_UNIX", backlog=self._num_processes, authkey=key
+            ) as listener,
             contextlib.ExitStack() as stack,
         ):
             out = stack.enter_context(self._log.open("ab")) if self._log else sys.stderr.fileno()
@@ -146,20 +148,20 @@ class Worker:
                 start_new_session=True,
                 pass_fds=self._pass_fds,
             )
-            self._connections = [_accept(listener, self._process) for _ in range(self._ranks)]
-        for line in self._connections:
-            line.send(len(self._pass_fds))
-            for handle in self._pass_fds:
-                reduction.send_handle(line, handle, self._process.pid)
+            self._connections = [_accept(listener, self._process) for _ in range(self._num_processes)]
+        for connection in self._connections:
+            connection.send(len(self._pass_fds))
+            for lock_fd in self._pass_fds:
+                reduction.send_handle(connection, lock_fd, self._process.pid)
 
     def close(self) -> None:
         """Ends the process and everything it started; the next job starts it again."""
         process, self._process = self._process, None
         if process is not None:
-            stop_group(process)  # first, so that a thread that waits for an answer reads the end of the line
-        lines, self._connections = self._connections, []
-        for line in lines:
-            line.close()
+            stop_group(process)  # first, so that a thread that waits for an answer sees its connection end
+        connections, self._connections = self._connections, []
+        for connection in connections:
+            connection.close()
 
     def end(self) -> None:
         """Ends the process permanently; a job that another thread waits for raises `WorkCancelled`."""
@@ -191,12 +193,12 @@ def _accept(listener: Listener, process: subprocess.Popen[bytes]) -> Connection:
 
 def stop_group(process: subprocess.Popen[bytes], timeout_s: float = 5.0) -> None:
     """Ends a process started in its own session, with all its children: SIGTERM, then SIGKILL."""
-    for number, seconds in ((signal.SIGTERM, timeout_s), (signal.SIGKILL, None)):
+    for signal_number, limit_s in ((signal.SIGTERM, timeout_s), (signal.SIGKILL, None)):
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, number)
+            os.killpg(process.pid, signal_number)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(seconds)
-            if number == signal.SIGTERM:
+            process.wait(limit_s)
+            if signal_number == signal.SIGTERM:
                 continue  # the leader has gone; its children may not have
 
 
@@ -207,19 +209,19 @@ def thread_environment(threads: int) -> dict[str, str]:
 
 
 def worker_main(address: str) -> None:
-    """The worker's own loop: takes jobs until the parent closes the line or vanishes."""
+    """The worker's own loop: takes jobs until the parent closes the connection or vanishes."""
     key = bytes.fromhex(os.environ.pop("RLSCALE_WORKER_KEY"))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; a terminal's Ctrl-C reaches the whole group
     with Client(address, "AF_UNIX", authkey=key) as connection:
         rank = int(os.environ.get("RANK", "0"))
-        held = [reduction.recv_handle(connection) for _ in range(connection.recv())]
-        assert len(held) == len(set(held))  # kept open, never used: the locks last as long as this process
+        lock_fds = [reduction.recv_handle(connection) for _ in range(connection.recv())]
+        assert len(lock_fds) == len(set(lock_fds))  # kept open, never used: the locks last as long as this process
         for function, arguments in _jobs(connection):
             connection.send((rank, *answer_job(function, arguments)))
 
 
 def _jobs(connection: Connection) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields jobs, while a thread watches the line so that a vanished parent ends the process at once."""
+    """Yields jobs, while a thread watches the connection so that a vanished parent ends the process at once."""
     jobs: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue()
 
     def watch() -> None:
@@ -249,7 +251,7 @@ def answer_job(function: str, arguments: dict[str, Any]) -> tuple[str, Any]:
 
 
 def _is_memory(error: Exception) -> bool:
-    """Whether memory ran out; torch is asked only where the job has imported it."""
+    """Whether memory ran out; torch's own error is looked for only where the job has imported it."""
     torch = sys.modules.get("torch")
     return isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
 

@@ -1,7 +1,8 @@
 """GRPO training.
 
-Start at `launch` (processes for the runs of a grid) or at `loop` (one run, inside its process): a step is `rollouts`,
-`batching`, `update` with `objective`, and a row of metrics. `context` holds what a run has open, `run_io` and
-`checkpoints` what it leaves on disk, `parallel` what several processes share, `placement` what a run
-needs, `ledger` its FLOPs.
+- `launch`, `placement`: the processes of a grid's runs and their placement; `steps`: the Prefect tasks.
+- `loop`: one run inside its processes; `context`: what it has open; `run_io`, `checkpoints`,
+  `sharded_files`: its files.
+- A step: `rollouts`, `batching`, `objective`, `update`; `run_engine`: its sampler; `ledger`: its FLOPs.
+- `parallel`: the policy over several processes; `lora`: adapters.
 """

@@ -1,4 +1,4 @@
-"""From rollouts to packed micro-batches: which groups an optimiser update sees, on which process, in what pieces."""
+"""From rollouts to packed micro-batches: which groups an optimiser update sees, on which process, in which order."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class RolloutGroup:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """A packed piece of a minibatch; all tensors [R], aligned with `packed.targets`.
+    """A packed part of a minibatch; all tensors [R], aligned with `packed.targets`.
 
     Attributes:
         packed: the tokens.
@@ -62,24 +62,24 @@ class MicroBatch:
         return replace(self, loss_weights=torch.zeros_like(self.loss_weights), is_padding=True)
 
 
-def rank_prompt_indices(count: int, minibatch: int, rank: int, world_size: int) -> list[list[int]]:
-    """Returns, per minibatch, the indices of the prompts one process owns: every world-th of each minibatch."""
-    return [list(range(start + rank, start + minibatch, world_size)) for start in range(0, count, minibatch)]
+def rank_prompt_indices(num_prompts: int, minibatch: int, rank: int, world_size: int) -> list[list[int]]:
+    """Returns, per minibatch, the indices of the prompts one process owns: every `world_size`-th of each minibatch."""
+    return [list(range(start + rank, start + minibatch, world_size)) for start in range(0, num_prompts, minibatch)]
 
 
 def split_by_tokens(groups: Sequence[RolloutGroup], token_budget: int) -> list[list[RolloutGroup]]:
-    """Cuts groups, in order, into pieces of at most `token_budget` rows; a larger group is cut between its
+    """Cuts groups, in order, into micro-batches of at most `token_budget` rows; a larger group is cut between its
     completions.
     """
-    pieces: list[list[RolloutGroup]] = [[]]
+    batches: list[list[RolloutGroup]] = [[]]
     used = 0
     for part in (part for group in groups for part in _split_group(group, token_budget)):
-        if pieces[-1] and used + part.num_tokens > token_budget:
-            pieces.append([])
+        if batches[-1] and used + part.num_tokens > token_budget:
+            batches.append([])
             used = 0
-        pieces[-1].append(part)
+        batches[-1].append(part)
         used += part.num_tokens
-    return [piece for piece in pieces if piece]
+    return [batch for batch in batches if batch]
 
 
 def _split_group(group: RolloutGroup, budget: int) -> list[RolloutGroup]:
@@ -114,7 +114,7 @@ def micro_batches(
     device: torch.device,
     varlen: bool = False,
 ) -> list[MicroBatch]:
-    """Packs one process's share of a minibatch.
+    """Packs one process's part of a minibatch.
 
     Args:
         groups: the process's groups.
@@ -124,7 +124,7 @@ def micro_batches(
         device: where the tensors go.
         varlen: for a variable-length attention kernel, see `tasks.policy.packing.pack`.
     """
-    return [_micro_batch(piece, totals, aggregation, device, varlen) for piece in split_by_tokens(groups, token_budget)]
+    return [_micro_batch(batch, totals, aggregation, device, varlen) for batch in split_by_tokens(groups, token_budget)]
 
 
 def _micro_batch(
@@ -135,14 +135,14 @@ def _micro_batch(
     varlen: bool,
 ) -> MicroBatch:
     completions = [completion for group in groups for completion in group.completions]
-    laid_out = [PromptGroup(group.prompt, tuple(c.tokens for c in group.completions)) for group in groups]
-    packed = pack(laid_out, varlen=varlen)
-    per_sequence = torch.tensor([advantage for group in groups for advantage in group.advantages])
+    prompt_groups = [PromptGroup(group.prompt, tuple(c.tokens for c in group.completions)) for group in groups]
+    packed = pack(prompt_groups, varlen=varlen)
+    advantages = torch.tensor([advantage for group in groups for advantage in group.advantages])
     lengths = torch.tensor([len(completion.tokens) for completion in completions])
     weights = sequence_loss_weights(lengths, totals, aggregation)[packed.completion_index]
     return MicroBatch(
         packed=packed.to(device),
         sampler_logprobs=torch.tensor([lp for c in completions for lp in c.logprobs]).to(device),
-        advantages=per_sequence[packed.completion_index].to(device),
+        advantages=advantages[packed.completion_index].to(device),
         loss_weights=weights.to(device),
     )

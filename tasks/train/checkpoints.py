@@ -3,7 +3,7 @@
 A checkpoint is a folder `step-000050/` with `weights.safetensors`, `optimizer.safetensors`, `state.json` and, last, a
 manifest with the digests of the others. Where the policy is sharded, each process writes its own pair of files,
 `weights-00001-of-00008.safetensors`; any number of processes can read them. A checkpoint whose bytes do not match its
-manifest is passed over with a warning and the one before it is used.
+manifest is skipped with a warning and the one before it is used.
 
 Not covered: the random state of libraries, because none is used; sampling is a hash of (seed, step, prompt, sample,
 position) and the data order is the curriculum's.
@@ -122,27 +122,31 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
 def find_verified_checkpoint(folder: Path, fingerprint: str, ranks: RankGroup = SINGLE_PROCESS) -> Path | None:
     """Returns the newest undamaged checkpoint of this fingerprint; damaged ones are named in a warning.
 
-    Every byte is read once: each process digests its share of the files, and all agree on the answer.
+    Every byte is read once: each process digests its part of the files, and all agree on the answer.
     """
     names = ranks.all_gather_object(sorted((path.name for path in folder.glob("step-*")), reverse=True))[0]
     for candidate in (folder / name for name in names):
         manifest = read_manifest(candidate)
         if manifest is not None and manifest["fingerprint"] != fingerprint:
             continue
-        broken = [name for part in ranks.all_gather_object(_corrupt_files(candidate, manifest, ranks)) for name in part]
-        if not broken:
+        corrupt = [
+            name for part in ranks.all_gather_object(_corrupt_files(candidate, manifest, ranks)) for name in part
+        ]
+        if not corrupt:
             return candidate
         if ranks.rank == 0:
-            log.warning("%s is damaged (%s); using the checkpoint before it", candidate, ", ".join(sorted(set(broken))))
+            log.warning(
+                "%s is damaged (%s); using the checkpoint before it", candidate, ", ".join(sorted(set(corrupt)))
+            )
     return None
 
 
 def _corrupt_files(candidate: Path, manifest: dict[str, Any] | None, ranks: RankGroup) -> list[str]:
-    """Files among this process's share that are missing or differ from the manifest."""
+    """Files among this process's part that are missing or differ from the manifest."""
     if manifest is None:
         return [MANIFEST]
-    share = sorted(manifest["files"])[ranks.rank :: ranks.world_size]
-    paths = {name: candidate / name for name in share}
+    names = sorted(manifest["files"])[ranks.rank :: ranks.world_size]
+    paths = {name: candidate / name for name in names}
     return [
         name
         for name, path in paths.items()
@@ -152,8 +156,8 @@ def _corrupt_files(candidate: Path, manifest: dict[str, Any] | None, ranks: Rank
 
 def find_complete_checkpoint(folder: Path, fingerprint: str) -> Path | None:
     """Returns the newest checkpoint of this fingerprint whose files have the right sizes; reads none of them."""
-    found = sorted(folder.glob("step-*"), reverse=True)
-    return next((candidate for candidate in found if is_complete(candidate, fingerprint)), None)
+    newest_first = sorted(folder.glob("step-*"), reverse=True)
+    return next((candidate for candidate in newest_first if is_complete(candidate, fingerprint)), None)
 
 
 def read_state(checkpoint: Path) -> TrainerState:
@@ -162,7 +166,7 @@ def read_state(checkpoint: Path) -> TrainerState:
 
 
 def read_parts(checkpoint: Path, kind: str) -> ShardedSafetensors:
-    """Opens the tensors of one kind, `weights` or `optimizer`, whoever wrote them."""
+    """Opens the tensors of one kind, `weights` or `optimizer`, whatever number of processes wrote them."""
     manifest = read_manifest(checkpoint) or {"files": {}}
     names = [name for name in manifest["files"] if name.startswith((f"{kind}.", f"{kind}-"))]
     return ShardedSafetensors([checkpoint / name for name in sorted(names)])
@@ -173,24 +177,24 @@ def prune_checkpoints(folder: Path, keep: Checkpoints) -> None:
 
     What never got its manifest does not count as one of the last and goes too.
     """
-    found = sorted(folder.glob("step-*"))
-    whole = [path for path in found if (path / MANIFEST).is_file()]
-    for path in found:
+    checkpoints = sorted(folder.glob("step-*"))
+    complete = [path for path in checkpoints if (path / MANIFEST).is_file()]
+    for path in checkpoints:
         step = int(path.name.removeprefix("step-"))
-        kept = path in whole and (keep.keep_every is not None and step % keep.keep_every == 0)
-        if path not in whole[-keep.keep_last :] and not kept:
+        is_milestone = path in complete and (keep.keep_every is not None and step % keep.keep_every == 0)
+        if path not in complete[-keep.keep_last :] and not is_milestone:
             _remove(path)
 
 
 def delete_checkpoints_after(folder: Path, step: int) -> None:
-    """Removes checkpoints beyond a step: a resumed run passed them over, so they must not count as its last ones."""
+    """Removes checkpoints beyond a step: a resumed run skipped them, so they must not count as its last ones."""
     for path in folder.glob("step-*"):
         if int(path.name.removeprefix("step-")) > step:
             _remove(path)
 
 
 def _remove(path: Path) -> None:
-    """Removes a checkpoint, marker first: one that is half removed looks half written."""
+    """Removes a checkpoint, manifest first: one that is half removed looks half written."""
     (path / MANIFEST).unlink(missing_ok=True)
     if path.exists():
         shutil.rmtree(path)

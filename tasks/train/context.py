@@ -20,12 +20,10 @@ from tasks.study.grid import Run
 from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
 from tasks.train.checkpoints import RankGroup
-from tasks.train.engine_cache import ENGINE_CACHE
-from tasks.train.ledger import architecture_of
 from tasks.train.lora import adapters_off
 from tasks.train.parallel import ParallelContext, build_policy, init_parallel, iter_full_state_dict
 from tasks.train.rollouts import RolloutSampler
-from tasks.train.shared_engine import open_sampler
+from tasks.train.run_engine import ENGINE_CACHE, open_sampler
 from tasks.train.update import PolicyUpdater
 
 
@@ -93,41 +91,41 @@ class TrainingContext:
         """Takes the device's memory back from an engine that shares it, until the next refresh."""
         self.sampler.engine.release()
 
-    def close(self, sound: bool = True) -> None:
-        """Gives the sampler back, or ends it where the run was not sound, and ends the grader's processes."""
-        ENGINE_CACHE.release(self.sampler.engine, sound)
+    def close(self, reusable: bool = True) -> None:
+        """Gives the sampler back, or ends it where it is not `reusable`, and ends the grader's processes."""
+        ENGINE_CACHE.release(self.sampler.engine, reusable)
         self.sampler.grader.close()
         if self.accelerator.device.type != "cpu":
             self.accelerator.free_memory()  # a third of a second of collecting garbage that on a CPU frees nothing
 
 
 def open_context(params: Params, run: Run, fingerprint: str) -> TrainingContext:
-    """Builds a run's session from the files of the stages before.
+    """Opens what a run needs from the files of the stages before.
 
     Raises:
-        InputError: an upstream stage is missing, a prompt is too long, the engine cannot be had.
+        InputError: an upstream stage is missing, a prompt is too long, the engine is not available.
     """
-    layout, train = StudyPaths.of(params), params.train
-    record = read_models(layout.stage("pretrain"))[run.model]
-    checkpoint = layout.stage("pretrain") / record.path
-    spread = init_parallel(train.precision)
-    policy = build_policy(spread, checkpoint, train.lora, run.seed)
-    updater = _updater(params, spread, policy, checkpoint)
+    paths, train = StudyPaths.of(params), params.train
+    record = read_models(paths.stage("pretrain"))[run.model]
+    checkpoint = paths.stage("pretrain") / record.path
+    parallel = init_parallel(train.precision)
+    policy = build_policy(parallel, checkpoint, train.lora, run.seed)
+    updater = _updater(params, parallel, policy, checkpoint)
 
     style, longest = getattr(train.prompt_style, run.variant), train.sampling.max_prompt_tokens
-    problems = layout.train_problems if run.tau == 1 else layout.subset(run.tau)
-    prompts, heldout = (load_prompts(path, checkpoint, style, longest) for path in (problems, layout.heldout))
-    limits, device = params.hardware, spread.accelerator.device
+    problems = paths.train_problems if run.tau == 1 else paths.subset(run.tau)
+    prompts, heldout = (load_prompts(path, checkpoint, style, longest) for path in (problems, paths.heldout))
+    limits, device = params.hardware, parallel.accelerator.device
     grader = GradingPool(limits.grading_workers, limits.grading_seconds, limits.grading_memory_mb)
     return TrainingContext(
         params=params,
         run=run,
         fingerprint=fingerprint,
         model=record,
-        architecture=architecture_of(policy.model.config),
+        architecture=Architecture.from_config(policy.model.config.to_dict()),
         policy=policy,
         updater=updater,
-        sampler=RolloutSampler(open_sampler(params, spread, checkpoint), grader),
+        sampler=RolloutSampler(open_sampler(params, parallel, checkpoint), grader),
         train=prompts,
         heldout=heldout,
         peak_flops=peak_of_device(torch.cuda.get_device_name(device)) if device.type == "cuda" else None,
@@ -149,7 +147,7 @@ def _updater(params: Params, parallel: ParallelContext, policy: Policy, checkpoi
         fused=True,
     )
     prepared: torch.nn.Module = policy
-    if parallel.mode != "sharded":
+    if parallel.mode != "fsdp":
         prepared, optimizer = parallel.accelerator.prepare(policy, optimizer)
     return PolicyUpdater(
         parallel=parallel,

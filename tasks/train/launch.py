@@ -149,10 +149,10 @@ def cluster_command(hardware: Hardware, placement: Placement, run: Run) -> list[
     """The command that trains a run elsewhere, short of the job file: the launch command, then a node's program."""
     assert hardware.launch_command is not None
     per_node = placement.num_processes // placement.num_nodes
-    prefix = hardware.launch_command.format(
+    launch_command = hardware.launch_command.format(
         nodes=placement.num_nodes, gpus=placement.num_processes, gpus_per_node=per_node, run=run.run_id
     )
-    command = [*shlex.split(prefix), hardware.python or sys.executable, "-m", "tasks.runtime.cluster_node"]
+    command = [*shlex.split(launch_command), hardware.python or sys.executable, "-m", "tasks.runtime.cluster_node"]
     command += ["--config", str(placement.config), "--processes", str(placement.num_processes)]
     return [*command, "--nodes", str(placement.num_nodes), "--threads", str(hardware.threads_per_worker)]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from tasks.costs.flops import Architecture
 from tasks.sampling.protocol import Completion, Request
@@ -12,25 +11,12 @@ from tasks.train.batching import MicroBatch
 PHASES = ("rollout", "reference", "old", "update", "evaluation")
 
 
-def architecture_of(config: Any) -> Architecture:
-    """Reads a transformers config."""
-    return Architecture(
-        hidden_size=config.hidden_size,
-        num_hidden_layers=config.num_hidden_layers,
-        num_attention_heads=config.num_attention_heads,
-        num_key_value_heads=config.num_key_value_heads,
-        head_dim=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
-        intermediate_size=config.intermediate_size,
-        vocab_size=config.vocab_size,
-    )
-
-
 def sampling_flops(
     architecture: Architecture, requests: Sequence[Request], completions: Sequence[Sequence[Completion]]
 ) -> float:
-    """FLOPs of drawing these completions."""
-    drawn = zip(requests, completions, strict=True)
-    return architecture.generate((len(r.tokens), [len(c.tokens) for c in row]) for r, row in drawn)
+    """FLOPs of sampling these completions."""
+    pairs = zip(requests, completions, strict=True)
+    return architecture.generate((len(r.tokens), [len(c.tokens) for c in row]) for r, row in pairs)
 
 
 def update_flops(

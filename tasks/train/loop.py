@@ -40,17 +40,17 @@ def train_job(params: str, run: dict[str, Any], fingerprint: str) -> dict[str, A
     study, experiment = Params.model_validate_json(params), Run(**run)
     torch.set_num_threads(study.hardware.threads_per_worker)
     with training_lock(StudyPaths.of(study).run(experiment)):
-        session = open_context(study, experiment, fingerprint)
+        context = open_context(study, experiment, fingerprint)
         try:
-            facts = train(session)
+            facts = train(context)
         except BaseException:
-            session.close(sound=False)
+            context.close(reusable=False)
             raise
-        session.close()
+        context.close()
         return facts
 
 
-def train(session: TrainingContext) -> dict[str, Any]:
+def train(context: TrainingContext) -> dict[str, Any]:
     """Trains a run to its last step, from its last checkpoint if it has one.
 
     Returns:
@@ -59,23 +59,23 @@ def train(session: TrainingContext) -> dict[str, Any]:
     Raises:
         TrainingDiverged: loss or gradient became NaN or infinite.
     """
-    state = resume(session)
-    if session.accelerator.is_main_process:
-        write_json(StudyPaths.of(session.params).run_params(session.run), session.params.model_dump(mode="json"))
-    fingerprint = session.refresh_sampler()
+    state = resume(context)
+    if context.accelerator.is_main_process:
+        write_json(StudyPaths.of(context.params).run_params(context.run), context.params.model_dump(mode="json"))
+    fingerprint = context.refresh_sampler()
     if state.step == 0:
-        fields = _evaluate(session, 0, PhaseTimer())[0]
-        append_metrics(session, StepMetrics(step=0, sampler_fingerprint=fingerprint, **fields))
-    clock = PhaseTimer()
-    for step in range(state.step + 1, session.params.train.steps + 1):
-        state, row = train_step(session, step, state, clock)
-        append_metrics(session, row)
-        clock = PhaseTimer()
-        if step % session.params.checkpoints.every == 0 and step < session.params.train.steps:
+        fields = _evaluate(context, 0, PhaseTimer())[0]
+        append_metrics(context, StepMetrics(step=0, sampler_fingerprint=fingerprint, **fields))
+    timer = PhaseTimer()
+    for step in range(state.step + 1, context.params.train.steps + 1):
+        state, row = train_step(context, step, state, timer)
+        append_metrics(context, row)
+        timer = PhaseTimer()
+        if step % context.params.checkpoints.every == 0 and step < context.params.train.steps:
             # The row is on disk before the checkpoint that follows it, so its seconds stand in the next row.
-            with clock.phase("checkpoint"):
-                save_run_checkpoint(session, state)
-    return save_final_policy(session)
+            with timer.phase("checkpoint"):
+                save_run_checkpoint(context, state)
+    return save_final_policy(context)
 
 
 class PhaseTimer:
@@ -95,56 +95,56 @@ class PhaseTimer:
 
 
 def train_step(
-    session: TrainingContext, step: int, state: TrainerState, clock: PhaseTimer
+    context: TrainingContext, step: int, state: TrainerState, timer: PhaseTimer
 ) -> tuple[TrainerState, StepMetrics]:
     """One step: a rollout batch, its updates, the evaluation; returns the counters and the row."""
-    params = session.params
-    owned = _rank_problem_indices(session, step)
-    with clock.phase("rollout"):
-        batch = session.train.select([index for indices in owned for index in indices])
-        completions = session.sampler.sample(batch, _rollout_settings(session, step))
-    session.release_sampler()
-    with clock.phase("grading"):
-        graded = session.sampler.grade(batch, completions)
+    params = context.params
+    owned = _rank_problem_indices(context, step)
+    with timer.phase("rollout"):
+        batch = context.train.select([index for indices in owned for index in indices])
+        completions = context.sampler.sample(batch, _rollout_settings(context, step))
+    context.release_sampler()
+    with timer.phase("grading"):
+        graded = context.sampler.grade(batch, completions)
         groups = rollout_groups(batch.requests, graded, params.train.objective.advantage_eps)
-    with clock.phase("update"):
-        minibatches = _minibatches(session, groups, [len(indices) for indices in owned])
-        where = f"{session.run.run_id} step {step} (problems {', '.join(g.problem_id for g in groups[:4])}, ...)"
+    with timer.phase("update"):
+        minibatches = _minibatches(context, groups, [len(indices) for indices in owned])
+        label = f"{context.run.run_id} step {step} (problems {', '.join(g.problem_id for g in groups[:4])}, ...)"
         try:
-            totals = session.updater.step(minibatches, where)
+            totals = context.updater.step(minibatches, label)
         except TrainingDiverged as error:
-            good = find_complete_checkpoint(StudyPaths.of(params).checkpoints(session.run), session.fingerprint)
-            raise TrainingDiverged(f"{error}; last good checkpoint: {good or 'none, start again'}") from error
-    passes = {"reference": session.updater.reference is not None, "old": not session.updater.sampler_is_exact}
-    flops = {"rollout": sampling_flops(session.architecture, batch.requests, completions)} | update_flops(
-        session.architecture, minibatches, passes, params.hardware.gradient_checkpointing
+            last_good = find_complete_checkpoint(StudyPaths.of(params).checkpoints(context.run), context.fingerprint)
+            raise TrainingDiverged(f"{error}; last good checkpoint: {last_good or 'none, start again'}") from error
+    passes = {"reference": context.updater.reference is not None, "old": not context.updater.sampler_is_exact}
+    flops = {"rollout": sampling_flops(context.architecture, batch.requests, completions)} | update_flops(
+        context.architecture, minibatches, passes, params.hardware.gradient_checkpointing
     )
-    with clock.phase("weights"):
-        fingerprint = session.refresh_sampler()
-    values, evaluated = _evaluate(session, step, clock) if _is_evaluated(session, step) else ({}, {})
-    useful = {"useful": model_flops(session.architecture, minibatches, passes)}
-    sums = _all_reduce(session, _rollout_sums(groups) | useful)
-    flops = _all_reduce(session, flops | evaluated)
+    with timer.phase("weights"):
+        fingerprint = context.refresh_sampler()
+    values, evaluated = _evaluate(context, step, timer) if _is_evaluated(context, step) else ({}, {})
+    useful = {"useful": model_flops(context.architecture, minibatches, passes)}
+    sums = _all_reduce(context, _rollout_sums(groups) | useful)
+    flops = _all_reduce(context, flops | evaluated)
     counts = {name: float(value) for name, value in asdict(graded.stats).items() if isinstance(value, int)}
-    reduced = _all_reduce(session, counts)
+    reduced = _all_reduce(context, counts)
     grading = {name: int(reduced[name]) for name in counts}
-    state = _advance(session, step, state, sums, flops)
-    fields = _row(session, state, sums, flops, totals) | values
-    if session.peak_flops is not None:
-        fields["mfu"] = sums["useful"] / (clock.seconds["update"] * session.peak_flops * session.parallel.world_size)
-    return state, StepMetrics(**fields, grading=grading, sampler_fingerprint=fingerprint, seconds=clock.seconds)
+    state = _advance(context, step, state, sums, flops)
+    fields = _row(context, state, sums, flops, totals) | values
+    if context.peak_flops is not None:
+        fields["mfu"] = sums["useful"] / (timer.seconds["update"] * context.peak_flops * context.parallel.world_size)
+    return state, StepMetrics(**fields, grading=grading, sampler_fingerprint=fingerprint, seconds=timer.seconds)
 
 
-def _rank_problem_indices(session: TrainingContext, step: int) -> list[list[int]]:
+def _rank_problem_indices(context: TrainingContext, step: int) -> list[list[int]]:
     """Indices of the problems of this step that this process owns, minibatch by minibatch; the data loops."""
-    train, accelerator = session.params.train, session.accelerator
-    shares = rank_prompt_indices(train.batch, train.minibatch, accelerator.process_index, accelerator.num_processes)
-    start, unique = (step - 1) * train.batch, len(session.train.problems)
-    return [[(start + index) % unique for index in share] for share in shares]
+    train, accelerator = context.params.train, context.accelerator
+    owned = rank_prompt_indices(train.batch, train.minibatch, accelerator.process_index, accelerator.num_processes)
+    start, unique = (step - 1) * train.batch, len(context.train.problems)
+    return [[(start + index) % unique for index in indices] for indices in owned]
 
 
-def _rollout_settings(session: TrainingContext, step: int) -> SamplingSettings:
-    sampling, run = session.params.train.sampling, session.run
+def _rollout_settings(context: TrainingContext, step: int) -> SamplingSettings:
+    sampling, run = context.params.train.sampling, context.run
     return SamplingSettings(
         n=run.group_size,
         temperature=sampling.temperature,
@@ -155,10 +155,10 @@ def _rollout_settings(session: TrainingContext, step: int) -> SamplingSettings:
     )
 
 
-def _minibatches(session: TrainingContext, groups: list[RolloutGroup], sizes: list[int]) -> list[list[MicroBatch]]:
+def _minibatches(context: TrainingContext, groups: list[RolloutGroup], sizes: list[int]) -> list[list[MicroBatch]]:
     """Packs this process's groups minibatch by minibatch, with equally many micro-batches on every process."""
-    accelerator, train = session.accelerator, session.params.train
-    budget = session.params.hardware.token_budget
+    accelerator, train = context.accelerator, context.params.train
+    budget = context.params.hardware.token_budget
     own, start = [], 0
     for size in sizes:
         own.append(groups[start : start + size])
@@ -170,50 +170,50 @@ def _minibatches(session: TrainingContext, groups: list[RolloutGroup], sizes: li
         ]
     )
     totals = accelerator.reduce(counts.to(accelerator.device), "sum").tolist()
-    ragged = supports_varlen(accelerator.device, train.precision, session.architecture.head_dim)
+    varlen = supports_varlen(accelerator.device, train.precision, context.architecture.head_dim)
     out = [
-        micro_batches(part, budget, (tokens, sequences), train.objective.aggregation, accelerator.device, ragged)
+        micro_batches(part, budget, (tokens, sequences), train.objective.aggregation, accelerator.device, varlen)
         for part, (tokens, sequences) in zip(own, totals, strict=True)
     ]
-    cut = accelerator.gather(torch.tensor([[len(micros) for micros in out]], device=accelerator.device))
-    for micros, longest in zip(out, cut.max(0).values.tolist(), strict=True):
+    counts = accelerator.gather(torch.tensor([[len(micros) for micros in out]], device=accelerator.device))
+    for micros, longest in zip(out, counts.max(0).values.tolist(), strict=True):
         micros.extend(micros[0].as_padding() for _ in range(longest - len(micros)))
     return out
 
 
-def _is_evaluated(session: TrainingContext, step: int) -> bool:
-    return step % session.params.train.heldout.every == 0 or step == session.params.train.steps
+def _is_evaluated(context: TrainingContext, step: int) -> bool:
+    return step % context.params.train.heldout.every == 0 or step == context.params.train.steps
 
 
-def _evaluate(session: TrainingContext, step: int, clock: PhaseTimer) -> tuple[dict[str, Any], Sums]:
+def _evaluate(context: TrainingContext, step: int, timer: PhaseTimer) -> tuple[dict[str, Any], Sums]:
     """Held-out evaluation; returns the metrics' fields and the FLOPs of this process's part."""
-    heldout, accelerator = session.params.train.heldout, session.accelerator
+    heldout, accelerator = context.params.train.heldout, context.accelerator
     settings = SamplingSettings(
         n=heldout.samples,
         temperature=heldout.temperature,
         top_p=heldout.top_p,
-        max_tokens=session.params.train.sampling.max_completion_tokens,
-        seed=session.run.seed,
+        max_tokens=context.params.train.sampling.max_completion_tokens,
+        seed=context.run.seed,
         step=step,
         seed_domain="heldout",
     )
-    indices = range(accelerator.process_index, len(session.heldout.problems), accelerator.num_processes)
-    prompts = session.heldout.select(indices)
-    with clock.phase("evaluation"):
-        completions = session.sampler.sample(prompts, settings)
-        graded = session.sampler.grade(prompts, completions)
-    sums = _all_reduce(session, {"right": float(graded.right), "trials": float(len(indices) * heldout.samples)})
+    indices = range(accelerator.process_index, len(context.heldout.problems), accelerator.num_processes)
+    prompts = context.heldout.select(indices)
+    with timer.phase("evaluation"):
+        completions = context.sampler.sample(prompts, settings)
+        graded = context.sampler.grade(prompts, completions)
+    sums = _all_reduce(context, {"right": float(graded.right), "trials": float(len(indices) * heldout.samples)})
     trials, right = int(sums["trials"]), int(sums["right"])
     loss = 1.0 - right / trials
     fields = {"test_loss": loss, "test_loss_se": math.sqrt(loss * (1.0 - loss) / trials)}
-    flops = {"evaluation": sampling_flops(session.architecture, prompts.requests, completions)}
+    flops = {"evaluation": sampling_flops(context.architecture, prompts.requests, completions)}
     return fields | {"test_trials": trials, "test_right": right}, flops
 
 
 def _rollout_sums(groups: list[RolloutGroup]) -> Sums:
     """Sums over this process's rollouts."""
     completions = [completion for group in groups for completion in group.completions]
-    spreads = [torch.tensor(group.rewards).std().item() for group in groups]
+    reward_stds = [torch.tensor(group.rewards).std().item() for group in groups]
     return {
         "groups": float(len(groups)),
         "completions": float(len(completions)),
@@ -221,48 +221,48 @@ def _rollout_sums(groups: list[RolloutGroup]) -> Sums:
         "completion_tokens": float(sum(len(completion.tokens) for completion in completions)),
         "truncated": float(sum(completion.finish_reason == "length" for completion in completions)),
         "reward": sum(sum(group.rewards) for group in groups),
-        "spread": sum(spreads),
-        "degenerate": float(sum(spread == 0.0 for spread in spreads)),
+        "reward_std": sum(reward_stds),
+        "degenerate": float(sum(std == 0.0 for std in reward_stds)),
     }
 
 
-def _all_reduce(session: TrainingContext, sums: Sums) -> Sums:
+def _all_reduce(context: TrainingContext, sums: Sums) -> Sums:
     """Sums over processes."""
-    if session.accelerator.num_processes == 1:
+    if context.accelerator.num_processes == 1:
         return sums
     names = sorted(sums)
-    values = torch.tensor([sums[name] for name in names], dtype=torch.float64, device=session.accelerator.device)
-    return dict(zip(names, session.accelerator.reduce(values, "sum").tolist(), strict=True))
+    values = torch.tensor([sums[name] for name in names], dtype=torch.float64, device=context.accelerator.device)
+    return dict(zip(names, context.accelerator.reduce(values, "sum").tolist(), strict=True))
 
 
-def _advance(session: TrainingContext, step: int, state: TrainerState, sums: Sums, flops: Sums) -> TrainerState:
+def _advance(context: TrainingContext, step: int, state: TrainerState, sums: Sums, flops: Sums) -> TrainerState:
     """Counters after the step."""
     return TrainerState(
         step=step,
-        data=state.data + session.params.train.batch,
+        data=state.data + context.params.train.batch,
         tokens=state.tokens + int(sums["prompt_tokens"] + sums["completion_tokens"]),
         flops_total=state.flops_total + sum(flops.values()),
     )
 
 
 def _row(
-    session: TrainingContext, state: TrainerState, sums: Sums, flops: Sums, totals: UpdateTotals
+    context: TrainingContext, state: TrainerState, sums: Sums, flops: Sums, totals: UpdateTotals
 ) -> dict[str, Any]:
     """The metrics that training itself gives."""
     completions, groups, tokens = sums["completions"], sums["groups"], max(totals.tokens, 1.0)
     return {
         "step": state.step,
-        "epoch": state.data / len(session.train.problems),
+        "epoch": state.data / len(context.train.problems),
         "data": state.data,
         "tokens": state.tokens,
-        "compute": published_compute(session.model.n_params, state.tokens),
+        "compute": published_compute(context.model.n_params, state.tokens),
         "flops": {name: flops.get(name, 0.0) for name in PHASES},
         "flops_total": state.flops_total,
         "reward_mean": sums["reward"] / completions,
-        "reward_std": sums["spread"] / groups,
+        "reward_std": sums["reward_std"] / groups,
         "degenerate_groups": sums["degenerate"] / groups,
         "loss": totals.loss / len(totals.grad_norms),
-        "kl": totals.kl / tokens if session.updater.reference is not None else None,
+        "kl": totals.kl / tokens if context.updater.reference is not None else None,
         "entropy": totals.neg_logprob_sum / tokens,
         "clip_fraction": totals.clipped / tokens,
         "grad_norm": sum(totals.grad_norms) / len(totals.grad_norms),

@@ -1,11 +1,11 @@
 """Low-rank adapters: W + (alpha / rank) B A in place of W, with W frozen.
 
 The adapters are peft's layers inside the ordinary model. The reference policy is the same model with the adapters
-scaled to nothing, so no second copy of the weights is held. The sampler and the exported checkpoint get merged weights
-and need not know.
+scaled to zero, so there is no second copy of the weights. The sampler and the exported checkpoint get merged weights
+and know nothing of adapters.
 
-Difference from peft: the initial A is drawn per matrix from (seed, number of the matrix), not from a global stream, so
-it does not depend on how the model is spread over processes.
+Difference from peft: the initial A is sampled per matrix from (seed, index of the matrix), not from a global stream,
+so it does not depend on how the model is distributed over processes.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def add_adapters(model: PreTrainedModel, lora: Lora, on_meta: bool = False) -> N
     Raises:
         InputError: the model has no matrix of a given name.
     """
-    found = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
+    names = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
     for target in lora.targets:
-        if target not in found:
+        if target not in names:
             raise InputError(f"train.lora.targets: the model has no matrix named {target!r}")
     alpha: Any = lora.alpha  # peft's annotation says int; it computes alpha / rank
     config = LoraConfig(r=lora.rank, lora_alpha=alpha, target_modules=list(lora.targets), lora_dropout=0.0, bias="none")
@@ -64,7 +64,7 @@ def initial_adapter(name: str, shape: torch.Size, seed: int, number: int) -> tor
         name: parameter name.
         shape: its whole shape.
         seed: the run's seed.
-        number: place of the matrix among the model's adapters.
+        number: index of the matrix among the model's adapters.
     """
     if ".lora_A." not in name:
         return torch.zeros(shape)
@@ -81,7 +81,7 @@ def adapted_layers(model: torch.nn.Module) -> dict[str, LoraLayer]:
 
 @contextlib.contextmanager
 def adapters_off(model: torch.nn.Module) -> Iterator[None]:
-    """Inside, the model computes what it did before training: the adapters' share is multiplied by zero."""
+    """Inside, the model computes what it did before training: the adapters' part is multiplied by zero."""
     layers = adapted_layers(model).values()
     for layer in layers:
         layer.set_scale(ADAPTER, 0.0)

@@ -22,7 +22,7 @@ from tasks.study.params import Objective
 
 
 def group_advantages(rewards: torch.Tensor, eps: float) -> torch.Tensor:
-    """Normalises rewards within their group.
+    """Normalizes rewards within their group.
 
     Args:
         rewards: float [prompts, G].
@@ -31,8 +31,8 @@ def group_advantages(rewards: torch.Tensor, eps: float) -> torch.Tensor:
     Returns:
         Advantages, float [prompts, G]; all zero where a group's rewards are equal.
     """
-    centred = rewards - rewards.mean(1, keepdim=True)
-    return centred / (rewards.std(1, keepdim=True, unbiased=True) + eps)
+    centered = rewards - rewards.mean(1, keepdim=True)
+    return centered / (rewards.std(1, keepdim=True, unbiased=True) + eps)
 
 
 def kl_penalty(logprobs: torch.Tensor, reference: torch.Tensor, kind: Literal["k1", "k2", "k3"]) -> torch.Tensor:
@@ -72,7 +72,7 @@ def importance_weights(trainer: torch.Tensor, sampler: torch.Tensor, cap: float)
 
 @dataclass(frozen=True)
 class TokenLoss:
-    """Per-token pieces of the loss, each [R].
+    """Per-token parts of the loss, each [R].
 
     Attributes:
         loss: -J + beta KL, before weighting.
@@ -104,14 +104,14 @@ def token_losses(
         importance: [R] weights of truncated importance sampling; None = off.
     """
     ratio = (logprobs - old_logprobs).exp()
-    free = ratio * advantages
-    bounded = ratio.clamp(1.0 - objective.clip_low, 1.0 + objective.clip_high) * advantages
-    gain = torch.minimum(free, bounded)
+    surrogate = ratio * advantages
+    clipped_surrogate = ratio.clamp(1.0 - objective.clip_low, 1.0 + objective.clip_high) * advantages
+    token_objective = torch.minimum(surrogate, clipped_surrogate)
     if importance is not None:
-        gain = gain * importance
-    loss = -gain
+        token_objective = token_objective * importance
+    loss = -token_objective
     kl = torch.zeros_like(loss)
     if reference is not None:
         loss = loss + objective.kl_coefficient * kl_penalty(logprobs, reference, objective.kl_estimator)
         kl = kl_penalty(logprobs.detach(), reference, "k3")
-    return TokenLoss(loss, kl, (bounded < free).detach())
+    return TokenLoss(loss, kl, (clipped_surrogate < surrogate).detach())

@@ -1,4 +1,4 @@
-"""How the policy is spread over processes: one process, whole in each (DDP), or sharded (FSDP2).
+"""How the policy is distributed over processes: one process, whole in each (DDP), or sharded (FSDP2).
 
 Difference from `accelerator.prepare`: accelerate 1.15 shards on accelerators only and ignores FSDP on a CPU. Here
 `fully_shard` is applied directly, over a device mesh of whatever the processes have, so what runs on 32 GPUs is what
@@ -10,7 +10,7 @@ the tests run on two CPU processes. Launching, devices, the process group and re
   rows of the checkpoint's files.
 - bfloat16 is FSDP2's mixed precision, on one process too: float32 master shards, gradients reduced in float32.
 - Sharded gradients are reduced after every micro-batch. Leaving that to the last one, as DDP does, would keep the whole
-  gradient on every device, which is what sharding is there to avoid.
+  gradient on every device, which sharding is to avoid.
 
 Not covered: equal bits for different numbers of processes (sums are taken in another order), and DDP on more than two
 processes between an interrupted and an uninterrupted run (its buckets are laid out anew).
@@ -40,17 +40,17 @@ from tasks.study.params import Lora
 from tasks.train.lora import ADAPTER, adapted_layers, add_adapters, base_name, initial_adapter, is_adapter
 from tasks.train.sharded_files import ShardedSafetensors
 
-Mode = Literal["single", "replicated", "sharded"]
+Mode = Literal["single", "ddp", "fsdp"]
 Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
 class ParallelContext:
-    """The processes of a run and how the policy lies on them.
+    """The processes of a run and how the policy is distributed over them.
 
     Attributes:
         accelerator: owns the processes and the device.
-        mode: single, replicated (DDP) or sharded (FSDP2).
+        mode: single, ddp or fsdp (FSDP2).
         precision: of the forward and backward pass; master weights are float32.
     """
 
@@ -65,13 +65,13 @@ class ParallelContext:
 
     @property
     def world_size(self) -> int:
-        """How many processes there are."""
+        """Number of processes."""
         return int(self.accelerator.num_processes)
 
     @property
     def num_shards(self) -> int:
-        """How many processes hold a part of their own, to be written to a checkpoint."""
-        return self.world_size if self.mode == "sharded" else 1
+        """Number of processes that hold a part of their own, to be written to a checkpoint."""
+        return self.world_size if self.mode == "fsdp" else 1
 
     def all_gather_object(self, value: Any) -> list[Any]:
         """Every process's value, by rank; also a barrier."""
@@ -80,7 +80,7 @@ class ParallelContext:
     @contextlib.contextmanager
     def grad_sync(self, policy: torch.nn.Module, last: bool) -> Iterator[None]:
         """Around a micro-batch's forward and backward: with DDP, only a minibatch's last one reduces gradients."""
-        if last or self.mode != "replicated":
+        if last or self.mode != "ddp":
             yield
         else:
             with self.accelerator.no_sync(policy):
@@ -88,7 +88,7 @@ class ParallelContext:
 
     def clip_grad_norm(self, policy: torch.nn.Module, limit: float) -> float:
         """Clips the global gradient norm; returns it as it was before, equal on all processes."""
-        if self.mode != "sharded":
+        if self.mode != "fsdp":
             return float(self.accelerator.clip_grad_norm_(policy.parameters(), limit))
         norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), limit)
         return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
@@ -101,12 +101,12 @@ def init_parallel(precision: Precision) -> ParallelContext:
         InputError: the config asks for FSDP's first version.
     """
     accelerator = Accelerator(mixed_precision="no")
-    asked = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
-    if asked and os.environ.get("FSDP_VERSION") != "2":
+    wants_fsdp = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+    if wants_fsdp and os.environ.get("FSDP_VERSION") != "2":
         raise InputError("hardware.accelerate_config: fsdp_config.fsdp_version must be 2")
-    mode: Mode = "replicated" if accelerator.num_processes > 1 else "single"
-    if asked or precision == "bfloat16":
-        mode = "sharded"
+    mode: Mode = "ddp" if accelerator.num_processes > 1 else "single"
+    if wants_fsdp or precision == "bfloat16":
+        mode = "fsdp"
         if not dist.is_initialized():
             backend = "gloo" if accelerator.device.type == "cpu" else "nccl"
             dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
@@ -128,10 +128,10 @@ def build_policy(
     Raises:
         InputError: there is no loadable checkpoint.
     """
-    sharded = parallel.mode == "sharded"
+    sharded = parallel.mode == "fsdp"
     # What is never trained needs no master weights: the forward pass would round them to its precision anyway.
-    held = getattr(torch, parallel.precision if frozen else "float32")
-    policy = Policy(build_on_meta(checkpoint, held) if sharded else load_model(checkpoint, "float32"))
+    dtype = getattr(torch, parallel.precision if frozen else "float32")
+    policy = Policy(build_on_meta(checkpoint, dtype) if sharded else load_model(checkpoint, "float32"))
     if lora is not None:
         add_adapters(policy.model, lora, on_meta=sharded)
     if frozen:
@@ -207,7 +207,7 @@ def shard_range(tensor: torch.Tensor) -> tuple[int, int | None]:
 
 
 def full_tensor(tensor: torch.Tensor) -> torch.Tensor:
-    """The whole tensor; every process must ask at once."""
+    """The whole tensor; a collective call: every process makes it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
@@ -219,15 +219,15 @@ def iter_full_state_dict(policy: Policy, precision: Precision) -> Iterator[tuple
 
     Args:
         policy: the policy, unwrapped.
-        precision: of the tensors; with float32 and one process they share the policy's storage.
+        precision: of the tensors; with float32 and one process they are views of the policy's storage.
     """
     if isinstance(policy, FSDPModule):
         policy.reshard()  # a pass without gradients leaves the root's parameters gathered
     layers = adapted_layers(policy.model)
-    for held, value in policy.model.state_dict().items():
-        if is_adapter(held):
+    for key, value in policy.model.state_dict().items():
+        if is_adapter(key):
             continue
-        name = base_name(held)
+        name = base_name(key)
         tensor = full_tensor(value)
         if name in layers:
             layer: Any = layers[name]

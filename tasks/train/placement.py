@@ -35,9 +35,9 @@ class Placement:
 
     Attributes:
         num_processes: one per device.
-        num_nodes: machines they are spread over, equally.
+        num_nodes: machines they run on, equally many on each.
         config: accelerate config.
-        sharded: whether the policy is spread over them (FSDP2) or whole on each.
+        sharded: whether the policy is sharded over them (FSDP2) or whole on each.
         gpu: whether the devices are GPUs.
     """
 
@@ -61,58 +61,58 @@ def choose_placement(params: Params, run: Run, devices: tuple[Device, ...]) -> P
             processes, or the run does not fit the devices' memory.
     """
     hardware = params.hardware
-    processes = hardware.gpus_per_run.get(run.size, 1)
+    num_processes = hardware.gpus_per_run.get(run.size, 1)
     gpu = bool(devices) or hardware.launch_command is not None
-    nodes = -(-processes // hardware.gpus_per_node) if gpu else 1
-    given = f"hardware.gpus_per_run.{run.size} is {processes}"
-    if hardware.launch_command is None and gpu and (nodes > 1 or processes > len(devices)):
+    num_nodes = -(-num_processes // hardware.gpus_per_node) if gpu else 1
+    setting = f"hardware.gpus_per_run.{run.size} is {num_processes}"
+    if hardware.launch_command is None and gpu and (num_nodes > 1 or num_processes > len(devices)):
         raise InputError(
-            f"{given}, this machine has {len(devices)} GPUs; set hardware.launch_command to start runs on a cluster"
+            f"{setting}, this machine has {len(devices)} GPUs; set hardware.launch_command to start runs on a cluster"
         )
-    if processes % nodes:
-        raise InputError(f"{given}, which does not fill {nodes} nodes of {hardware.gpus_per_node} GPUs equally")
-    if params.train.minibatch < processes:
-        raise InputError(f"{given}, but train.minibatch has only {params.train.minibatch} prompts to share out")
-    config = _config(params, processes, nodes, gpu)
-    sharded = _is_sharded(config, processes) or params.train.precision == "bfloat16"
-    placement = Placement(processes, nodes, config, sharded, gpu)
+    if num_processes % num_nodes:
+        raise InputError(f"{setting}, which does not fill {num_nodes} nodes of {hardware.gpus_per_node} GPUs equally")
+    if params.train.minibatch < num_processes:
+        raise InputError(f"{setting}, but train.minibatch has only {params.train.minibatch} prompts to share out")
+    config = _config(params, num_processes, num_nodes, gpu)
+    sharded = _is_sharded(config, num_processes) or params.train.precision == "bfloat16"
+    placement = Placement(num_processes, num_nodes, config, sharded, gpu)
     _check_memory(params, run, placement, devices)
     return placement
 
 
-def _config(params: Params, processes: int, nodes: int, gpu: bool) -> Path:
+def _config(params: Params, num_processes: int, num_nodes: int, gpu: bool) -> Path:
     override = params.hardware.accelerate_config
     if override is not None:
         return Path(override)
     if not gpu:
         return CONFIGS / "cpu.yaml"
-    if nodes > 1:
+    if num_nodes > 1:
         return CONFIGS / "fsdp2_multi_node.yaml"
-    return CONFIGS / ("one_gpu.yaml" if processes == 1 else "fsdp2_one_node.yaml")
+    return CONFIGS / ("one_gpu.yaml" if num_processes == 1 else "fsdp2_one_node.yaml")
 
 
-def _is_sharded(config: Path, processes: int) -> bool:
+def _is_sharded(config: Path, num_processes: int) -> bool:
     """Whether a config shards; checks that it suits.
 
     Raises:
         InputError: no such config, or one that this program does not train with.
     """
-    where = f"hardware.accelerate_config {config}"
+    key = f"hardware.accelerate_config {config}"
     try:
         read = yaml.safe_load(config.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError):
-        raise InputError(f"{where}: no such file") from None
+        raise InputError(f"{key}: no such file") from None
     except yaml.YAMLError:
-        raise InputError(f"{where}: not YAML") from None
+        raise InputError(f"{key}: not YAML") from None
     kind = read.get("distributed_type") if isinstance(read, dict) else None
     if kind not in {"NO", "MULTI_GPU", "FSDP"}:
-        raise InputError(f"{where}: distributed_type must be NO, MULTI_GPU or FSDP (found {kind!r})")
+        raise InputError(f"{key}: distributed_type must be NO, MULTI_GPU or FSDP (found {kind!r})")
     if read.get("mixed_precision", "no") != "no":
-        raise InputError(f"{where}: mixed_precision must be 'no'; train.precision decides")
+        raise InputError(f"{key}: mixed_precision must be 'no'; train.precision decides")
     if kind == "FSDP" and read.get("fsdp_config", {}).get("fsdp_version") != 2:
-        raise InputError(f"{where}: fsdp_config.fsdp_version must be 2")
-    if kind == "MULTI_GPU" and processes < 2:
-        raise InputError(f"{where}: distributed_type MULTI_GPU needs at least 2 processes")
+        raise InputError(f"{key}: fsdp_config.fsdp_version must be 2")
+    if kind == "MULTI_GPU" and num_processes < 2:
+        raise InputError(f"{key}: distributed_type MULTI_GPU needs at least 2 processes")
     return bool(kind == "FSDP")
 
 
@@ -126,10 +126,10 @@ def _check_memory(params: Params, run: Run, placement: Placement, devices: tuple
 
 
 def _capacity(params: Params, placement: Placement, devices: tuple[Device, ...]) -> float:
-    """Bytes of a device; on a CPU, each process's share of the machine's memory."""
-    given = params.hardware.gpu_memory_gb
-    if placement.gpu and given is not None:
-        return given * GIB
+    """Bytes of a device; on a CPU, each process's part of the machine's memory."""
+    memory_gb = params.hardware.gpu_memory_gb
+    if placement.gpu and memory_gb is not None:
+        return memory_gb * GIB
     if placement.gpu and devices:
         return float(min(device.memory for device in devices))
     if placement.gpu:

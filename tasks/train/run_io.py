@@ -48,41 +48,41 @@ def training_lock(folder: Path) -> Iterator[None]:
         yield
 
 
-def append_metrics(session: TrainingContext, row: StepMetrics) -> None:
+def append_metrics(context: TrainingContext, row: StepMetrics) -> None:
     """Appends a row; only the main process writes."""
-    if session.accelerator.is_main_process:
-        with StudyPaths.of(session.params).metrics(session.run).open("a", encoding="utf-8") as file:
+    if context.accelerator.is_main_process:
+        with StudyPaths.of(context.params).metrics(context.run).open("a", encoding="utf-8") as file:
             file.write(row.line())
 
 
-def resume(session: TrainingContext) -> TrainerState:
+def resume(context: TrainingContext) -> TrainerState:
     """Loads the last good checkpoint, if any, and cuts the metrics after it."""
-    layout, run = StudyPaths.of(session.params), session.run
-    folder = layout.checkpoints(run)
-    found = find_verified_checkpoint(folder, session.fingerprint, session.ranks)
-    state = read_state(found) if found else TrainerState()
-    if session.accelerator.is_main_process:
-        kept = [row for row in read_metrics(layout.metrics(run)) if found and row.step <= state.step]
-        write_text(layout.metrics(run), "".join(row.line() for row in kept))
+    paths, run = StudyPaths.of(context.params), context.run
+    folder = paths.checkpoints(run)
+    checkpoint = find_verified_checkpoint(folder, context.fingerprint, context.ranks)
+    state = read_state(checkpoint) if checkpoint else TrainerState()
+    if context.accelerator.is_main_process:
+        rows = [row for row in read_metrics(paths.metrics(run)) if checkpoint and row.step <= state.step]
+        write_text(paths.metrics(run), "".join(row.line() for row in rows))
         delete_checkpoints_after(folder, state.step)
-    if found:
-        load_local_state_dict(session.policy, read_parts(found, "weights"))
-        load_local_optimizer_state(session.updater.optimizer, read_parts(found, "optimizer"))
-    session.accelerator.wait_for_everyone()
+    if checkpoint:
+        load_local_state_dict(context.policy, read_parts(checkpoint, "weights"))
+        load_local_optimizer_state(context.updater.optimizer, read_parts(checkpoint, "optimizer"))
+    context.accelerator.wait_for_everyone()
     return state
 
 
-def save_run_checkpoint(session: TrainingContext, state: TrainerState) -> None:
+def save_run_checkpoint(context: TrainingContext, state: TrainerState) -> None:
     """Writes a checkpoint and prunes older ones."""
-    paths = StudyPaths.of(session.params)
-    folder = paths.checkpoints(session.run)
-    if session.accelerator.is_main_process:
-        _sync(paths.metrics(session.run))  # no checkpoint may outlive the rows before it
-    parts = {"weights": local_state_dict(session.policy), "optimizer": local_optimizer_state(session.updater.optimizer)}
-    save_checkpoint(folder, session.fingerprint, state, parts, session.ranks)
-    if session.accelerator.is_main_process:
-        prune_checkpoints(folder, session.params.checkpoints)
-    session.accelerator.wait_for_everyone()
+    paths = StudyPaths.of(context.params)
+    folder = paths.checkpoints(context.run)
+    if context.accelerator.is_main_process:
+        _sync(paths.metrics(context.run))  # no checkpoint may outlive the rows before it
+    parts = {"weights": local_state_dict(context.policy), "optimizer": local_optimizer_state(context.updater.optimizer)}
+    save_checkpoint(folder, context.fingerprint, state, parts, context.ranks)
+    if context.accelerator.is_main_process:
+        prune_checkpoints(folder, context.params.checkpoints)
+    context.accelerator.wait_for_everyone()
 
 
 def _sync(path: Path) -> None:
@@ -90,31 +90,31 @@ def _sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def save_final_policy(session: TrainingContext) -> dict[str, Any]:
+def save_final_policy(context: TrainingContext) -> dict[str, Any]:
     """Writes the final policy; returns the facts of the run."""
-    paths = StudyPaths.of(session.params)
-    final = paths.final(session.run)
-    main = session.accelerator.is_main_process
+    paths = StudyPaths.of(context.params)
+    final = paths.final(context.run)
+    main = context.accelerator.is_main_process
     # Every process goes through the weights, the main one keeps them, in its host's memory.
-    weights = {name: tensor.cpu() for name, tensor in session.policy_weights() if main}
+    weights = {name: tensor.cpu() for name, tensor in context.policy_weights() if main}
     if main:
-        if session.policy.model.config.tie_word_embeddings:
+        if context.policy.model.config.tie_word_embeddings:
             weights.pop("lm_head.weight", None)
-        session.policy.model.save_pretrained(final, state_dict=weights)
-        session.train.tokenizer.save_pretrained(final)
-    session.accelerator.wait_for_everyone()
-    rows = read_metrics(paths.metrics(session.run))
-    return asdict(session.run) | {
-        "n_params": session.model.n_params,
-        "nominal": session.model.nominal,
-        "steps": session.params.train.steps,
+        context.policy.model.save_pretrained(final, state_dict=weights)
+        context.train.tokenizer.save_pretrained(final)
+    context.accelerator.wait_for_everyone()
+    rows = read_metrics(paths.metrics(context.run))
+    return asdict(context.run) | {
+        "n_params": context.model.n_params,
+        "nominal": context.model.nominal,
+        "steps": context.params.train.steps,
         "test_loss": rows[-1].test_loss,
         "compute": rows[-1].compute,
-        "content": content_digest(session.folder, rows, session.sampler.engine.fingerprint()),
+        "content": content_digest(context.folder, rows, context.sampler.engine.fingerprint()),
     }
 
 
 def content_digest(folder: Path, rows: list[StepMetrics], weights: str) -> str:
-    """Digest of what a run found out: its metrics without seconds, and its final weights."""
+    """Digest of a run's outcome: its metrics without seconds, and its final weights."""
     values = [{k: v for k, v in json.loads(row.line()).items() if k != "seconds"} for row in rows]
     return digest_text(canonical_json({"run": folder.name, "rows": values, "weights": weights}))

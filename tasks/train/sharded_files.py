@@ -1,8 +1,8 @@
 """Tensors that lie in several safetensors files, read a range of rows at a time.
 
 Two layouts are one here: a transformers checkpoint keeps each tensor whole in one of its files, a sharded training
-checkpoint cuts every tensor along its first dimension, one file per process. Whoever reads asks for rows and never
-learns how many processes wrote them, so a checkpoint written by eight processes resumes on four.
+checkpoint cuts every tensor along its first dimension, one file per process. A reader asks for rows and need
+not know how many processes wrote them, so a checkpoint written by eight processes resumes on four.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ class ShardedSafetensors:
     """Safetensors files read as one set of tensors; each open file is a memory map."""
 
     def __init__(self, files: Sequence[Path]) -> None:
-        """Opens files; a tensor found in several of them is their concatenation, in the order given."""
+        """Opens files; a tensor that several of them hold is their concatenation, in the order of `files`."""
         self._files = [safe_open(file, framework="pt") for file in files]
-        self._pieces: dict[str, list[int]] = {}
+        self._file_indices: dict[str, list[int]] = {}
         for index, file in enumerate(self._files):
             for name in file.keys():  # noqa: SIM118 (safe_open is no mapping)
-                self._pieces.setdefault(name, []).append(index)
+                self._file_indices.setdefault(name, []).append(index)
 
     @classmethod
     def of_checkpoint(cls, folder: Path) -> ShardedSafetensors:
@@ -47,7 +47,7 @@ class ShardedSafetensors:
 
     def names(self) -> list[str]:
         """Names of all tensors."""
-        return list(self._pieces)
+        return list(self._file_indices)
 
     def full(self, name: str) -> torch.Tensor:
         """A whole tensor. Raises as `rows`."""
@@ -59,21 +59,21 @@ class ShardedSafetensors:
         Raises:
             InputError: there is no such tensor.
         """
-        if name not in self._pieces:
+        if name not in self._file_indices:
             raise InputError(f"the checkpoint has no tensor {name}; it is of another architecture")
         parts, offset = [], 0
-        for index in self._pieces[name]:
-            piece = self._files[index].get_slice(name)
-            shape = piece.get_shape()
+        for index in self._file_indices[name]:
+            part = self._files[index].get_slice(name)
+            shape = part.get_shape()
             if not shape:
                 return self._files[index].get_tensor(name)
             low, high = max(0, start - offset), min(shape[0], (offset + shape[0] if stop is None else stop) - offset)
             if low < high:
-                parts.append(piece[low:high])
+                parts.append(part[low:high])
             offset += shape[0]
         return parts[0] if len(parts) == 1 else self._joined(name, parts)
 
     def _joined(self, name: str, parts: list[torch.Tensor]) -> torch.Tensor:
         if parts:
             return torch.cat(parts)
-        return self._files[self._pieces[name][0]].get_slice(name)[0:0]
+        return self._files[self._file_indices[name][0]].get_slice(name)[0:0]

@@ -23,14 +23,14 @@ from tasks.train.launch import RunLauncher, train_once
     task_run_name="train {run.run_id}",
     **task_options(
         "train",
-        lambda given: (
-            StudyPaths.of(given["params"]).run(given["run"]),
-            run_fingerprint(given["params"], given["run"]),
+        lambda arguments: (
+            StudyPaths.of(arguments["params"]).run(arguments["run"]),
+            run_fingerprint(arguments["params"], arguments["run"]),
         ),
     ),
 )
 def train_run(params: Params, run: Run, launcher: RunLauncher) -> Path:
-    """Trains one cell of the grid, once; returns its folder."""
+    """Trains one run of the grid, once; returns its folder."""
     train_once(params, run, launcher)
     return StudyPaths.of(params).run(run)
 
@@ -42,7 +42,7 @@ def collect_runs(params: Params) -> Path:
     return StudyPaths.of(params).stage("train")
 
 
-KEPT = (
+MANIFEST_KEYS = (
     "run_id",
     "size",
     "variant",
@@ -63,16 +63,19 @@ def collect(params: Params) -> dict[str, Any]:
     Raises:
         InputError: a run of the grid has not finished.
     """
-    layout = StudyPaths.of(params)
+    paths = StudyPaths.of(params)
 
     def body() -> tuple[list[str], dict[str, Any]]:
         manifests = []
         for run in expand_grid(params):
-            manifest = read_manifest(layout.run(run))
+            manifest = read_manifest(paths.run(run))
             if manifest is None:
-                raise InputError(f"{layout.run(run)}: the run has not finished; run `rlscale train` first")
+                raise InputError(f"{paths.run(run)}: the run has not finished; run `rlscale train` first")
             manifests.append(manifest)
         content = digest_text("\n".join(str(manifest["content"]) for manifest in manifests))
-        return [], {"runs": [{key: manifest[key] for key in KEPT} for manifest in manifests], "content": content}
+        return [], {
+            "runs": [{key: manifest[key] for key in MANIFEST_KEYS} for manifest in manifests],
+            "content": content,
+        }
 
-    return once(layout.stage("train"), "train", stage_fingerprint(params, "train"), body)[0]
+    return once(paths.stage("train"), "train", stage_fingerprint(params, "train"), body)[0]

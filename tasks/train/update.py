@@ -82,7 +82,7 @@ class PolicyUpdater:
     """What an update needs besides the data.
 
     Attributes:
-        parallel: the processes and how the policy lies on them.
+        parallel: the processes and how the policy is distributed over them.
         policy: the prepared policy.
         reference: log-probabilities under the frozen initial policy; None when the KL coefficient is 0.
         optimizer: the prepared optimiser.
@@ -101,19 +101,19 @@ class PolicyUpdater:
     sampler_is_exact: bool
     grad_clip: float
 
-    def step(self, minibatches: Sequence[list[MicroBatch]], where: str) -> UpdateTotals:
+    def step(self, minibatches: Sequence[list[MicroBatch]], label: str) -> UpdateTotals:
         """Goes once over the minibatches.
 
         Args:
             minibatches: this process's micro-batches, minibatch by minibatch; equally many on every process.
-            where: names the step and its problems, for the guard's message.
+            label: names the step and its problems, for the guard's message.
 
         Raises:
             TrainingDiverged: a loss or gradient is NaN or infinite; the weights are those before that update.
         """
-        totals, norms = RunningTotals(self.parallel.accelerator.device), []
-        olds = [[self._old_logprobs(micro, totals) for micro in minibatch] for minibatch in minibatches]
-        for index, (minibatch, old) in enumerate(zip(minibatches, olds, strict=True)):
+        totals, grad_norms = RunningTotals(self.parallel.accelerator.device), []
+        old_logprobs = [[self._old_logprobs(micro, totals) for micro in minibatch] for minibatch in minibatches]
+        for index, (minibatch, old) in enumerate(zip(minibatches, old_logprobs, strict=True)):
             self.optimizer.zero_grad(set_to_none=True)
             compare = index == 0 and self.sampler_is_exact
             for position, (micro, old_logp) in enumerate(zip(minibatch, old, strict=True)):
@@ -121,12 +121,12 @@ class PolicyUpdater:
                     loss = self._loss(micro, old_logp, totals, compare)
                     self.parallel.accelerator.backward(loss * self.parallel.world_size)
             norm = self.parallel.clip_grad_norm(self.policy, self.grad_clip)
-            lost = float(totals.sums["loss"])
-            if not math.isfinite(norm) or not math.isfinite(lost):
-                raise TrainingDiverged(f"{where}: loss {lost}, gradient norm {norm} in update {index + 1}")
+            loss_sum = float(totals.sums["loss"])
+            if not math.isfinite(norm) or not math.isfinite(loss_sum):
+                raise TrainingDiverged(f"{label}: loss {loss_sum}, gradient norm {norm} in update {index + 1}")
             self.optimizer.step()
-            norms.append(norm)
-        return totals.reduce(self.parallel.accelerator, norms)
+            grad_norms.append(norm)
+        return totals.reduce(self.parallel.accelerator, grad_norms)
 
     def _old_logprobs(self, micro: MicroBatch, totals: RunningTotals) -> torch.Tensor:
         """Old log-probabilities: the sampler's where it is exact, else the policy's own before any update."""
@@ -154,15 +154,15 @@ class PolicyUpdater:
         cap = self.objective.importance_cap
         importance = None if cap is None else importance_weights(old, micro.sampler_logprobs, cap)
         logp = self.policy(micro.packed, self.temperature)
-        pieces = token_losses(logp, old, reference, micro.advantages, self.objective, importance)
-        loss = (pieces.loss * micro.loss_weights).sum()
-        live = micro.loss_weights > 0
+        terms = token_losses(logp, old, reference, micro.advantages, self.objective, importance)
+        loss = (terms.loss * micro.loss_weights).sum()
+        weighted = micro.loss_weights > 0
         totals.add(
-            tokens=live.sum(),
+            tokens=weighted.sum(),
             loss=loss,
-            kl=(pieces.kl * live).sum(),
-            neg_logprob_sum=-(old * live).sum(),
-            clipped=(pieces.clipped & live).sum(),
+            kl=(terms.kl * weighted).sum(),
+            neg_logprob_sum=-(old * weighted).sum(),
+            clipped=(terms.clipped & weighted).sum(),
         )
         if compare and not micro.is_padding:
             totals.compare(logp.detach(), micro.sampler_logprobs)

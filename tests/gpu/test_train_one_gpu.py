@@ -43,18 +43,18 @@ def test_flash_attention_over_ragged_sequences_gives_the_blocks_numbers(tmp_path
         vocab_size=512, hidden_size=256, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2
     )
     Qwen2ForCausalLM(config).to(torch.bfloat16).save_pretrained(tmp_path)
-    spread = init_parallel("bfloat16")
-    device = spread.accelerator.device
+    parallel = init_parallel("bfloat16")
+    device = parallel.accelerator.device
     assert supports_varlen(device, "bfloat16", 64)
-    policy: Policy = build_policy(spread, tmp_path)
+    policy: Policy = build_policy(parallel, tmp_path)
     groups = [
         PromptGroup(tuple(range(1, 30 + place)), tuple(tuple(range(2, 90 + 17 * n)) for n in range(5)))
         for place in range(4)
     ]
     found = []
-    for ragged in (False, True):
+    for varlen in (False, True):
         policy.zero_grad()
-        logp = policy(pack(groups, varlen=ragged).to(device))
+        logp = policy(pack(groups, varlen=varlen).to(device))
         logp.mean().backward()
         grads = [p.grad.full_tensor().flatten() for p in policy.parameters() if p.grad is not None]
         found.append((logp.detach(), torch.cat(grads)))
@@ -68,14 +68,14 @@ def test_the_estimate_is_near_the_peak_of_an_update(tmp_path: Path) -> None:
         hidden_size=896, num_hidden_layers=12, num_attention_heads=14, num_key_value_heads=2, intermediate_size=4864
     )
     Qwen2ForCausalLM(config).to(torch.bfloat16).save_pretrained(tmp_path)
-    spread = init_parallel("bfloat16")
+    parallel = init_parallel("bfloat16")
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    policy: Policy = build_policy(spread, tmp_path)
+    policy: Policy = build_policy(parallel, tmp_path)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-6, fused=True)
     groups = [PromptGroup(tuple(range(1, 301)), tuple(tuple(range(2, 702)) for _ in range(4))) for _ in range(4)]
-    packed = pack(groups).to(spread.accelerator.device)
+    packed = pack(groups).to(parallel.accelerator.device)
     for _ in range(2):
         policy(packed).mean().backward()
         optimizer.step()

@@ -73,25 +73,25 @@ def draw_in_groups(checkpoint: str, prompts: list[list[int]]) -> list[Any]:
     from tasks.sampling.protocol import Request, SamplingSettings
     from tasks.sampling.transformers_engine import TransformersEngine
     from tasks.train.parallel import init_parallel
-    from tasks.train.shared_engine import SharedEngine
+    from tasks.train.run_engine import SharedEngine
 
-    spread = init_parallel("float32")
+    parallel = init_parallel("float32")
     opened: list[int] = []
 
     def open_here(first: int) -> TransformersEngine:
         opened.append(first)
         return TransformersEngine(Path(checkpoint))
 
-    engine = SharedEngine(spread, 2, open_here)
+    engine = SharedEngine(parallel, 2, open_here)
     weights = load_file(Path(checkpoint) / "model.safetensors")
     weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
     prints = [engine.fingerprint(), engine.update((name, 2 * tensor) for name, tensor in weights.items())]
     prints.append(engine.update(iter(weights.items())))
-    mine = [Request(f"p{n}", tuple(prompt)) for n, prompt in enumerate(prompts) if n % 2 == spread.rank]
+    mine = [Request(f"p{n}", tuple(prompt)) for n, prompt in enumerate(prompts) if n % 2 == parallel.rank]
     drawn = engine.generate(mine, SamplingSettings(n=2, temperature=1.0, top_p=1.0, max_tokens=6, seed=5, step=3))
     engine.release()
     tokens = [[list(completion.tokens) for completion in row] for row in drawn]
-    return [prints, spread.all_gather_object(tokens), spread.all_gather_object(opened)]
+    return [prints, parallel.all_gather_object(tokens), parallel.all_gather_object(opened)]
 
 
 def update_sharded(checkpoint: str) -> list[Any]:
@@ -101,15 +101,15 @@ def update_sharded(checkpoint: str) -> list[Any]:
     from tasks.policy.packing import PromptGroup, pack
     from tasks.train.parallel import build_policy, init_parallel, iter_full_state_dict
 
-    spread = init_parallel("float32")
-    policy = build_policy(spread, Path(checkpoint))
+    parallel = init_parallel("float32")
+    policy = build_policy(parallel, Path(checkpoint))
     optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-2, fused=True)
     packed = pack([PromptGroup((1, 2, 3), ((4, 5, 6), (7, 8))), PromptGroup((9, 2), ((3, 3, 3, 1),))])
     with torch.no_grad():
         policy(packed)  # a pass without gradients first: it leaves parameters gathered
     for _ in range(2):  # two micro-batches
-        with spread.grad_sync(policy, last=False):
-            spread.accelerator.backward(policy(packed).sum() * spread.world_size)
-    norm = spread.clip_grad_norm(policy, 1.0)
+        with parallel.grad_sync(policy, last=False):
+            parallel.accelerator.backward(policy(packed).sum() * parallel.world_size)
+    norm = parallel.clip_grad_norm(policy, 1.0)
     optimizer.step()
-    return [spread.mode, norm, {name: tensor.tolist() for name, tensor in iter_full_state_dict(policy, "float32")}]
+    return [parallel.mode, norm, {name: tensor.tolist() for name, tensor in iter_full_state_dict(policy, "float32")}]
