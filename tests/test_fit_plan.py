@@ -9,8 +9,7 @@ import pytest
 from support.fit_examples import SIZES, pivot_points
 
 from tasks.costs.gpu_table import Gpu, find_gpu, gpus_needed, peak_of_device
-from tasks.costs.grid_cost import grid_cost
-from tasks.costs.run_cost import model_parameters
+from tasks.costs.grid_cost import grid_cost, model_parameters
 from tasks.costs.step_cost import Budget, Efficiency, Workload, cost_of, parse_budget, step_flops
 from tasks.fit.forecasting.plan import PlanSettings, cost_to_target, make_plan
 from tasks.fit.forecasting.workload import reuse_need, workload_of

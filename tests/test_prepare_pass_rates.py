@@ -141,11 +141,11 @@ def test_prompt_lengths_count_template_and_text_and_too_long_prompts_are_refused
     short, long = (
         Problem(name, "arithmetic", (("user", text),), "1") for name, text in (("a", "1+1="), ("b", "1" * 60))
     )
-    ruler = PromptLengthChecker(str(tmp_path / "tokenizer"), None, 40)
+    checker = PromptLengthChecker(str(tmp_path / "tokenizer"), None, 40)
     message = [{"role": "user", "content": "1+1="}]
     rendered = tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=True, return_dict=False)
-    assert ruler.tokens([short]).tolist() == [len(rendered)]
-    refused = ruler.too_long([short, long, short])
+    assert checker.tokens([short]).tolist() == [len(rendered)]
+    refused = checker.too_long([short, long, short])
     assert set(refused) == {1}
     assert refused[1].endswith("40 allowed")
 

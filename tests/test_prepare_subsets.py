@@ -1,4 +1,4 @@
-"""Curriculum, thinning, held-out split and nested reuse subsets."""
+"""Curriculum, subsampling, held-out split and nested reuse subsets."""
 
 from __future__ import annotations
 

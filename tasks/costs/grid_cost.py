@@ -1,16 +1,22 @@
-"""What a whole study costs before it is launched: `rlscale plan --grid params.paper.yaml`."""
+"""What a study costs before it is launched: bounds of each run from the params alone, and `rlscale plan --grid`.
+
+Not covered: completions that end early; a run that is done has its true counts in its metrics.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tasks.costs.flops import Architecture, published_compute
 from tasks.costs.gpu_table import Gpu
-from tasks.costs.run_cost import model_parameters
 from tasks.costs.step_cost import Cost, Efficiency, Workload, cost_of
 from tasks.costs.units import short_count
+from tasks.records.models import read_models
 from tasks.study.errors import InputError
-from tasks.study.grid import expand_grid
-from tasks.study.params import Params
+from tasks.study.grid import Run, expand_grid
+from tasks.study.manifests import read_manifest
+from tasks.study.params import HubModel, Params, TinyModel
+from tasks.study.paths import StudyPaths
 
 # Mean prompt + completion tokens over their limits in the published runs (about 1,038 of 2,048 + 4,096).
 USUAL_FRACTION = 1038 / 6144
@@ -81,6 +87,14 @@ def grid_cost(params: Params, gpu: Gpu, efficiency: Efficiency, tokens: float | 
     )
 
 
+def model_parameters(model: TinyModel | HubModel) -> float:
+    """N of a model of either family from its spec: nominal for hub models, exact and non-embedding for tiny ones."""
+    if isinstance(model, HubModel):
+        return model.nominal
+    head_dim = model.hidden // model.heads
+    return Architecture(model.hidden, model.layers, model.heads, model.kv_heads, head_dim, model.ffn, 0).n_params
+
+
 def by_size(costs: GridCost) -> list[tuple[str, int, float, float, float, int]]:
     """Size, runs, FLOPs, GPU-hours, USD and GPUs per run, summed over the runs of a size."""
     out = []
@@ -92,3 +106,30 @@ def by_size(costs: GridCost) -> list[tuple[str, int, float, float, float, int]]:
         )
         out.append((label, len(rows), flops, hours, usd, rows[0].cost.gpus))
     return out
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """Upper bounds of a run: N parameters, T prompt and completion tokens of training, C = 6 N T FLOPs."""
+
+    n_params: float
+    tokens: int
+    compute: float
+
+
+def estimate_run_cost(params: Params, run: Run) -> RunCost:
+    """Predicts a run's size from the params, with every prompt and completion at its length limit."""
+    lengths = params.train.sampling
+    tokens = params.train.steps * params.train.batch * run.group_size
+    tokens *= lengths.max_prompt_tokens + lengths.max_completion_tokens
+    n_params = parameter_count(params, run)
+    return RunCost(n_params, tokens, published_compute(n_params, tokens))
+
+
+def parameter_count(params: Params, run: Run) -> float:
+    """N: counted where the checkpoint is there, else from the tiny family's shape or the published nominal size."""
+    folder = StudyPaths.of(params).stage("pretrain")
+    counted = read_models(folder) if "models" in (read_manifest(folder) or {}) else {}
+    if run.model in counted:
+        return counted[run.model].n_params
+    return model_parameters(next(model for model in params.pretrain.family.models if model.name == run.size))

@@ -1,4 +1,4 @@
-"""The report stage as a plain function: the study's results in, page and figures out, once."""
+"""The report stage as a plain function: the study's results in, the page as one HTML document and figures out, once."""
 
 from __future__ import annotations
 
@@ -7,9 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from tasks.records.findings import read_findings
+from tasks.report.format import count
 from tasks.report.grading_check import GradingCheck, check_grading
+from tasks.report.html import Html, joined, paragraph, tag
 from tasks.report.inputs import StudyResults, read_results
-from tasks.report.page import build_sections, render
+from tasks.report.sections import (
+    Section,
+    claims,
+    forecasts,
+    grading,
+    law,
+    provenance,
+    reuse,
+    runs,
+    scores,
+    training,
+)
+from tasks.report.style import SCRIPT, style_sheet
 from tasks.report.svg import on_white
 from tasks.report.text import count_verdicts, headline
 from tasks.study.fingerprints import report_fingerprint
@@ -58,3 +72,56 @@ def summary(results: StudyResults, check: GradingCheck) -> dict[str, Any]:
         "grading": check.totals,
         "audit": {name: value for name, value in audit.items() if not name.endswith("seconds")},
     }
+
+
+def build_sections(results: StudyResults, check: GradingCheck) -> list[Section]:
+    """All sections in the order of the page."""
+    return [
+        claims.build(results),
+        law.build(results),
+        forecasts.build(results),
+        reuse.build(results),
+        training.build(results),
+        scores.build(results),
+        runs.build(results),
+        grading.build(check),
+        provenance.build(results),
+    ]
+
+
+def render(results: StudyResults, sections: list[Section]) -> str:
+    """Puts the page together: an HTML document that loads nothing."""
+    title = results.params.report.title
+    links = joined(tag("a", part.title, href=f"#{part.anchor}") for part in sections)
+    footer = tag("footer", "Written by rlscale from the files of this study; equal files give an equal page.")
+    main = tag("main", joined([_header(results, title), *(_section(part) for part in sections), footer]))
+    body = tag("div", joined([tag("nav", links, aria_label="Sections"), main]), class_="page")
+    head = joined(
+        [
+            Html('<meta charset="utf-8">'),
+            Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
+            Html('<link rel="icon" href="data:,">'),
+            tag("title", title),
+            tag("style", Html(style_sheet())),
+        ]
+    )
+    script = tag("script", Html(SCRIPT))
+    document = tag("html", joined([tag("head", head), tag("body", joined([body, script]))]), lang="en")
+    return f"<!doctype html>\n{document}\n"
+
+
+def _header(results: StudyResults, title: str) -> Html:
+    train = results.params.train
+    facts = [
+        f"{len(results.runs)} GRPO runs",
+        f"{len(results.sizes)} sizes ({results.sizes[0]} to {results.sizes[-1]} non-embedding parameters)",
+        " and ".join(results.variants),
+        f"{len(results.params.grid.seeds)} seed{'s' if len(results.params.grid.seeds) > 1 else ''}",
+        f"{train.steps} steps of {train.batch} prompts × {train.group_size} completions",
+        f"{count(results.params.prepare.heldout)} held-out problems",
+    ]
+    return tag("header", joined([tag("h1", title), paragraph(" · ".join(facts), class_="sub")]))
+
+
+def _section(part: Section) -> Html:
+    return tag("section", joined([tag("h2", part.title), part.body]), id=part.anchor)
