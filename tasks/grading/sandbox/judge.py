@@ -1,7 +1,7 @@
 """The sandboxed interpreter of the tests: runs them against a program that lives in another process.
 
-Started by `sandbox.run_program` as `python -I -S judge.py REQUESTS REPLIES RESULT MEMORY_MB CPU_SECONDS PARENT_PID` (the
-first three are descriptors). Reads {"program", "tests", "names"} from stdin, hands the program over (`child.py`
+Started by `sandbox.run_program` as `python -I -S judge.py REQUESTS REPLIES RESULT MEMORY_MB CPU_SECONDS PARENT_PID`
+(the first three are descriptors). Reads {"program", "tests", "names"} from stdin, hands the program over (`child.py`
 describes the lines they exchange), and runs the tests with a stand-in for each of the names: calling one calls the
 program's function, and what it returns is made anew here from built-in types. Writes to RESULT, as JSON, [verdict,
 reason]: "passed", "failed", "ended" (the program's process has) or "unjudged".
@@ -12,6 +12,7 @@ The program cannot reach this process: no memory, frame, file or object is share
 from __future__ import annotations
 
 import builtins
+import contextlib
 import ctypes
 import json
 import os
@@ -28,6 +29,8 @@ sys.path.pop(0)
 
 UNSAFE = "no sandbox on this machine"
 UNTESTABLE = "the tests pass a value that cannot be given to a program"
+UNREADABLE = "the program returned something that cannot be read"
+_MAX_REASON_LENGTH = 200
 _MAX_REPLY_BYTES = 64 << 20
 _SET_DUMPABLE = 4
 
@@ -59,13 +62,18 @@ class Program:
             self.end("ended")
         try:
             return json.loads(line)
-        except (ValueError, RecursionError):
-            self.end("failed", "the program returned something that cannot be read")
+        except (ValueError, RecursionError, MemoryError):
+            self.end("failed", UNREADABLE)
 
     def end(self, verdict: str, reason: str = "") -> NoReturn:
         """Ends the tests, whatever they catch."""
         self.end_of_tests = self.end_of_tests or (verdict, reason)
         raise EndOfTests
+
+    def fail(self, reason: Any) -> NoReturn:
+        """Ends the tests for a reason that the program names."""
+        readable = isinstance(reason, str) and reason != confinement.PASSED
+        self.end("failed", reason[:_MAX_REASON_LENGTH] if readable else UNREADABLE)
 
     def stand_in(self, name: str) -> Callable[..., Any]:
         """Returns a function that calls the program's function of this name."""
@@ -83,19 +91,15 @@ class Program:
         return form
 
     def _result(self, reply: Any) -> Any:
-        error: Exception | None = None
         try:
-            word, content = reply[0], reply[1:]
+            word, *content = reply
             if word == "value":
-                return decode(content[0])
-            if word == "raised":
-                error = _exception(*content)
-        except MemoryError:
-            self.end("failed", "the program ran out of memory")
+                return decode(*content)
+            error = _exception(*content) if word == "raised" else None
         except Exception:
-            self.end("failed", "the program returned something that cannot be read")
+            self.end("failed", UNREADABLE)
         if error is None:
-            self.end("failed", str(content[0])[:200])
+            self.fail(content[0] if content else None)
         raise error
 
 
@@ -104,12 +108,10 @@ def _exception(kinds: list[str], message: str) -> Exception:
     for kind in kinds:
         found = getattr(builtins, str(kind), None)
         if isinstance(found, type) and issubclass(found, Exception):
-            try:
-                return (
-                    RuntimeError(message) if issubclass(found, (StopIteration, StopAsyncIteration)) else found(message)
-                )
-            except TypeError:
-                continue
+            if issubclass(found, (StopIteration, StopAsyncIteration)):
+                break
+            with contextlib.suppress(TypeError):
+                return found(message)
     return RuntimeError(message)
 
 
@@ -120,7 +122,7 @@ def run_tests(message: dict[str, Any], program: Program) -> tuple[str, str]:
     try:
         loaded = program.ask(message["program"])
         if loaded != confinement.PASSED:
-            program.end("failed", str(loaded)[:200])
+            program.fail(loaded)
     except EndOfTests:
         reason = ""
     else:
@@ -136,10 +138,7 @@ def main() -> None:
     report = ("unjudged", UNSAFE)
     if confinement.lock_down(memory_mb, cpu_seconds, parent):
         message = json.loads(sys.stdin.buffer.read())
-        with os.fdopen(requests, "wb") as outgoing, os.fdopen(replies, "rb") as incoming:
-            report = run_tests(message, Program(outgoing, incoming))
-            os.write(result, json.dumps(report).encode("ascii"))
-            os._exit(0)
+        report = run_tests(message, Program(os.fdopen(requests, "wb"), os.fdopen(replies, "rb")))
     os.write(result, json.dumps(report).encode("ascii"))
     os._exit(0)
 

@@ -49,7 +49,7 @@ def encode(value: Any) -> Any:
 def _encode_other(value: Any) -> Any:
     for name, kind in _SEQUENCES.items():
         if isinstance(value, kind):
-            items = (value.start, value.stop, value.step) if isinstance(value, range) else value
+            items: Any = (value.start, value.stop, value.step) if isinstance(value, range) else value
             return [name, [encode(item) for item in items]]
     # Looked up, not imported: a program that uses them has them.
     for module, name in (("fractions", "Fraction"), ("decimal", "Decimal")):

@@ -34,8 +34,8 @@ def code_blocks(text: str) -> list[CodeBlock]:
     blocks: list[CodeBlock] = []
     opening: _Opening | None = None
     lines: list[str] = []
-    for line in text.split("\n"):
-        fences = [match for match in _FENCES.finditer(line)] if "```" in line or "~~~" in line else []
+    for line in text.replace("\r\n", "\n").split("\n"):
+        fences = list(_FENCES.finditer(line)) if "```" in line or "~~~" in line else []
         if opening is None:
             opening = _opening(line, fences)
             continue

@@ -3,8 +3,9 @@
     score = right cells / (rows x columns without the first)
 
 counted by row label (the first column of the true grid, "Position") and column name, so their order is free; labels and
-cells are compared without case and outer blanks. The grid may stand in a code fence. The verdict is right when every cell is, and the score then 1.0.
-A grid that gives a label or a column twice has no score: it could list every possibility.
+cells are compared without case and outer blanks. The grid may stand in a code fence. The verdict is right when every
+cell is, and the score then 1.0. A grid that gives a label or a column twice has no score: it could list every
+possibility.
 """
 
 from __future__ import annotations
