@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.grading.scorers.code_blocks import code_blocks
 from tasks.grading.scorers.size_limits import nested_too_deeply
 from tasks.grading.scorers.thinking import after_thinking
 from tasks.grading.verdicts import GradeRequest, Verdict
 
 _MAX_GRID_LENGTH = 20_000
+_FENCED = re.compile(r"(?P<fence>`{3,}|~{3,})[ \t]*\w*(?P<inside>.*?)(?P=fence)?", re.DOTALL)
 Cells = dict[tuple[str, str], str]
 
 
@@ -58,10 +59,8 @@ def _last_tag(completion: str) -> str | None:
     if start < 0:
         return None
     text = answer[start + len("<answer>") : end].strip()
-    if not text.startswith(("```", "~~~")) or len(text) > _MAX_GRID_LENGTH:
-        return text
-    blocks = code_blocks(text)
-    return blocks[0].text.strip() if len(blocks) == 1 else text
+    fenced = _FENCED.fullmatch(text) if len(text) <= _MAX_GRID_LENGTH else None
+    return fenced["inside"].strip() if fenced else text
 
 
 def _read_grid(text: str) -> Mapping[str, Any] | None:
