@@ -89,6 +89,17 @@ def test_tests_that_pass_what_cannot_cross_cannot_judge(pool: GradingPool) -> No
     assert (verdict.status, verdict.score) == ("unjudged", 0.0)
 
 
+@pytest.mark.slow
+def test_a_program_cannot_keep_its_tests_from_judging(pool: GradingPool) -> None:
+    verdict = grade(pool, ["def g(x):\n    return object()\ndef f(x):\n    return x"], "assert f(g(1)) == 1")[0]
+    assert (verdict.status, verdict.score) == ("wrong", 0.0)
+    forged = (
+        'import os\nfor fd in range(3, 9):\n    try:\n        os.write(fd, b\'["unjudged", "x"]\\n\')\n'
+        "    except OSError:\n        pass"
+    )
+    assert grade(pool, [f"```python\n{forged}\n```"])[0].status == "wrong"
+
+
 @pytest.mark.parametrize("tests", ["def check(:", "'" * 3, "(" * 9999])
 def test_tests_that_are_not_python_are_none(tests: str) -> None:
     assert read_tests(json.dumps({"functional": tests})) is None

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, NoReturn
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import confinement
-from plain_values import OPAQUE, decode, encode
+from plain_values import OPAQUE, Opaque, decode, encode
 
 sys.path.pop(0)
 
@@ -86,7 +86,10 @@ class Program:
 
     def _give(self, value: Any) -> Any:
         form = encode(value)
-        if f'{{"{OPAQUE}"' in json.dumps(form):  # quotes within a text would be escaped
+        text = json.dumps(form)  # quotes within a text are escaped there
+        if f'{{"{OPAQUE}": "{Opaque.__name__}"' in text:
+            self.end("failed", UNREADABLE)
+        if f'{{"{OPAQUE}"' in text:
             self.end("unjudged", UNTESTABLE)
         return form
 
