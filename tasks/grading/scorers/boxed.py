@@ -122,7 +122,15 @@ def _first_sentence(text: str) -> str | None:
     return _bare(text[: end.start()] if end else text)
 
 
+# "Hence $x = 46$", "So we get 46": words that lead to an answer and say nothing of it.
+_LEADING = re.compile(
+    r"^(?:(?:so|thus|hence|therefore|then|finally|we|get|gets|have|obtain|find|it|this|that|which|gives?|is|the|final|result|value|total|equals|equal to|to be)\b[,:]?\s+)+",
+    re.IGNORECASE,
+)
+
+
 def _bare(text: str) -> str | None:
+    text = _LEADING.sub("", text.strip())
     text = re.sub(r"\*\*|__(?=\S)", "", text).strip()
     text = re.sub(r"(?<!\\)[.,;:]+$", "", text).strip()
     for opening, closing in (("\\(", "\\)"), ("\\[", "\\]")):

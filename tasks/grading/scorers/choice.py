@@ -2,7 +2,7 @@ r"""Grades a multiple-choice answer: one letter, in the last box.
 
 `\boxed{B}`, `\boxed{\text{(b)}}`, `\boxed{B: 0.58g}`, `\boxed{B 0.58g}` and `\boxed{\text{Option B}}` answer B; a box
 with two letters, or with words that begin with a letter, answers nothing. Without a box the last "answer is (B)",
-"Answer: B", "option B" or "故选 B" counts. Everything is decided in the calling process.
+"Answer: B" or "故选 B" counts, without one an "option B" that stands alone. Everything is decided in the calling process.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ _LETTER = re.compile(r"[(\[]?\s*([A-Za-z])\s*[)\]]?\s*(?:[.:)：].*)?", re.DOTAL
 _WITH_TEXT = re.compile(r"\(?([A-Z])\)?\s+(?=[^A-Za-z]|[A-Za-z]{2})(.*)", re.DOTALL)
 _SECOND = re.compile(r"^\s*(?:or|and|,|/|&|;|\bnor\b)\s*\(?[A-Za-z]\)?(?![A-Za-z])|(?:,|;|/|\bor|\band)\s*\(?[A-Z]\)?\s*(?:$|[,;)/]|or\b|and\b)")
 _STATED = re.compile(
-    r"(?:(?i:answer|option|choice)(?i:\s{1,3}(?:is|should\s{1,3}be))?|答案(?:是|为)?|故选|选择?)\s{0,3}\*{0,2}\s{0,3}[:：]?\s{0,3}\*{0,2}\s{0,3}[:：]?\s{0,3}"
+    r"(?:(?i:answer|(?:correct|right|best|final)\s{1,3}(?:option|choice|one))(?i:\s{1,3}(?:is|should\s{1,3}be))?|答案(?:是|为)?|故选|选择?)\s{0,3}\*{0,2}\s{0,3}[:：]?\s{0,3}\*{0,2}\s{0,3}[:：]?\s{0,3}"
     r"(?:(?i:option|choice)\s{1,3})?(?:\$?\\(?:text|mathrm|textbf|mathbf)\{)?[(\[]?([A-Z])[)\]]?(?![A-Za-z'’])(?!\s{0,3}(?:,|or|and|/)\s{0,3}\(?[A-Z]\)?(?![A-Za-z]))"
 )
+
+_MENTIONED = re.compile(r"(?i:option|choice|choose|pick|select)\s{1,3}\*{0,2}[(\[]?([A-Z])[)\]]?(?![A-Za-z'’])(?!\s{0,3}(?:is|are)\s{1,3}(?i:not|wrong|incorrect|false))")
 
 
 def grade_fast(request: GradeRequest) -> Verdict:
@@ -49,7 +51,10 @@ def chosen_letter(completion: str) -> str | None:
     completion = completion[-_MAX_UNBOXED_LENGTH:]
     alone = re.fullmatch(r"\s*\**\(?([A-Z])\)?[.)]?\**\s*", completion)
     stated = [alone.group(1)] if alone else _STATED.findall(completion)
-    return stated[-1] if stated else None
+    if stated:
+        return stated[-1]
+    mentioned = set(_MENTIONED.findall(completion))
+    return mentioned.pop() if len(mentioned) == 1 else None
 
 
 def letter_of(text: str) -> str | None:
@@ -58,7 +63,7 @@ def letter_of(text: str) -> str | None:
     match = _LETTER.fullmatch(text)
     if match:
         rest = text[match.end(1) :].lstrip(")] .:：")
-        return None if _SECOND.search(rest) else match.group(1).upper()
+        return None if _SECOND.search(rest) or re.fullmatch(r"[A-Z]", rest.strip()) else match.group(1).upper()
     match = _WITH_TEXT.fullmatch(text)
     if match is None or _SECOND.search(match.group(2)) or re.match(r"(?:or|and|is|not|nor|but)\b", match.group(2)):
         return None

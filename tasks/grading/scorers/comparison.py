@@ -35,6 +35,7 @@ def equal(gold: Any, answer: Any, digits: int) -> bool:
         return False
     if isinstance(gold, Eq) and not _is_equation(answer) and _names_value(gold.lhs):
         gold = gold.rhs
+    gold, answer = _as_pair(gold, answer), _as_pair(answer, gold)
     gold_items, answer_items = _items(gold), _items(answer)
     if gold_items is not None or answer_items is not None:
         if gold_items is not None and answer_items is not None:
@@ -85,6 +86,14 @@ def _ends(equation: Any) -> tuple[Any, Any]:
     from sympy import Eq
 
     return (equation.lhs, equation.rhs) if isinstance(equation, Eq) else (parts[0].lhs, parts[-1].rhs)
+
+
+def _as_pair(tree: Any, other: Any) -> Any:
+    """An open interval is a pair where the other side is a list or a tuple."""
+    from sympy import Interval, Tuple
+
+    is_pair = isinstance(tree, Interval) and tree.left_open and tree.right_open and _items(other) is not None
+    return Tuple(tree.start, tree.end) if is_pair else tree
 
 
 # --- lists ------------------------------------------------------------------------------------------------------------

@@ -54,9 +54,10 @@ def grade_fast(request: GradeRequest) -> Verdict | DeferredGrade:
 
 def _listed(completion: str, ground_truth: str, answer: str) -> str | None:
     """Joins boxes that together list the answer, where the gold answer is a list and the last box holds one element."""
-    if "," not in ground_truth and "and" not in ground_truth and "or" not in ground_truth or "," in answer:
+    if "," in answer or not any(mark in ground_truth for mark in (",", "and", "or", "\\pm")):
         return None
-    if ground_truth[0] in "([" or not _LIST.fullmatch(normalize(ground_truth).replace("\\vee", ",")):
+    gold = normalize(ground_truth).replace("\\vee", ",").replace("\\pm", ",")
+    if gold[:1] in ("(", "[") or not _LIST.fullmatch(gold) and not gold.startswith(","):
         return None
     boxes = all_boxed(completion)
     return ", ".join(boxes) if 1 < len(boxes) <= _MAX_LIST and sum(map(len, boxes)) < MAX_ANSWER_LENGTH else None

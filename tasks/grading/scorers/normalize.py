@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 MAX_LENGTH = 4_000
 OR = " \\vee "
+AND = " \\wedge "
 
 # --- characters -------------------------------------------------------------------------------------------------------
 _SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿˣ", "0123456789+-nx", strict=True))
@@ -27,7 +28,7 @@ _CHARACTERS = {
     "ℕ": "\\mathbb{N}", "ℚ": "\\mathbb{Q}", "ℂ": "\\mathbb{C}", "⟨": "\\langle ", "⟩": "\\rangle ", "°": "^\\circ ",
     "º": "^\\circ ", "π": "\\pi ", "θ": "\\theta ", "α": "\\alpha ", "β": "\\beta ", "γ": "\\gamma ", "φ": "\\phi ",
     "λ": "\\lambda ", "μ": "\\mu ", "ω": "\\omega ", "σ": "\\sigma ", "δ": "\\delta ", "ε": "\\epsilon ",
-    "Δ": "\\Delta ", "∨": OR, "∧": ",", "％": "\\%", "≡": "\\equiv ", "…": "\\ldots ", "⋯": "\\ldots ", "∠": "\\angle ",
+    "Δ": "\\Delta ", "∨": OR, "∧": AND, "％": "\\%", "≡": "\\equiv ", "…": "\\ldots ", "⋯": "\\ldots ", "∠": "\\angle ",
     "⌊": "\\lfloor ", "⌋": "\\rfloor ", "⌈": "\\lceil ", "⌉": "\\rceil ", "½": "\\frac{1}{2}", "⅓": "\\frac{1}{3}",
     "⅔": "\\frac{2}{3}", "¼": "\\frac{1}{4}", "¾": "\\frac{3}{4}", "⅕": "\\frac{1}{5}", "⅖": "\\frac{2}{5}",
     "⅗": "\\frac{3}{5}", "⅘": "\\frac{4}{5}", "⅙": "\\frac{1}{6}", "⅚": "\\frac{5}{6}", "⅛": "\\frac{1}{8}",
@@ -63,7 +64,7 @@ def doubled_backslashes(text: str) -> str:
 
 _THIN = re.compile(r"\\!\s*")
 _GROUP_SPACE = re.compile(r"(?<=[0-9])(?:\\[,;: ]|~)(?=[0-9]{3}(?![0-9]))")
-_SPACE = re.compile(r"\\(?:[,;:]|quad|qquad|hspace\{[^{}]{0,20}\}|enspace|thinspace)|\\(?= )|~|\s+")
+_SPACE = re.compile(r"\\(?:[,;:]|quad|qquad|hspace\{[^{}]{0,20}\}|enspace|thinspace)|(?<!\\)\\(?= )|~|\s+")
 _NOTHING = re.compile(r"\\(?:displaystyle|textstyle|limits|nolimits|bigl?|bigr|Bigl?|Bigr)(?![A-Za-z])|(?<!\\)\\\$|\$")
 _DELIMITER = re.compile(r"\\(?:left|right)(?![A-Za-z])\s*\.?")
 _MATH_MODE = re.compile(r"^\\\((.*)\\\)$|^\\\[(.*)\\\]$", re.DOTALL)
@@ -131,7 +132,7 @@ _SPELLINGS = (
     (re.compile(r"\\colon(?![A-Za-z])"), ":"),
     (re.compile(r"\{,\}"), ","),
     (re.compile(r"\\(?:lor)(?![A-Za-z])"), r"\\vee "),
-    (re.compile(r"\\(?:land|wedge)(?![A-Za-z])"), ","),
+    (re.compile(r"\\land(?![A-Za-z])"), r"\\wedge "),
     (re.compile(r"\*\*(?=[0-9({])"), "^"),
     (re.compile(r"\\mod(?![A-Za-z])"), r"\\pmod "),
     (re.compile(r"\\pmod\s*\{([^{}]{1,30})\}|\\pmod\s*([0-9A-Za-z]+)|\(\s*\\?(?:text\{\s*)?mod\s*\}?\s*([0-9A-Za-z]+)\s*\)"),
@@ -181,10 +182,13 @@ _OR_WORD = re.compile(r",?\s*(?:\\text\{\s*,?\s*or\s*\}|(?<![A-Za-z\\])or(?![A-Z
 _AND_WORD = re.compile(r",?\s*(?:\\text\{\s*,?\s*(?:and|&)\s*\}|(?<![A-Za-z\\])and(?![A-Za-z]))\s*", re.IGNORECASE)
 
 
+_INEQUALITY = re.compile(r"[<>]|\\(?:le|ge|ne)(?![A-Za-z])")
+
+
 def connectives(text: str) -> str:
-    r"""`or` becomes `\vee`, `and` a comma, in text or bare."""
+    r"""`or` becomes `\vee`, `and` a comma (`\wedge` between inequalities), in text or bare."""
     text = _OR_WORD.sub(lambda _: OR, text)
-    return _AND_WORD.sub(", ", text)
+    return _AND_WORD.sub(lambda _: AND if _INEQUALITY.search(text) else ", ", text)
 
 
 # --- units ------------------------------------------------------------------------------------------------------------
@@ -222,7 +226,7 @@ def money(text: str) -> str:
 def degrees(text: str) -> str:
     """A degree sign: a factor of pi/180 where the text has a trigonometric function, else a unit."""
     text = _DEGREE.sub("DEG", text)
-    if "DEG" not in text:
+    if "DEG" not in text or "\\pi" in text:
         return text
     if _TRIGONOMETRIC.search(text):
         text = re.sub(r"\(\s*([0-9.]+)DEG\s*\)", r"\1DEG", text)
@@ -361,10 +365,11 @@ _FUNCTIONS = {"sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "max
               "arctan", "sinh", "cosh", "tanh", "matrix", "pmatrix", "bmatrix", "vmatrix", "array", "cases"}  # fmt: skip
 _BARE_WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{2,}(?![A-Za-z])")
 _COMMON = {"is", "not", "the", "for", "odd", "even", "and", "or", "if", "no", "yes", "are", "all", "any", "than", "mod", "base",
-           "am", "pm", "in", "at", "to", "of", "with", "less", "more", "but", "only", "none", "red"}  # fmt: skip
+           "am", "pm", "in", "at", "to", "of", "with", "less", "more", "but", "only", "none", "deg"}  # fmt: skip
 _MARKS = re.compile(r"\\(?:ldots|vdots|sim|cong|perp|parallel|pmod|equiv|mapsto|to|mid|nmid|implies|iff|forall|exists|overline|underline|hat|vec|tilde)(?![A-Za-z])|[?&#@;]")
 _CLOCK = re.compile(r"^[0-9]{1,2}:[0-5][0-9]$")
 _BASE = re.compile(r"(?<![A-Za-z])[0-9A-F]+\)?\s*_\s*(?:\{?\s*[0-9]+\s*\}?)")
+_CAPITALS = re.compile(r"[A-Z]{2,}")
 _PURE_WORDS = re.compile(r"(?:\\text\{[^{}\\]*\}|[\w\s.,'()-])+")
 
 
@@ -382,8 +387,11 @@ def unread(text: str) -> str | None:
         return "a time of day"
     if _BASE.search(text):
         return "a base"
-    match = _MARKS.search(text)
-    if match:
+    capitals = _CAPITALS.fullmatch(text)
+    if capitals:
+        return "names of points"
+    match = _MARKS.search(text if not _ROWS.search(text) else text.replace("&", ""))
+    if match and not (match.group() == "\\to" and "\\lim" in text):
         return f"the mark {match.group()!r}"
     return "a sign of another script" if not text.isascii() else None
 

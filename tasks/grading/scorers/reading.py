@@ -11,7 +11,7 @@ import functools
 import re
 from typing import Any
 
-from tasks.grading.scorers.normalize import OR
+from tasks.grading.scorers.normalize import AND, OR
 
 _EOF = -1
 _BUILDER = re.compile(r"^\\\{\s*\(?([a-zA-Z])\)?\s*(?:\\in\s*\\mathbb\{R\}\s*)?(?:\\mid|:|\||\\vert)\s*(.+?)\s*\\\}$")
@@ -43,8 +43,18 @@ def read(text: str, is_complex: bool) -> Any:
     if builder:
         text = builder.group(2)
     candidates = text.split(OR.strip()) if OR.strip() in text else [text]
-    trees = [_read_one(candidate.strip(), is_complex) for candidate in candidates]
+    trees = [_read_all(candidate.strip(), is_complex) for candidate in candidates]
     return trees[0] if len(trees) == 1 else _either(trees)
+
+
+def _read_all(text: str, is_complex: bool) -> Any:
+    """Reads conditions that hold together."""
+    if AND.strip() not in text:
+        return _read_one(text, is_complex)
+    sets = [as_set(_read_one(part.strip(), is_complex)) for part in text.split(AND.strip())]
+    if any(one is None for one in sets):
+        raise Unreadable("conditions on several unknowns")
+    return functools.reduce(lambda one, other: one.intersect(other), sets)
 
 
 @functools.lru_cache(maxsize=256)
@@ -68,7 +78,15 @@ def _read_one(text: str, is_complex: bool) -> Any:
         raise Unreadable("its end")
     if tree is None or isinstance(tree, (str, bool)):
         raise Unreadable("no expression")
-    return tree
+    return _with_imaginary_unit(tree) if is_complex else tree
+
+
+def _with_imaginary_unit(tree: Any) -> Any:
+    """The parser knows `I` alone as the imaginary unit."""
+    from sympy import I
+
+    units = {symbol: I for symbol in getattr(tree, "free_symbols", ()) if symbol.name == "i"}
+    return tree.xreplace(units) if units else tree
 
 
 def _percent_as_factor(text: str) -> str:
