@@ -80,6 +80,9 @@ def _grade_answer(ground_truth: str, answer: str) -> Verdict | DeferredGrade:
     if option:
         right = letter_of(answer) == (option.group(1) or option.group(2))
         return Verdict("right", 1.0, answer, "same letter") if right else Verdict("wrong", 0.0, answer, "no such letter")
+    refusal = unreadable(answer)
+    if refusal is not None:
+        return Verdict("wrong", 0.0, answer[:100], f"refused: {refusal}")
     gold_text, answer_text = normalize(ground_truth), normalize(answer)
     verdict = _compare(gold_text, answer_text, answer)
     if verdict is not None:
@@ -87,9 +90,6 @@ def _grade_answer(ground_truth: str, answer: str) -> Verdict | DeferredGrade:
     verdict = _compare_unread(gold_text, answer_text, answer)
     if verdict is not None:
         return verdict
-    refusal = unreadable(answer_text)
-    if refusal is not None:
-        return Verdict("wrong", 0.0, answer[:100], f"refused: {refusal}")
     return DeferredGrade("math", gold_text, answer_text, answer)
 
 
