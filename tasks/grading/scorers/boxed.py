@@ -84,7 +84,9 @@ _ANNOUNCED = re.compile(
     r"\s{0,3}\**\s{0,3}[:：]?\s{0,3}\**\s{0,3}[:：]?[ \t]{0,3}\n{0,2}"
 )
 _DENIED = re.compile(r"^\s*(?:not\b|n't|never\b|unlikely|unclear|unknown|wrong)", re.IGNORECASE)
-_CONCLUDED = re.compile(r"(?:\bis|\bare|=|\bequals|\bgets?|\bgives?|\bhave|\bobtain)\s*:?\s*([^=]{1,300}?)\s*[.。]?\s*$")
+_CONCLUDED = re.compile(
+    r"(?:\bis|\bare|=|\bequals|\bgets?|\bgives?|\bhave|\bobtain)\s*:?\s*([^=]{1,300}?)\s*[.。]?\s*$"
+)
 _SENTENCE_END = re.compile(r"[.。!?]\**(?=\s|$)|[。！？]|\n")
 _PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{3,}")
 

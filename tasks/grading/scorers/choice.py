@@ -17,16 +17,24 @@ _COMMAND = re.compile(
     r"\\(?:text(?:bf|rm|it|sf|tt|normal)?|math(?:bf|rm|it|sf|tt|cal|bb|normal)?|boldsymbol|bm|bf|rm|mbox|operatorname|left|right|displaystyle)"
     r"(?![A-Za-z])|[{}$*]|\\[,;! ]"
 )
-_LABEL = re.compile(r"^\s*(?:the\s+)?(?:(?:final|correct)\s+)?(?:answer|option|choice|选项|答案)\s*(?:is|为|是)?\s*[:：]?\s*(?:(?:option|choice)\s*)?", re.IGNORECASE)
+_LABEL = re.compile(
+    r"^\s*(?:the\s+)?(?:(?:final|correct)\s+)?(?:answer|option|choice|选项|答案)\s*(?:is|为|是)?\s*[:：]?\s*(?:(?:option|choice)\s*)?",
+    re.IGNORECASE,
+)
 _LETTER = re.compile(r"[(\[]?\s*([A-Za-z])\s*[)\]]?\s*(?:[.:)：].*)?", re.DOTALL)
 _WITH_TEXT = re.compile(r"\(?([A-Z])\)?\s+(?=[^A-Za-z]|[A-Za-z]{2})(.*)", re.DOTALL)
-_SECOND = re.compile(r"^\s*(?:or|and|,|/|&|;|\bnor\b)\s*\(?[A-Za-z]\)?(?![A-Za-z])|(?:,|;|/|\bor|\band)\s*\(?[A-Z]\)?\s*(?:$|[,;)/]|or\b|and\b)")
+_SECOND = re.compile(
+    r"^\s*(?:or|and|,|/|&|;|\bnor\b)\s*\(?[A-Za-z]\)?(?![A-Za-z])|(?:,|;|/|\bor|\band)\s*\(?[A-Z]\)?\s*(?:$|[,;)/]|or\b|and\b)"
+)
+_ARITHMETIC = re.compile(r"\s*[)\]]?\s*(?:[+*/^=<>]|-\s)")
 _STATED = re.compile(
     r"(?:(?i:answer|(?:correct|right|best|final)\s{1,3}(?:option|choice|one))(?i:\s{1,3}(?:is|should\s{1,3}be))?|答案(?:是|为)?|故选|选择?)\s{0,3}\*{0,2}\s{0,3}[:：]?\s{0,3}\*{0,2}\s{0,3}[:：]?\s{0,3}"
     r"(?:(?i:option|choice)\s{1,3})?(?:\$?\\(?:text|mathrm|textbf|mathbf)\{)?[(\[]?([A-Z])[)\]]?(?![A-Za-z'’])(?!\s{0,3}(?:,|or|and|/)\s{0,3}\(?[A-Z]\)?(?![A-Za-z]))"
 )
 
-_MENTIONED = re.compile(r"(?i:option|choice|choose|pick|select)\s{1,3}\*{0,2}[(\[]?([A-Z])[)\]]?(?![A-Za-z'’])(?!\s{0,3}(?:is|are)\s{1,3}(?i:not|wrong|incorrect|false))")
+_MENTIONED = re.compile(
+    r"(?i:option|choice|choose|pick|select)\s{1,3}\*{0,2}[(\[]?([A-Z])[)\]]?(?![A-Za-z'’])(?!\s{0,3}(?:is|are)\s{1,3}(?i:not|wrong|incorrect|false))"
+)
 
 
 def grade_fast(request: GradeRequest) -> Verdict:
@@ -62,7 +70,10 @@ def letter_of(text: str) -> str | None:
     text = _LABEL.sub("", _COMMAND.sub("", text).strip()).strip()
     match = _LETTER.fullmatch(text)
     if match:
-        rest = text[match.end(1) :].lstrip(")] .:：")
+        rest = text[match.end(1) :]
+        if _ARITHMETIC.match(rest):
+            return None
+        rest = rest.lstrip(")] .:：")
         return None if _SECOND.search(rest) or re.fullmatch(r"[A-Z]", rest.strip()) else match.group(1).upper()
     match = _WITH_TEXT.fullmatch(text)
     if match is None or _SECOND.search(match.group(2)) or re.match(r"(?:or|and|is|not|nor|but)\b", match.group(2)):

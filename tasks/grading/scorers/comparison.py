@@ -14,7 +14,14 @@ from typing import Any
 _DIGITS = 50
 _EXACT = 30
 _RELATIVE_ERROR = 5e-6
-_POINTS = (Fraction(37, 23), Fraction(-41, 29), Fraction(67, 19), Fraction(-113, 31), Fraction(13, 47), Fraction(-17, 53))
+_POINTS = (
+    Fraction(37, 23),
+    Fraction(-41, 29),
+    Fraction(67, 19),
+    Fraction(-113, 31),
+    Fraction(13, 47),
+    Fraction(-17, 53),
+)
 _WHOLE_POINTS = (3, 4, 7)
 
 
@@ -66,7 +73,11 @@ def _names_value(side: Any) -> bool:
         return True
     if isinstance(side, Pow):
         return False
-    return bool(side.is_Mul) and all(isinstance(part, (Symbol, AppliedUndef)) for part in side.args if not isinstance(part, Number)) and not any(isinstance(part, Number) for part in side.args)
+    return (
+        bool(side.is_Mul)
+        and all(isinstance(part, (Symbol, AppliedUndef)) for part in side.args if not isinstance(part, Number))
+        and not any(isinstance(part, Number) for part in side.args)
+    )
 
 
 def _unwrapped(gold: Any, answer: Any) -> Any | None:
@@ -120,7 +131,11 @@ def _equal_items(gold: Any, golds: tuple[Any, ...], answer: Any, answers: tuple[
         )
     golds, gold_ordered = _values(golds, gold_names, isinstance(gold, Tuple))
     answers, answer_ordered = _values(answers, answer_names, isinstance(answer, Tuple))
-    if isinstance(gold, Tuple) or (gold_names and not isinstance(answer, Tuple) and not answer_names) or (gold_names and isinstance(answer, Tuple)):
+    if (
+        isinstance(gold, Tuple)
+        or (gold_names and not isinstance(answer, Tuple) and not answer_names)
+        or (gold_names and isinstance(answer, Tuple))
+    ):
         return len(golds) == len(answers) and all(equal(a, b, digits) for a, b in zip(golds, answers, strict=True))
     return _same_elements(golds, answers, digits)
 

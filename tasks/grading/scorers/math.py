@@ -79,7 +79,9 @@ def _grade_answer(ground_truth: str, answer: str) -> Verdict | DeferredGrade:
     option = _OPTION.fullmatch(ground_truth)
     if option:
         right = letter_of(answer) == (option.group(1) or option.group(2))
-        return Verdict("right", 1.0, answer, "same letter") if right else Verdict("wrong", 0.0, answer, "no such letter")
+        return (
+            Verdict("right", 1.0, answer, "same letter") if right else Verdict("wrong", 0.0, answer, "no such letter")
+        )
     refusal = unreadable(answer)
     if refusal is not None:
         return Verdict("wrong", 0.0, answer[:100], f"refused: {refusal}")
@@ -103,7 +105,11 @@ def _compare_unread(gold: str, answer: str, extracted: str) -> Verdict | None:
     if gold_rest is not None and not is_words(gold):
         congruent = same_congruence(gold, answer)
         if congruent is not None:
-            return Verdict("right", 1.0, extracted, "same residues") if congruent else Verdict("wrong", 0.0, extracted, "other residues")
+            return (
+                Verdict("right", 1.0, extracted, "same residues")
+                if congruent
+                else Verdict("wrong", 0.0, extracted, "other residues")
+            )
         return Verdict("unjudged", 0.0, extracted, f"the gold answer cannot be read whole: {gold_rest}")
     if gold_rest is not None:
         return Verdict("wrong", 0.0, extracted, "other words")

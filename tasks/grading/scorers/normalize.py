@@ -80,7 +80,9 @@ def layout(text: str) -> str:
     return _SPACE.sub(" ", text).strip()
 
 
-_FONT = re.compile(r"\\(?:math(?:rm|bf|sf|it|normal|tt)|text(?:bf|rm|it|sf|normal|up|tt)?|boldsymbol|bm|mbox|operatorname)\s*\{")
+_FONT = re.compile(
+    r"\\(?:math(?:rm|bf|sf|it|normal|tt)|text(?:bf|rm|it|sf|normal|up|tt)?|boldsymbol|bm|mbox|operatorname)\s*\{"
+)
 _OLD_FONT = re.compile(r"\{\\(?:rm|bf|it|sf)\s+([^{}]{0,60})\}|\\(?:rm|bf)\s+(?=[A-Za-z0-9])")
 _LETTER_TEXT = re.compile(r"\\text\{\s*([A-Za-z0-9]|-?[0-9.,/]+)\s*\}")
 _UNIT_MACRO = re.compile(r"\\(?:cm|mm|km|kg|meters?|degrees?)(?![A-Za-z])")
@@ -95,7 +97,9 @@ def fonts(text: str) -> str:
     text = re.sub(r"\\text\{\s*\}(?:\s*\^\s*[23]|\s*\^\{[23]\})?", " ", text)
     # One letter is a unit (6 \text{ m}) when it follows a value, and is a symbol elsewhere.
     return _LETTER_TEXT.sub(
-        lambda match: match.group() if _follows_value(text, match.start()) and match.group(1).isalpha() else match.group(1),
+        lambda match: (
+            match.group() if _follows_value(text, match.start()) and match.group(1).isalpha() else match.group(1)
+        ),
         text,
     )
 
@@ -153,7 +157,10 @@ _LEAD = re.compile(
     r"(?:answer|ans|result|solution|value)s?\s*(?:is|are|=|:)\s*:?\s*\}?",
     re.IGNORECASE,
 )
-_ASIDE = re.compile(r"\s*(?:\\text\{\s*)?\(\s*(?:\\text\{\s*)?(?:since|because|for|where|as|by|with|approximately|approx)\b.*$", re.DOTALL)
+_ASIDE = re.compile(
+    r"\s*(?:\\text\{\s*)?\(\s*(?:\\text\{\s*)?(?:since|because|for|where|as|by|with|approximately|approx)\b.*$",
+    re.DOTALL,
+)
 _REMARK = re.compile(
     r",?\s*(?:\\text\{\s*,?\s*(?:for (?:some|any|all|every|each)|for|where|since|because|as)\b|(?<![A-Za-z\\])(?:for (?:some|any|all|every|each)|where|since|because)\b).*$",
     re.DOTALL,
@@ -163,11 +170,16 @@ _TAIL = re.compile(r"[\s.;,]+$")
 _QUOTES = re.compile(r"^[\"'`“”]+|[\"'`“”]+$")
 
 
+_CALCULATION = re.compile(r"[.})]\s*[-+*/^]\s*\w+\s*$")
+
+
 def remarks(text: str) -> str:
     """`The answer is 5`, `5 (since x>0)`, `ax for some integer a`, check marks, a full stop at the end."""
     text = _TICK.sub(" ", text)
     for pattern in (_LEAD, _ASIDE, _REMARK):
         shorter = pattern.sub("", text).strip()
+        if _CALCULATION.search(text[len(shorter) :]):
+            continue
         if re.search(r"[0-9A-Za-z]", shorter) and _balanced(shorter):
             text = shorter
     ending = _TAIL.sub("", text)
@@ -175,7 +187,12 @@ def remarks(text: str) -> str:
 
 
 def _balanced(text: str) -> bool:
-    return text.count("{") == text.count("}") and text.count("(") == text.count(")") or text.count("{") == text.count("}") and bool(re.search(r"[\[(][^()\[\]]*[\])]", text))
+    return (
+        text.count("{") == text.count("}")
+        and text.count("(") == text.count(")")
+        or text.count("{") == text.count("}")
+        and bool(re.search(r"[\[(][^()\[\]]*[\])]", text))
+    )
 
 
 _OR_WORD = re.compile(r",?\s*(?:\\text\{\s*,?\s*or\s*\}|(?<![A-Za-z\\])or(?![A-Za-z]))\s*", re.IGNORECASE)
@@ -192,8 +209,12 @@ def connectives(text: str) -> str:
 
 
 # --- units ------------------------------------------------------------------------------------------------------------
-_MONEY_BEFORE = re.compile(r"^(-?)\s*(?:[£€¥₹₽₩]|(?:\\text\{\s*)?(?:Rs\.?|USD|EUR|GBP|US\$|INR)\s*\}?|\\(?:pounds|euro|yen|textsterling))\s*(?=[0-9.])")
-_MONEY_AFTER = re.compile(r"(?<=[0-9])\s*(?:[£€¥₹₽₩]|\\text\{\s*(?:USD|EUR|GBP|Rs\.?)\s*\}|(?:USD|EUR|GBP)(?![A-Za-z]))\s*$")
+_MONEY_BEFORE = re.compile(
+    r"^(-?)\s*(?:[£€¥₹₽₩]|(?:\\text\{\s*)?(?:Rs\.?|USD|EUR|GBP|US\$|INR)\s*\}?|\\(?:pounds|euro|yen|textsterling))\s*(?=[0-9.])"
+)
+_MONEY_AFTER = re.compile(
+    r"(?<=[0-9])\s*(?:[£€¥₹₽₩]|\\text\{\s*(?:USD|EUR|GBP|Rs\.?)\s*\}|(?:USD|EUR|GBP)(?![A-Za-z]))\s*$"
+)
 _UNIT_WORDS = (
     "mm cm dm km m in ft yd mi kg mg lb lbs oz g ml mL L l s sec secs ms min mins h hr hrs N J W V A K Hz kHz Pa mol C F kW kWh cc "
     "mph kmph kmh kph bits? bytes? meters? metres? kilometers? kilometres? centimeters? centimetres? millimeters? "
@@ -210,8 +231,13 @@ _LONG_UNIT = f"(?:{'|'.join(dict.fromkeys(word for word in _UNIT_WORDS if len(wo
 _POWER = r"(?:\s*\^\s*\{?[23]\}?)?"
 _MODIFIER = r"(?:(?:square|cubic|sq|cu)\.?\s+)?"
 _PHRASE = rf"{_MODIFIER}{_UNIT_WORD}\.?{_POWER}(?:\s*(?:/|per)\s*(?:{_UNIT_WORD})\.?{_POWER})?"
-_UNIT_TEXT = re.compile(rf"(?<=[0-9A-Za-z}})\]])\s*\\text\{{\s*[-]?{_PHRASE}\s*\}}(?:\s*/\s*\\text\{{\s*{_UNIT_WORD}\s*\}})?{_POWER}\s*(?=$|[,)\]]| \\vee)", re.UNICODE)
-_UNIT_BARE = re.compile(rf"(?<=[0-9}})])\s*{_MODIFIER}{_LONG_UNIT}\.?(?:/{_UNIT_WORD}|\s+per\s+{_LONG_UNIT})?{_POWER}\s*(?=$|[,)\]]| \\vee)")
+_UNIT_TEXT = re.compile(
+    rf"(?<=[0-9A-Za-z}})\]])\s*\\text\{{\s*[-]?{_PHRASE}\s*\}}(?:\s*/\s*\\text\{{\s*{_UNIT_WORD}\s*\}})?{_POWER}\s*(?=$|[,)\]]| \\vee)",
+    re.UNICODE,
+)
+_UNIT_BARE = re.compile(
+    rf"(?<=[0-9}})])\s*{_MODIFIER}{_LONG_UNIT}\.?(?:/{_UNIT_WORD}|\s+per\s+{_LONG_UNIT})?{_POWER}\s*(?=$|[,)\]]| \\vee)"
+)
 _DEGREE = re.compile(r"\s*\^\s*(?:\\circ|\{\s*\\circ\s*\}|\\degree|\{\\degree\})|(?<=[0-9])\s*\\degree(?![A-Za-z])")
 _DEGREE_SCALE = re.compile(r"(?<=DEG)\s*(?:\\text\{\s*[CF]\s*\}|[CF](?![A-Za-z]))\s*$")
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
@@ -247,7 +273,9 @@ def units(text: str) -> str:
 # --- numbers ----------------------------------------------------------------------------------------------------------
 _SMALL = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-_NUMBER_WORDS = {word: value for value, word in enumerate(_SMALL)} | {word: 10 * place for place, word in enumerate(_TENS, 2)}
+_NUMBER_WORDS = {word: value for value, word in enumerate(_SMALL)} | {
+    word: 10 * place for place, word in enumerate(_TENS, 2)
+}
 _SPELLED = re.compile(r"^(?:\\text\{\s*)?([A-Za-z]+)(?:[-\s]([A-Za-z]+))?\s*\}?$")
 _POWERS = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _SCALE = re.compile(rf"^(-?[0-9][0-9,]*)(?:\.([0-9]+))?\s*(?:\\text\{{\s*)?({'|'.join(_POWERS)})s?\s*\}}?$")
@@ -268,7 +296,10 @@ def number_words(text: str) -> str:
     return str(first + _NUMBER_WORDS[second]) if first >= 20 and 0 < _NUMBER_WORDS.get(second, 0) < 10 else text
 
 
-_PERCENT = re.compile(r"\s*(?:\\text\{\s*(?:percent(?:age)?(?: points?)?|per cent|pct\.?|%|\\%)\s*\}|(?<![A-Za-z])(?:percent(?:age)?|per cent|pct)(?![A-Za-z])|\\?%)", re.IGNORECASE)
+_PERCENT = re.compile(
+    r"\s*(?:\\text\{\s*(?:percent(?:age)?(?: points?)?|per cent|pct\.?|%|\\%)\s*\}|(?<![A-Za-z])(?:percent(?:age)?|per cent|pct)(?![A-Za-z])|\\?%)",
+    re.IGNORECASE,
+)
 
 
 def percent(text: str) -> str:
@@ -281,7 +312,9 @@ _GROUPED_ALONE = re.compile(r"^-?[1-9][0-9]{0,2}(?:[ ][0-9]{3})+(?:\.[0-9]+)?$")
 _SCIENTIFIC = re.compile(r"(?<![0-9A-Za-z.])(-?[0-9]+(?:\.[0-9]+)?)[eE]([+-]?)([0-9]{1,4})(?![0-9A-Za-z.])")
 _MIXED = re.compile(r"(?<![0-9A-Za-z./}^_])([0-9]{1,9})\s+([0-9]{1,9})\s*/\s*([0-9]{1,9})(?![0-9/])")
 _MIXED_FRAC = re.compile(r"(?<![0-9A-Za-z./}^_])([0-9]{1,9})\s*\\frac\s*\{([0-9]{1,9})\}\s*\{([0-9]{1,9})\}")
-_REPEATING = re.compile(r"(?<![0-9.])([0-9]{0,15})\.([0-9]{0,15})(?:\\(?:overline|bar|dot|overset\{\.\})\s*(?:\{([0-9]{1,30})\}|([0-9]))((?:[0-9]*\\dot\{?[0-9]\}?)?))")
+_REPEATING = re.compile(
+    r"(?<![0-9.])([0-9]{0,15})\.([0-9]{0,15})(?:\\(?:overline|bar|dot|overset\{\.\})\s*(?:\{([0-9]{1,30})\}|([0-9]))((?:[0-9]*\\dot\{?[0-9]\}?)?))"
+)
 
 
 def repeating_decimals(text: str) -> str:
@@ -366,7 +399,9 @@ _FUNCTIONS = {"sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "max
 _BARE_WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{2,}(?![A-Za-z])")
 _COMMON = {"is", "not", "the", "for", "odd", "even", "and", "or", "if", "no", "yes", "are", "all", "any", "than", "mod", "base",
            "am", "pm", "in", "at", "to", "of", "with", "less", "more", "but", "only", "none", "deg"}  # fmt: skip
-_MARKS = re.compile(r"\\(?:ldots|vdots|sim|cong|perp|parallel|pmod|equiv|mapsto|to|mid|nmid|implies|iff|forall|exists|overline|underline|hat|vec|tilde)(?![A-Za-z])|[?&#@;]")
+_MARKS = re.compile(
+    r"\\(?:ldots|vdots|sim|cong|perp|parallel|pmod|equiv|mapsto|to|mid|nmid|implies|iff|forall|exists|overline|underline|hat|vec|tilde)(?![A-Za-z])|[?&#@;]"
+)
 _CLOCK = re.compile(r"^[0-9]{1,2}:[0-5][0-9]$")
 _BASE = re.compile(r"(?<![A-Za-z])[0-9A-F]+\)?\s*_\s*(?:\{?\s*[0-9]+\s*\}?)")
 _CAPITALS = re.compile(r"[A-Z]{2,}")
@@ -398,7 +433,11 @@ def unread(text: str) -> str | None:
 
 def is_words(text: str) -> bool:
     """Tells whether a normalized text is words alone (`Evelyn`, `January 5`): compared as text, it can judge."""
-    return bool(_PURE_WORDS.fullmatch(text)) and bool(re.search(r"[^\W\d_]{2}", text)) and not re.search(r"[=+*/^<>]", text)
+    return (
+        bool(_PURE_WORDS.fullmatch(text))
+        and bool(re.search(r"[^\W\d_]{2}", text))
+        and not re.search(r"[=+*/^<>]", text)
+    )
 
 
 def as_words(text: str) -> str:
