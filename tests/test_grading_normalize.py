@@ -62,7 +62,8 @@ def test_a_rule_strips_what_it_names_and_leaves_the_rest(rule: object, text: str
 
 @pytest.mark.parametrize(
     "text",
-    [r"n \text{ is prime}", "77_9", "6:40", r"1, \ldots, k", r"x \equiv 2 \pmod{9}", r"8\text{ ft } 2\text{ in}", r"5 \mid 10"],
+    [r"n \text{ is prime}", "77_9", "6:40", r"1, \ldots, k", r"x \equiv 2 \pmod{9}", r"8\text{ ft } 2\text{ in}",
+     r"5 \mid 10"],
 )  # fmt: skip
 def test_what_the_parser_would_drop_is_told(text: str) -> None:
     assert unread(normalize(text)) is not None
@@ -80,8 +81,8 @@ def test_words_alone_are_told_from_words_beside_mathematics() -> None:
 
 numbers = st.integers(-(10**6), 10**6)
 dresses = st.sampled_from(
-    ["{}", "The answer is {}", "{}.", "{}^\\circ", "{}\\text{{ cm}}", "${}$", "{} (since x>0)", "\\${}", "{}\\%", "\\mathbf{{{}}}",
-     "{} apples", "{} \\checkmark"]
+    ["{}", "The answer is {}", "{}.", "{}^\\circ", "{}\\text{{ cm}}", "${}$", "{} (since x>0)", "\\${}", "{}\\%",
+     "\\mathbf{{{}}}", "{} apples", "{} \\checkmark"]
 )  # fmt: skip
 
 

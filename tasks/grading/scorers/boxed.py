@@ -24,12 +24,10 @@ def final_part(text: str) -> str | None:
     """Returns the text after the last closing think tag; None where the last thinking is not closed."""
     if "<think" not in text and "</think" not in text:
         return text
-    last = None
-    for last in _THINKING.finditer(text):
-        pass
-    if last is None:
+    tags = list(_THINKING.finditer(text))
+    if not tags:
         return text
-    return text[last.end() :] if last.group().startswith("</") else None
+    return text[tags[-1].end() :] if tags[-1].group().startswith("</") else None
 
 
 def last_boxed(text: str) -> str | None:
@@ -100,11 +98,9 @@ def stated_answer(text: str) -> str | None:
     text = text[-_MAX_SEARCHED:].strip()
     if not text:
         return None
-    announced = None
-    for announced in _ANNOUNCED.finditer(text):
-        pass
-    if announced is not None:
-        stated = text[announced.end() : announced.end() + _MAX_STATED]
+    announced = list(_ANNOUNCED.finditer(text))
+    if announced:
+        stated = text[announced[-1].end() :][:_MAX_STATED]
         return None if _DENIED.match(stated) else _first_sentence(stated)
     if len(text) <= _MAX_BARE and "\n" not in text and not _is_prose(text):
         return _bare(text)
@@ -126,7 +122,8 @@ def _first_sentence(text: str) -> str | None:
 
 # "Hence $x = 46$", "So we get 46": words that lead to an answer and say nothing of it.
 _LEADING = re.compile(
-    r"^(?:(?:so|thus|hence|therefore|then|finally|we|get|gets|have|obtain|find|it|this|that|which|gives?|is|the|final|result|value|total|equals|equal to|to be)\b[,:]?\s+)+",
+    r"^(?:(?:so|thus|hence|therefore|then|finally|we|get|gets|have|obtain|find|it|this|that|which|gives?|is|the|final"
+    r"|result|value|total|equals|equal to|to be)\b[,:]?\s+)+",
     re.IGNORECASE,
 )
 

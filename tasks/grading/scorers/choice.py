@@ -2,7 +2,8 @@ r"""Grades a multiple-choice answer: one letter, in the last box.
 
 `\boxed{B}`, `\boxed{\text{(b)}}`, `\boxed{B: 0.58g}`, `\boxed{B 0.58g}` and `\boxed{\text{Option B}}` answer B; a box
 with two letters, or with words that begin with a letter, answers nothing. Without a box the last "answer is (B)",
-"Answer: B" or "故选 B" counts, without one an "option B" that stands alone. Everything is decided in the calling process.
+"Answer: B" or "故选 B" counts, without one an "option B" that stands alone. Everything is decided in the
+calling process.
 """
 
 from __future__ import annotations

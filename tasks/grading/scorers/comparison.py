@@ -129,13 +129,9 @@ def _equal_items(gold: Any, golds: tuple[Any, ...], answer: Any, answers: tuple[
         return gold_names.keys() == answer_names.keys() and all(
             equal(gold_names[name], answer_names[name], digits) for name in gold_names
         )
-    golds, gold_ordered = _values(golds, gold_names, isinstance(gold, Tuple))
-    answers, answer_ordered = _values(answers, answer_names, isinstance(answer, Tuple))
-    if (
-        isinstance(gold, Tuple)
-        or (gold_names and not isinstance(answer, Tuple) and not answer_names)
-        or (gold_names and isinstance(answer, Tuple))
-    ):
+    golds, answers = _values(golds, gold_names), _values(answers, answer_names)
+    # Named values answered without names stand in the order of the names; two lists of candidates in any order.
+    if isinstance(gold, Tuple) or (gold_names and not answer_names):
         return len(golds) == len(answers) and all(equal(a, b, digits) for a, b in zip(golds, answers, strict=True))
     return _same_elements(golds, answers, digits)
 
@@ -150,12 +146,13 @@ def _named(elements: tuple[Any, ...]) -> dict[Any, Any] | None:
     return values if len(values) == len(elements) > 1 else None
 
 
-def _values(elements: tuple[Any, ...], names: dict[Any, Any] | None, ordered: bool) -> tuple[tuple[Any, ...], bool]:
+def _values(elements: tuple[Any, ...], names: dict[Any, Any] | None) -> tuple[Any, ...]:
+    """The values alone, named ones in the order of their names."""
     from sympy import Eq
 
     if names:
-        return tuple(names[name] for name in sorted(names)), True
-    return tuple(each.rhs if isinstance(each, Eq) and _names_value(each.lhs) else each for each in elements), ordered
+        return tuple(names[name] for name in sorted(names))
+    return tuple(each.rhs if isinstance(each, Eq) and _names_value(each.lhs) else each for each in elements)
 
 
 def _same_elements(golds: tuple[Any, ...], answers: tuple[Any, ...], digits: int) -> bool:

@@ -1,9 +1,9 @@
 r"""Grades a mathematical answer: the final one, read whole, decided exactly where possible, otherwise by math-verify.
 
 What it does that `verify(parse(gold), parse(completion))` does not:
-- one answer is graded: what the last closed box holds, or without a box the answer that the completion states (`boxed`);
-- looks are stripped by named rules (`normalize`); what is left must be read whole (`reading`): an answer of which a part
-  would be dropped is wrong, and a ground truth of which a part would be dropped judges equal texts only;
+- one answer is graded: what the last closed box holds, or without a box the one that the completion states (`boxed`);
+- looks are stripped by named rules (`normalize`); what is left must be read whole (`reading`): an answer of which a
+  part would be dropped is wrong, and a ground truth of which a part would be dropped judges equal texts only;
 - values are compared exactly where both are exact (`comparison`); equations and sets by math-verify;
 - plain numbers and identical texts are decided in the calling process;
 - answers whose evaluation could not end are refused (`size_limits`), where math-verify exceeds its time limit or hangs;
@@ -57,7 +57,7 @@ def _listed(completion: str, ground_truth: str, answer: str) -> str | None:
     if "," in answer or not any(mark in ground_truth for mark in (",", "and", "or", "\\pm")):
         return None
     gold = normalize(ground_truth).replace("\\vee", ",").replace("\\pm", ",")
-    if gold[:1] in ("(", "[") or not _LIST.fullmatch(gold) and not gold.startswith(","):
+    if gold[:1] in ("(", "[") or (not _LIST.fullmatch(gold) and not gold.startswith(",")):
         return None
     boxes = all_boxed(completion)
     return ", ".join(boxes) if 1 < len(boxes) <= _MAX_LIST and sum(map(len, boxes)) < MAX_ANSWER_LENGTH else None
@@ -158,7 +158,7 @@ def _compare(ground_truth: str, answer: str, extracted: str | None = None) -> Ve
 
 
 def grade_slow(work: DeferredGrade, seconds: float) -> Verdict:
-    """Reads both texts and compares what they write. Runs in a worker process: may hang, and then is killed by the pool.
+    """Reads both texts and compares what they write. Runs in a worker process: may hang, then the pool kills it.
 
     Args:
         work: normalized ground truth and answer.
@@ -179,10 +179,9 @@ def grade_slow(work: DeferredGrade, seconds: float) -> Verdict:
     refusal = too_large(truth) or too_large(answer)
     if refusal is not None:
         return _compare_unevaluated(truth, answer, extracted, refusal)
-    forms = {"percent": _percent_forms(work, is_complex)}
     digits = comparison.shortest_decimal(work.ground_truth, work.text)
     if comparison.equal(truth, answer, digits) or any(
-        comparison.equal(one, other, digits) for one, other in forms["percent"]
+        comparison.equal(one, other, digits) for one, other in _percent_forms(work, is_complex)
     ):
         return Verdict("right", 1.0, extracted, "equal")
     return Verdict("wrong", 0.0, extracted, "different by math-verify")
