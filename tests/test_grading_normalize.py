@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.grading.scorers import normalize as rules
-from tasks.grading.scorers.normalize import is_words, normalize, unread
+from tasks.grading.scorers.normalize import normalize
+from tasks.grading.scorers.unread import is_words, unread
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,9 @@ from typing import Any
 from tasks.grading.scorers.boxed import all_boxed, final_part, last_boxed, stated_answer
 from tasks.grading.scorers.choice import letter_of
 from tasks.grading.scorers.exact_match import same_number, same_plain_number, same_text
-from tasks.grading.scorers.normalize import as_words, is_words, normalize, unread
+from tasks.grading.scorers.normalize import normalize
 from tasks.grading.scorers.size_limits import too_large, unreadable
+from tasks.grading.scorers.unread import as_words, is_words, unread
 from tasks.grading.verdicts import DeferredGrade, GradeRequest, Verdict
 
 MAX_ANSWER_LENGTH = 4_000

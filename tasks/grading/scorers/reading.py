@@ -11,7 +11,7 @@ import functools
 import re
 from typing import Any
 
-from tasks.grading.scorers.normalize import AND, OR
+from tasks.grading.scorers.dress_latex import AND, OR
 
 _EOF = -1
 _BUILDER = re.compile(r"^\\\{\s*\(?([a-zA-Z])\)?\s*(?:\\in\s*\\mathbb\{R\}\s*)?(?:\\mid|:|\||\\vert)\s*(.+?)\s*\\\}$")
