@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.grading.scorers import dress_values
 from tasks.grading.scorers import normalize as rules
 from tasks.grading.scorers.normalize import normalize
 from tasks.grading.scorers.unread import is_words, unread
@@ -53,8 +54,8 @@ from tasks.grading.scorers.unread import is_words, unread
         (rules.numbers, "1.5e3", r"1.5\times 10^{3}"),
         (rules.numbers, "8,125", "8125"),
         (rules.numbers, r"\{8,125\}", r"\{8,125\}"),
-        (rules.repeating_decimals, r"0.\overline{45}", r"\frac{45}{99}"),
-        (rules.repeating_decimals, r"2.1\bar{6}", r"\frac{195}{90}"),
+        (dress_values.repeating_decimals, r"0.\overline{45}", r"\frac{45}{99}"),
+        (dress_values.repeating_decimals, r"2.1\bar{6}", r"\frac{195}{90}"),
     ],
 )  # fmt: skip
 def test_a_rule_strips_what_it_names_and_leaves_the_rest(rule: object, text: str, expected: str) -> None:

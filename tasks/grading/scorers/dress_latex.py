@@ -133,5 +133,5 @@ _SPELLINGS = (
 def spellings(text: str) -> str:
     r"""One spelling of each command: `\dfrac`, `\frac12`, `\sqrt3`, `<=`, `\geqslant`, `\langle`, `\dots`."""
     for pattern, replacement in _SPELLINGS:
-        text = pattern.sub(replacement, text)  # type: ignore[arg-type]
+        text = pattern.sub(replacement, text)
     return text

@@ -12,178 +12,23 @@ _MONEY_BEFORE = re.compile(
 _MONEY_AFTER = re.compile(
     r"(?<=[0-9])\s*(?:[£€¥₹₽₩]|\\text\{\s*(?:USD|EUR|GBP|Rs\.?)\s*\}|(?:USD|EUR|GBP)(?![A-Za-z]))\s*$"
 )
-_UNIT_WORDS = [
-    "mm",
-    "cm",
-    "dm",
-    "km",
-    "m",
-    "in",
-    "ft",
-    "yd",
-    "mi",
-    "kg",
-    "mg",
-    "lb",
-    "lbs",
-    "oz",
-    "g",
-    "ml",
-    "mL",
-    "L",
-    "l",
-    "s",
-    "sec",
-    "secs",
-    "ms",
-    "min",
-    "mins",
-    "h",
-    "hr",
-    "hrs",
-    "N",
-    "J",
-    "W",
-    "V",
-    "A",
-    "K",
-    "Hz",
-    "kHz",
-    "Pa",
-    "mol",
-    "C",
-    "F",
-    "kW",
-    "kWh",
-    "cc",
-    "mph",
-    "kmph",
-    "kmh",
-    "kph",
-    "bits?",
-    "bytes?",
-    "meters?",
-    "metres?",
-    "kilometers?",
-    "kilometres?",
-    "centimeters?",
-    "centimetres?",
-    "millimeters?",
-    "inch",
-    "inches",
-    "foot",
-    "feet",
-    "yards?",
-    "miles?",
-    "grams?",
-    "kilograms?",
-    "pounds?",
-    "ounces?",
-    "tons?",
-    "tonnes?",
-    "liters?",
-    "litres?",
-    "gallons?",
-    "quarts?",
-    "seconds?",
-    "minutes?",
-    "hours?",
-    "days?",
-    "weeks?",
-    "months?",
-    "years?",
-    "yrs?",
-    "decades?",
-    "degrees?",
-    "radians?",
-    "rad",
-    "dollars?",
-    "cents?",
-    "euros?",
-    "rupees?",
-    "pence",
-    "yen",
-    "units?",
-    "points?",
-    "people",
-    "persons?",
-    "men",
-    "women",
-    "children",
-    "students?",
-    "girls?",
-    "boys?",
-    "apples?",
-    "oranges?",
-    "coins?",
-    "balls?",
-    "marbles?",
-    "books?",
-    "tickets?",
-    "ways?",
-    "times",
-    "cards?",
-    "games?",
-    "pieces?",
-    "sides?",
-    "edges?",
-    "vertices",
-    "faces?",
-    "diagonals?",
-    "digits?",
-    "numbers?",
-    "integers?",
-    "solutions?",
-    "pairs?",
-    "triangles?",
-    "squares",
-    "cubes?",
-    "rectangles?",
-    "circles?",
-    "tiles?",
-    "boxes",
-    "bags?",
-    "cookies",
-    "pages?",
-    "steps?",
-    "cars?",
-    "dogs?",
-    "cats?",
-    "pencils?",
-    "pens?",
-    "eggs?",
-    "trees?",
-    "flowers?",
-    "chairs?",
-    "tables?",
-    "cups?",
-    "slices?",
-    "pizzas?",
-    "candies",
-    "stickers?",
-    "stamps?",
-    "toys?",
-    "Äpfel",
-    "Stück",
-    "euros?",
-    "members?",
-    "teachers?",
-    "houses?",
-    "rooms?",
-    "shirts?",
-    "bottles?",
-    "questions?",
-    "problems?",
-    "divisors?",
-    "factors?",
-    "terms?",
-    "zeros?",
-    "roots?",
-    "values?",
-    "primes?",
-]
-_UNIT_WORD = f"(?:{'|'.join(dict.fromkeys(_UNIT_WORDS))})"
-_LONG_UNIT = f"(?:{'|'.join(dict.fromkeys(word for word in _UNIT_WORDS if len(word) > 1 and word not in {'in'}))})"
+_UNIT_WORDS = (
+    "mm cm dm km m in ft yd mi kg mg lb lbs oz g ml mL L l s sec secs ms min mins h hr hrs N J W V A K Hz "
+    "kHz Pa mol C F kW kWh cc mph kmph kmh kph bits? bytes? meters? metres? kilometers? kilometres? "
+    "centimeters? centimetres? millimeters? inch inches foot feet yards? miles? grams? kilograms? pounds? "
+    "ounces? tons? tonnes? liters? litres? gallons? quarts? seconds? minutes? hours? days? weeks? months? "
+    "years? yrs? decades? degrees? radians? rad dollars? cents? euros? rupees? pence yen units? points? "
+    "people persons? men women children students? girls? boys? apples? oranges? coins? balls? marbles? "
+    "books? tickets? ways? times cards? games? pieces? sides? edges? vertices faces? diagonals? digits? "
+    "numbers? integers? solutions? pairs? triangles? squares cubes? rectangles? circles? tiles? boxes "
+    "bags? cookies pages? steps? cars? dogs? cats? pencils? pens? eggs? trees? flowers? chairs? tables? "
+    "cups? slices? pizzas? candies stickers? stamps? toys? Äpfel Stück euros? members? teachers? houses? "
+    "rooms? shirts? bottles? questions? problems? divisors? factors? terms? zeros? roots? values? primes?"
+)
+_UNIT_WORD = f"(?:{'|'.join(dict.fromkeys(_UNIT_WORDS.split()))})"
+_LONG_UNIT = (
+    f"(?:{'|'.join(dict.fromkeys(word for word in _UNIT_WORDS.split() if len(word) > 1 and word not in {'in'}))})"
+)
 _POWER = r"(?:\s*\^\s*\{?[23]\}?)?"
 _MODIFIER = r"(?:(?:square|cubic|sq|cu)\.?\s+)?"
 _PHRASE = rf"{_MODIFIER}{_UNIT_WORD}\.?{_POWER}(?:\s*(?:/|per)\s*(?:{_UNIT_WORD})\.?{_POWER})?"
@@ -227,31 +72,13 @@ def units(text: str) -> str:
     return text if re.search(rf"[0-9]\s*{_LONG_UNIT}(?![A-Za-z])", shorter) else shorter
 
 
-_SMALL = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-]
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()  # noqa: SIM905
-_NUMBER_WORDS = {word: value for value, word in enumerate(_SMALL)} | {
-    word: 10 * place for place, word in enumerate(_TENS, 2)
+_SMALL = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen"
+)
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+_NUMBER_WORDS = {word: value for value, word in enumerate(_SMALL.split())} | {
+    word: 10 * place for place, word in enumerate(_TENS.split(), 2)
 }
 _SPELLED = re.compile(r"^(?:\\text\{\s*)?([A-Za-z]+)(?:[-\s]([A-Za-z]+))?\s*\}?$")
 _POWERS = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}

@@ -52,9 +52,12 @@ def _read_all(text: str, is_complex: bool) -> Any:
     if AND.strip() not in text:
         return _read_one(text, is_complex)
     sets = [as_set(_read_one(part.strip(), is_complex)) for part in text.split(AND.strip())]
-    if any(one is None for one in sets):
-        raise Unreadable("conditions on several unknowns")
-    return functools.reduce(lambda one, other: one.intersect(other), sets)
+    result = None
+    for one in sets:
+        if one is None:
+            raise Unreadable("conditions on several unknowns")
+        result = one if result is None else result.intersect(one)
+    return result
 
 
 @functools.lru_cache(maxsize=256)
@@ -101,7 +104,7 @@ def _parts_as_functions(text: str) -> str:
 def _reader_type() -> Any:
     from latex2sympy2_extended.latex2sympy2 import ConversionConfig, _Latex2Sympy
 
-    class WholeReader(_Latex2Sympy):  # type: ignore[misc]
+    class WholeReader(_Latex2Sympy):
         """Keeps its parser, which knows whether anything is left."""
 
         def __init__(self, is_complex: bool) -> None:

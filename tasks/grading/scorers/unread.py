@@ -15,10 +15,10 @@ _COMMON = {"is", "not", "the", "for", "odd", "even", "and", "or", "if", "no", "y
            "base",
            "am", "pm", "in", "at", "to", "of", "with", "less", "more", "but", "only", "none", "deg"}  # fmt: skip
 _MARKS = re.compile(
-    r"\\(?:ldots|vdots|sim|cong|perp|parallel|pmod|equiv|mapsto|to|mid|nmid|implies|iff|forall|exists|overline|underline|hat|vec|tilde)(?![A-Za-z])|[?&#@;]"
+    r"\\(?:ldots|vdots|sim|cong|perp|parallel|pmod|equiv|mapsto|to|mid|nmid|implies|iff|forall|exists|overline|underline|hat|vec|tilde)(?![A-Za-z])|[?&#@]"
 )
 _CLOCK = re.compile(r"^[0-9]{1,2}:[0-5][0-9]$")
-_BASE = re.compile(r"(?<![A-Za-z])[0-9A-F]+\)?\s*_\s*(?:\{?\s*[0-9]+\s*\}?)")
+_BASE = re.compile(r"(?<![A-Za-z])[0-9A-F]*[0-9][0-9A-F]*\)?\s*_\s*(?:\{?\s*[0-9]+\s*\}?)")
 _CAPITALS = re.compile(r"[A-Z]{2,}")
 _PURE_WORDS = re.compile(r"(?:\\text\{[^{}\\]*\}|[\w\s.,'()-])+")
 
@@ -37,17 +37,18 @@ def unread(text: str) -> str | None:
         return "a time of day"
     if _BASE.search(text):
         return "a base"
-    capitals = _CAPITALS.fullmatch(text)
-    if capitals:
+    if _CAPITALS.fullmatch(text):
         return "names of points"
-    match = _MARKS.search(text if not _ROWS.search(text) else text.replace("&", ""))
-    if match and not (match.group() == "\\to" and "\\lim" in text):
-        return f"the mark {match.group()!r}"
+    mark = _MARKS.search(text if not _ROWS.search(text) else text.replace("&", ""))
+    if mark and not (mark.group() == "\\to" and "\\lim" in text):
+        return f"the mark {mark.group()!r}"
     return "a sign of another script" if not text.isascii() else None
 
 
 def is_words(text: str) -> bool:
     """Tells whether a normalized text is words alone (`Evelyn`, `January 5`): compared as text, it can judge."""
+    if "\\text" in text and re.search(r"[A-Za-z]", _TEXT.sub("", text)):
+        return False
     return (
         bool(_PURE_WORDS.fullmatch(text))
         and bool(re.search(r"[^\W\d_]{2}", text))
