@@ -87,6 +87,8 @@ def _grade_answer(ground_truth: str, answer: str) -> Verdict | DeferredGrade:
     if refusal is not None:
         return Verdict("wrong", 0.0, answer[:100], f"refused: {refusal}")
     gold_text, answer_text = normalize(ground_truth), normalize(answer)
+    if gold_text == answer_text and re.search(r"[0-9A-Za-z]", gold_text):
+        return Verdict("right", 1.0, answer, "same text")
     verdict = _compare(gold_text, answer_text, answer)
     if verdict is not None:
         return verdict
@@ -165,7 +167,7 @@ def grade_slow(work: DeferredGrade, seconds: float) -> Verdict:
         work: normalized ground truth and answer.
         seconds: unused here; the pool enforces the limit.
     """
-    from tasks.grading.scorers import comparison, reading
+    from tasks.grading.scorers import comparison, reading, values
 
     extracted = work.extracted
     is_complex = reading.has_imaginary_unit(work.ground_truth) or reading.has_imaginary_unit(work.text)
@@ -180,7 +182,7 @@ def grade_slow(work: DeferredGrade, seconds: float) -> Verdict:
     refusal = too_large(truth) or too_large(answer)
     if refusal is not None:
         return _compare_unevaluated(truth, answer, extracted, refusal)
-    digits = comparison.shortest_decimal(work.ground_truth, work.text)
+    digits = values.shortest_decimal(work.ground_truth, work.text)
     if comparison.equal(truth, answer, digits) or any(
         comparison.equal(one, other, digits) for one, other in _percent_forms(work, is_complex)
     ):
