@@ -78,7 +78,7 @@ def _without_inner(content: str) -> str:
 
 # An answer that is announced, up to the end of its line; what it says is cut at the end of the sentence.
 _ANNOUNCED = re.compile(
-    r"(?:####|(?i:\banswers?)(?i:\s{1,3}(?:is|are|to\s{1,3}be|was|equals))?|答案(?:是|为)?|故选|选|正确答案(?:是|为)?)"
+    r"(?:####|(?i:\banswers?)(?i:\s{1,3}(?:is|are|(?:to|must|should)\s{1,3}be|was|equals))?|答案(?:是|为)?|故选|选|正确答案(?:是|为)?)"
     r"\s{0,3}\**\s{0,3}[:：]?\s{0,3}\**\s{0,3}[:：]?[ \t]{0,3}\n{0,2}"
 )
 _DENIED = re.compile(r"^\s*(?:not\b|n't|never\b|unlikely|unclear|unknown|wrong)", re.IGNORECASE)
@@ -104,7 +104,7 @@ def stated_answer(text: str) -> str | None:
         return None if _DENIED.match(stated) else _first_sentence(stated)
     if len(text) <= _MAX_BARE and "\n" not in text and not _is_prose(text):
         return _bare(text)
-    last_line = text.rsplit("\n", 1)[-1][-_MAX_STATED:]
+    last_line = re.split(r"(?<=[.!?。])\s+|，|：", text.rsplit("\n", 1)[-1][-_MAX_STATED:])[-1]
     if re.search(r"\bnot\b|n't\b|\bor\b", last_line):
         return None
     concluded = _CONCLUDED.search(last_line)
@@ -115,8 +115,19 @@ def _is_prose(text: str) -> bool:
     return len(_PROSE.findall(re.sub(r"\\text\s*\{[^{}]*\}", "", text))) > 2
 
 
+# An answer in math mode with words behind it that say nothing of another one.
+_LEADING_SPAN = re.compile(
+    r"^\s*(?:\$([^$\n]{1,200})\$|\\\((.{1,200}?)\\\))(?=\s+(?!or\b|and\b|not\b|but\b)[a-z]+\b(?![^.\n]*(?:\$|\\\(|\bor\b|\bnot\b)))"
+)
+
+
 def _first_sentence(text: str) -> str | None:
+    span = _LEADING_SPAN.match(text)
+    if span:
+        return _bare(next(filter(None, span.groups())))
     end = _SENTENCE_END.search(text)
+    if end and end.group().startswith("?"):
+        return None
     return _bare(text[: end.start()] if end else text)
 
 

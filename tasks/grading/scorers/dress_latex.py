@@ -32,6 +32,7 @@ def unicode_mathematics(text: str) -> str:
     """`2√3`, `x²`, `½`, `∞`, `90°`, `≤` as LaTeX. Digits of other scripts stay: they are no answer."""
     if text.isascii():
         return text
+    text = re.sub(r"∛\s?([0-9]+|[A-Za-z])", r"\\sqrt[3]{\1}", text)
     text = _UNICODE_ROOT.sub(lambda match: f"\\sqrt{{{next(filter(None, match.groups()))}}}", text)
     text = _SUPERSCRIPT.sub(lambda match: f"^{{{''.join(map(_SUPERSCRIPTS.__getitem__, match.group()))}}}", text)
     text = _SUBSCRIPT.sub(lambda match: f"_{{{''.join(map(_SUBSCRIPTS.__getitem__, match.group()))}}}", text)
@@ -121,6 +122,8 @@ _SPELLINGS = (
     (re.compile(r"\\rangle|\\rparen"), ")"),
     (re.compile(r"\\colon(?![A-Za-z])"), ":"),
     (re.compile(r"\{,\}"), ","),
+    (re.compile(r"\\lg(?![A-Za-z])"), r"\\log_{10}"),
+    (re.compile(r"\\text\{\s*(arcsin|arccos|arctan|sin|cos|tan|ln|log|gcd|lcm)\s*\}"), r"\\\1 "),
     (re.compile(r"\\(?:lor)(?![A-Za-z])"), r"\\vee "),
     (re.compile(r"\\land(?![A-Za-z])"), r"\\wedge "),
     (re.compile(r"\*\*(?=[0-9({])"), "^"),

@@ -40,10 +40,42 @@ _UNIT_TEXT = re.compile(
 _UNIT_BARE = re.compile(
     rf"(?<=[0-9}})])\s*{_MODIFIER}{_LONG_UNIT}\.?(?:/{_UNIT_WORD}|\s+per\s+{_LONG_UNIT})?{_POWER}\s*(?=$|[,)\]]| \\vee)"
 )
+# Any plural that counts things, but not what multiplies or divides the number.
+_THINGS = (
+    r"(?:(?!not |or |and |more |less |at )[a-z]{2,15} )?"
+    r"(?!dozens|tens|hundreds|thousands|millions|billions|trillions|halves|thirds|quarters|fifths|sixths|pairs of)"
+    r"[a-z]{3,15}s"
+)
+_THINGS_TEXT = re.compile(rf"(?<=[0-9}}])\s*\\text\{{\s*{_THINGS}\s*\}}$")
+_SIZES = {
+    "length": "mm|millimeters? cm|centimeters?|centimetres? m|meters?|metres? km|kilometers?|kilometres? "
+    "in|inch|inches ft|feet|foot yd|yards? mi|miles?",
+    "time": "s|secs?|seconds? min|mins|minutes? h|hrs?|hours? days? weeks? months? years?|yrs?",
+    "mass": "mg|milligrams? g|grams? kg|kilograms? lbs?|pounds? oz|ounces? tons?|tonnes?",
+    "money": "cents? dollars? euros?",
+}
+_LAST_UNIT = re.compile(r"[0-9}]\s*\\?(?:text|mathrm|,|\s)*\{?\s*([A-Za-z]{1,12})\s*\}?(\^\{?[23]\}?)?\s*\.?$")
 _DEGREE = re.compile(r"\s*\^\s*(?:\\circ|\{\s*\\circ\s*\}|\\degree|\{\\degree\})|(?<=[0-9])\s*\\degree(?![A-Za-z])")
 _DEGREE_SCALE = re.compile(r"(?<=DEG)\s*(?:\\text\{\s*[CF]\s*\}|[CF](?![A-Za-z]))\s*$")
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 _DEGREE_VALUE = re.compile(r"\(?([0-9]+(?:\.[0-9]+)?|\\frac\{[0-9]+\}\{[0-9]+\})\)?DEG\)?")
+
+
+def conflicting_units(one: str, other: str) -> bool:
+    """Tells whether two texts end in different units of one quantity: 6 cm is not 6 m, 6 min not 6 h."""
+    found = [_LAST_UNIT.search(text) for text in (one, other)]
+    if found[0] is None or found[1] is None:
+        return False
+    places = [_size(match.group(1)) for match in found if match]
+    return None not in places and places[0][:1] == places[1][:1] and places[0] != places[1]  # type: ignore[index]
+
+
+def _size(word: str) -> tuple[str, int] | None:
+    for quantity, sizes in _SIZES.items():
+        for place, spellings in enumerate(sizes.split()):
+            if re.fullmatch(spellings, word):
+                return quantity, place
+    return None
 
 
 def money(text: str) -> str:
@@ -68,6 +100,7 @@ def units(text: str) -> str:
         shorter = _UNIT_TEXT.sub("", text)
         if not re.search(r"\\text", shorter):
             text = shorter
+    text = _THINGS_TEXT.sub("", text) if text.count("\\text") == 1 else text
     shorter = _UNIT_BARE.sub("", text)
     return text if re.search(rf"[0-9]\s*{_LONG_UNIT}(?![A-Za-z])", shorter) else shorter
 
@@ -122,8 +155,14 @@ _REPEATING = re.compile(
 )
 
 
+_DOTTED = re.compile(r"(?<![0-9.])([0-9]{1,15})\.([0-9]{0,6}?)([0-9]{1,6}?)\3{2,}\s*\\ldots")
+_BRACKETED = re.compile(r"(?<![0-9.])([0-9]{1,15})\.([0-9]{0,15})\(([0-9]{1,15})\)")
+
+
 def repeating_decimals(text: str) -> str:
     r"""`0.1\overline{6}`, `0.\bar{3}`, `0.\dot{1}4285\dot{7}` as the fraction they are."""
+    for pattern in (_DOTTED, _BRACKETED):
+        text = pattern.sub(r"\1.\2\\overline{\3}", text)
     return _REPEATING.sub(_as_fraction, text)
 
 

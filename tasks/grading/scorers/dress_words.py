@@ -20,9 +20,12 @@ _REMARK = re.compile(
     r"|(?<![A-Za-z\\])(?:for (?:some|any|all|every|each)|where|since|because)\b).*$",
     re.DOTALL,
 )
+_LABEL = re.compile(r"^\\text\{\s*(?!not|or\b)[A-Za-z ]{1,30}:\s*\}")
+_VECTOR = re.compile(r"^\((?:a, ?b|x, ?y|m, ?n|p, ?q|a, ?b, ?c|x, ?y, ?z)\)\s*=\s*(?=\()")
+_COMMENT = re.compile(r"\s*\\text\{\s*(?:\((?!not|or\b|and\b)[A-Za-z ]{1,40}\)|only)\s*\}$")
 _TICK = re.compile(r"\\checkmark|[✓✔✅☑]|\\(?:blacksquare|square|qed)(?![A-Za-z])|\*\*")
 _TAIL = re.compile(r"[\s.;,]+$")
-_QUOTES = re.compile(r"^[\"'`“”]+|[\"'`“”]+$")
+_QUOTED = re.compile(r"[\"'`“]+([^\"'`“”]+)[\"'`”]+")
 
 
 _CALCULATION = re.compile(r"[.})]\s*[-+*/^]\s*\w+\s*$")
@@ -31,14 +34,17 @@ _CALCULATION = re.compile(r"[.})]\s*[-+*/^]\s*\w+\s*$")
 def remarks(text: str) -> str:
     """`The answer is 5`, `5 (since x>0)`, `ax for some integer a`, check marks, a full stop at the end."""
     text = _TICK.sub(" ", text)
-    for pattern in (_LEAD, _ASIDE, _REMARK):
+    for pattern in (_LEAD, _LABEL, _VECTOR, _ASIDE, _COMMENT, _REMARK):
         shorter = pattern.sub("", text).strip()
         if _CALCULATION.search(text[len(shorter) :]):
             continue
         if re.search(r"[0-9A-Za-z]", shorter) and _balanced(shorter):
             text = shorter
     ending = _TAIL.sub("", text)
-    return _QUOTES.sub("", ending) if ending and not ending.endswith("\\") else text
+    if not ending or ending.endswith("\\"):
+        return text
+    quoted = _QUOTED.fullmatch(ending)
+    return quoted.group(1) if quoted else ending
 
 
 def _balanced(text: str) -> bool:

@@ -22,6 +22,7 @@ from typing import Any
 
 from tasks.grading.scorers.boxed import all_boxed, final_part, last_boxed, stated_answer
 from tasks.grading.scorers.choice import letter_of
+from tasks.grading.scorers.dress_values import conflicting_units
 from tasks.grading.scorers.exact_match import same_number, same_plain_number, same_text
 from tasks.grading.scorers.normalize import normalize
 from tasks.grading.scorers.size_limits import too_large, unreadable
@@ -87,6 +88,8 @@ def _grade_answer(ground_truth: str, answer: str) -> Verdict | DeferredGrade:
     if refusal is not None:
         return Verdict("wrong", 0.0, answer[:100], f"refused: {refusal}")
     gold_text, answer_text = normalize(ground_truth), normalize(answer)
+    if conflicting_units(ground_truth, answer):
+        return Verdict("wrong", 0.0, answer, "another unit")
     if gold_text == answer_text and re.search(r"[0-9A-Za-z]", gold_text):
         return Verdict("right", 1.0, answer, "same text")
     verdict = _compare(gold_text, answer_text, answer)

@@ -15,7 +15,7 @@ _COMMON = {"is", "not", "the", "for", "odd", "even", "and", "or", "if", "no", "y
            "base",
            "am", "pm", "in", "at", "to", "of", "with", "less", "more", "but", "only", "none", "deg"}  # fmt: skip
 _MARKS = re.compile(
-    r"\\(?:ldots|vdots|sim|cong|perp|parallel|pmod|equiv|mapsto|to|mid|nmid|implies|iff|forall|exists|overline|underline|hat|vec|tilde)(?![A-Za-z])|[?&#@]"
+    r"\\(?:ldots|vdots|sim|cong|perp|parallel|pmod|equiv|mapsto|to|mid|nmid|implies|iff|forall|exists|overline|underline|hat|vec|tilde)(?![A-Za-z])|[?&#@]|(?<=[0-9A-Za-z)])'"
 )
 _CLOCK = re.compile(r"^[0-9]{1,2}:[0-5][0-9]$")
 _BASE = re.compile(r"(?<![A-Za-z])[0-9A-F]*[0-9][0-9A-F]*\)?\s*_\s*(?:\{?\s*[0-9]+\s*\}?)")
@@ -63,4 +63,6 @@ def as_words(text: str) -> str:
     text = re.sub(r"\s+", " ", text).strip()
     text = re.sub(r"\s*([-+*/=<>,:;()\[\]])\s*", r"\1", text)
     letters = re.sub(r"[^A-Za-z]", "", text)
+    if letters.lower() in ("yes", "no"):
+        return text.lower()
     return text if len(letters) <= 3 or (letters.isupper() and len(letters) <= 5) else text.lower()
