@@ -19,7 +19,7 @@ from tasks.study.policies import StudyPolicy, find_benchmark
 
 VERSIONS = {"prepare": "1", "pretrain": "2", "train": "2", "evaluate": "1", "fit": "1", "report": "1"}
 
-GRADER_VERSION = "1"
+GRADER_VERSION = "2"
 """Goes up whenever any verdict of `tasks.grading` may change."""
 
 SAMPLING_FIELDS = {"samples", "temperature", "top_p", "max_completion_tokens"}
