@@ -65,7 +65,7 @@ def prepared(text: str) -> str:
     text = re.sub(r"\\f?boxed\s*(?=\{)|\\fbox\s*(?=\{)", "", text)
     text = re.sub(r"(?<=\d)(?:\{,\}|,\\!|\\,)(?=\d{3}(?!\d))", "", text)
     text = _DROPPED.sub("", text)
-    return re.sub(r"\\[, ]", " ", text).strip().removesuffix(".").strip()
+    return re.sub(r"(?<!\\)\\[, ]", " ", text).strip().removesuffix(".").strip()
 
 
 def has_grouped_digits(text: str) -> bool:
