@@ -64,7 +64,11 @@ def report(title: str, cases: list[Case], listing: bool) -> None:
     by_math_verify = {each.row for each in found.disagreements}
     by_reader = {each.row for each in found.reading_disagreements}
     print(f"{title}: {len(cases)} answers, our verdict is wrong on {len(wrong)}")
-    for name, listed in (("math-verify", by_math_verify), ("reader", by_reader), ("either", by_math_verify | by_reader)):
+    for name, listed in (
+        ("math-verify", by_math_verify),
+        ("reader", by_reader),
+        ("either", by_math_verify | by_reader),
+    ):
         print(
             f"  {name:12} lists {len(listed & wrong)} of {len(wrong)} wrong verdicts, {len(listed - wrong)} of "
             f"{len(cases) - len(wrong)} right ones"

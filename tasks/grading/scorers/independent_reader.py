@@ -20,4 +20,6 @@ def grade_slow(work: DeferredGrade, seconds: float) -> Verdict:
     readings = f"{found.answer} against {found.gold}"
     if found.same is None:
         return Verdict("unjudged", 0.0, found.answer, readings)
-    return Verdict("right", 1.0, found.answer, readings) if found.same else Verdict("wrong", 0.0, found.answer, readings)
+    return (
+        Verdict("right", 1.0, found.answer, readings) if found.same else Verdict("wrong", 0.0, found.answer, readings)
+    )

@@ -28,7 +28,7 @@ from tasks.grading.second_opinion.shapes import as_interval
 Item = TypeVar("Item")
 MAX_ITEMS = 100
 _NUMBER_WORDS = {word: place for place, word in enumerate(
-    "zero one two three four five six seven eight nine ten eleven twelve".split())}  # fmt: skip
+    ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"])}  # fmt: skip
 _NAMES_MAY_BE_UNITS = set("mgshlLNJWVKCA")
 _FILLER = {"the", "a", "an", "of", "is"}
 _TUPLES = ("()", "[]", "(]", "[)")
@@ -247,9 +247,7 @@ def _repeats(items: Sequence[Node]) -> bool:
     return len(_distinct(items)) < len(items)
 
 
-def _matched(
-    one: Sequence[Item], other: Sequence[Item], same: Callable[[Item, Item], bool | None]
-) -> bool | None:
+def _matched(one: Sequence[Item], other: Sequence[Item], same: Callable[[Item, Item], bool | None]) -> bool | None:
     """Pairs items in any order."""
     left, unsure = list(other), False
     for item in one:

@@ -1,10 +1,10 @@
 r"""Reads an answer: recursive descent over tokens, bounded in depth, all or nothing.
 
-    answer  = item { separator item }                        a list, or the union of inequalities joined by "or"
-    item    = [relation] side { relation side } [modulus] [words]
-    side    = [sign] product { ("+" | "-" | "\pm") product }
-    product = power { ["\cdot" | "/"] power }
-    power   = factor { "^" group | "!" | "%" | degree }
+answer  = item { separator item }                        a list, or the union of inequalities joined by "or"
+item    = [relation] side { relation side } [modulus] [words]
+side    = [sign] product { ("+" | "-" | "\pm") product }
+product = power { ["\cdot" | "/"] power }
+power   = factor { "^" group | "!" | "%" | degree }
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from tasks.grading.second_opinion.tokens import Token, prepared, tokenize
 MAX_DEPTH = 40
 _END = Token("end", "")
 _CLOSING = {"(": (")", "]"), "[": (")", "]"), "\\{": ("\\}",), "{": ("}",), "\\langle": ("\\rangle",)}
-_GREEK = set(
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau phi varphi chi "
-    "psi omega Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega".split()
-)
+_GREEK = frozenset({
+    "alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda",
+    "mu", "nu", "xi", "rho", "sigma", "tau", "phi", "varphi", "chi", "psi", "omega",
+    "Gamma", "Delta", "Theta", "Lambda", "Xi", "Sigma", "Phi", "Psi", "Omega",
+})  # fmt: skip
 _FRACTIONS = {"\\frac", "\\dfrac", "\\tfrac", "\\cfrac"}
 _BINOMIALS = {"\\binom", "\\dbinom", "\\tbinom"}
 _STARTS = {"(", "[", "{", "\\{", "|", *_FRACTIONS, *_BINOMIALS, "\\sqrt", "\\pi", "\\lfloor", "\\lceil", "\\infty"}
@@ -218,7 +219,9 @@ class _Reader:
         whole = int(texts[0]) if len(texts[0]) < 20 else 0
         if len(texts) > 3 and texts[1].isdecimal() and texts[2] == "/" and texts[3].isdecimal():
             self.place += 1
-            top, bottom = self.factor(), (self.need("/"), self.factor())[1]
+            top = self.factor()
+            self.need("/")
+            bottom = self.factor()
         elif texts[1] in _FRACTIONS:
             self.place += 2
             top, bottom = self.group(), self.group()
@@ -416,5 +419,3 @@ class _Reader:
                 argument = Apply("/", (argument, self.power()))
         node: Node = Apply(name, (argument,) if base is None else (argument, base))
         return node if exponent is None else Apply("^", (node, exponent))
-
-

@@ -154,7 +154,7 @@ def _bounded(sides: list[Node], signs: list[str]) -> Interval | None:
 def set_builder(variable: Node, condition: Node) -> Node:
     """Returns the set of a variable and its condition, where the condition is an interval."""
     if isinstance(variable, Symbol) and isinstance(condition, (Interval, Union)):
-        return condition if isinstance(condition, Interval) else condition
+        return condition
     raise UnreadError("a set builder that is no interval")
 
 

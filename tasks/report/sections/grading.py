@@ -42,8 +42,8 @@ def _audit(check: GradingCheck) -> list[Html]:
         return [title, paragraph("None of the drawn answers is mathematics, so nothing was audited.")]
     text = (
         f"Of {count(check.distinct)} distinct (gold, answer) pairs {count(audit.audited)} were graded "
-        f"twice more, half of them called right if there are so many. Right by our grader: {count(audit.stats.right)}; by "
-        f"math-verify: {count(audit.reference_stats.right)}; the two differ on {_of(len(audit.disagreements), audit)}. "
+        f"twice more, half of them called right if there are so many. Right by our grader: "
+        f"{count(audit.stats.right)}; by math-verify: {count(audit.reference_stats.right)}; the two differ on {_of(len(audit.disagreements), audit)}. "
         f"The independent reader, which shares no parser with either, could tell about "
         f"{_of(audit.reader_judged, audit)} and differs from us on {_of(len(audit.reading_disagreements), audit)}."
     )
@@ -53,7 +53,8 @@ def _audit(check: GradingCheck) -> list[Html]:
         paragraph(text),
         *_listed("math-verify", [*common, "math-verify", "our reason"], audit.rows()),
         *_listed(
-            "the independent reader", [*common, "reader", "read as (answer against gold)", "our reason"],
+            "the independent reader",
+            [*common, "reader", "read as (answer against gold)", "our reason"],
             audit.reading_rows(),
         ),
     ]
@@ -67,9 +68,7 @@ def _listed(grader: str, columns: list[str], disagreements: list[dict[str, objec
     """The first disagreements with one grader, without their row numbers; nothing where there are none."""
     if not disagreements:
         return []
-    rows: list[Row] = [
-        [str(value) for name, value in each.items() if name != "row"] for each in disagreements[:LISTED]
-    ]
+    rows: list[Row] = [[str(value) for name, value in each.items() if name != "row"] for each in disagreements[:LISTED]]
     number = len(disagreements)
     lead = f"The first {len(rows)}" if len(rows) < number else "All"
     return [joined([paragraph(f"{lead} of the differences from {grader}:"), table(columns, rows)])]
