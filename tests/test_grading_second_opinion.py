@@ -75,6 +75,7 @@ def test_equal_values_in_other_dress_are_the_same(answer: str, gold: str) -> Non
         ("p=7, q=4", "p=4, q=7"),
         ("y = x^3", "x = y^3"),
         ("x \\equiv 4 \\pmod 8", "x \\equiv 3 \\pmod 8"),
+        ("13+5=17", "12+5=17"),
         ("2x + y - 5 = 0", "2x + y + 5 = 0"),
         ("8", "x=8 \\text{ or } x=3"),
     ],
@@ -150,6 +151,8 @@ def test_an_audit_lists_what_math_verify_cannot_see_with_both_readings() -> None
     with GradingPool(workers=1, seconds=20.0) as pool:
         found = audit(answers, pool)
     assert (found.audited, found.reader_judged) == (3, 2)
+    assert [each.status for each in found.reader_verdicts] == ["wrong", "right", "unjudged"]
+    assert found.reader_verdicts[0].reason == "0 against ((1 / 7) ^ 12)"
     for row in found.reading_rows():
         assert (row["row"], row["ours"], row["reader"]) == (0, "right", "wrong")
         assert row["readings"] == "0 against ((1 / 7) ^ 12)"

@@ -27,8 +27,10 @@ from tasks.grading.second_opinion.shapes import as_interval
 
 Item = TypeVar("Item")
 MAX_ITEMS = 100
-_NUMBER_WORDS = {word: place for place, word in enumerate(
-    ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"])}  # fmt: skip
+_NUMBER_WORDS = {
+    "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
+    "ten": 10, "eleven": 11, "twelve": 12,
+}  # fmt: skip
 _NAMES_MAY_BE_UNITS = set("mgshlLNJWVKCA")
 _FILLER = {"the", "a", "an", "of", "is"}
 _TUPLES = ("()", "[]", "(]", "[)")
@@ -117,8 +119,7 @@ def _relation_against(relation: Relation, other: Node, swapped: bool) -> bool | 
     value = solved_value(relation)
     if value is None:
         return None
-    result = compare(other, value) if swapped else compare(value, other)
-    return result
+    return compare(other, value) if swapped else compare(value, other)
 
 
 def _same_quantity(gold: Node, answer: Node) -> bool | None:
@@ -182,7 +183,7 @@ def _same_end(one: Node, other: Node) -> bool | None:
 
 def _same_items(gold: Node, answer: Node) -> bool | None:
     if not (isinstance(gold, Items) and isinstance(answer, Items)):
-        items, single = (gold, answer) if isinstance(gold, Items) else (answer, gold)
+        items = gold if isinstance(gold, Items) else answer
         assert isinstance(items, Items)
         if items.kind in ("matrix", "ratio"):
             return None

@@ -65,7 +65,10 @@ def _same_equation(one: Relation, other: Relation) -> bool | None:
     names = letters(first) | letters(second)
     if not names:
         sides = [same_expression(*pair) for pair in zip(one.sides, other.sides, strict=True)]
-        return True if all(sides) or one.sides == other.sides[::-1] else None
+        if all(sides) or one.sides == other.sides[::-1]:
+            return True
+        holds = {same_expression(*relation.sides) for relation in (one, other)}
+        return False if holds == {True, False} else None
     forward, backward = _solves(first, second, names), _solves(second, first, names)
     if False in (forward, backward):
         return False

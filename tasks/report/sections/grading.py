@@ -43,7 +43,8 @@ def _audit(check: GradingCheck) -> list[Html]:
     text = (
         f"Of {count(check.distinct)} distinct (gold, answer) pairs {count(audit.audited)} were graded "
         f"twice more, half of them called right if there are so many. Right by our grader: "
-        f"{count(audit.stats.right)}; by math-verify: {count(audit.reference_stats.right)}; the two differ on {_of(len(audit.disagreements), audit)}. "
+        f"{count(audit.stats.right)}; by math-verify: {count(audit.reference_stats.right)}; "
+        f"the two differ on {_of(len(audit.disagreements), audit)}. "
         f"The independent reader, which shares no parser with either, could tell about "
         f"{_of(audit.reader_judged, audit)} and differs from us on {_of(len(audit.reading_disagreements), audit)}."
     )
