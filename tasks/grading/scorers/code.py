@@ -14,8 +14,8 @@ import symtable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from tasks.grading.scorers.boxed import final_part
 from tasks.grading.scorers.code_blocks import code_blocks
-from tasks.grading.scorers.thinking import after_thinking
 from tasks.grading.verdicts import DeferredGrade, GradeRequest, Verdict
 
 PROGRAM_TIMED_OUT = "the program timed out"
@@ -64,7 +64,7 @@ def extract_program(completion: str, names: tuple[str, ...] = ()) -> str | None:
 
     Without any block it is the whole text if it defines something, else None.
     """
-    answer = after_thinking(completion)
+    answer = final_part(completion) or ""
     blocks = [block.text for block in code_blocks(answer) if block.language in _LANGUAGES and block.text.strip()]
     if blocks:
         return next((block for block in reversed(blocks) if _defines(block, names)), blocks[-1])

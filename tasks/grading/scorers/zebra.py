@@ -16,8 +16,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.grading.scorers.boxed import final_part
 from tasks.grading.scorers.size_limits import nested_too_deeply
-from tasks.grading.scorers.thinking import after_thinking
 from tasks.grading.verdicts import GradeRequest, Verdict
 
 _MAX_GRID_LENGTH = 20_000
@@ -53,7 +53,7 @@ def grade_fast(request: GradeRequest) -> Verdict:
 
 def _last_tag(completion: str) -> str | None:
     """Returns the text of the last closed `<answer>` tag, without a code fence around all of it."""
-    answer = after_thinking(completion)
+    answer = final_part(completion) or ""
     end = answer.rfind("</answer>")
     start = answer.rfind("<answer>", 0, max(end, 0))
     if start < 0:
