@@ -74,9 +74,9 @@ def _truly_zero(gold: Any, answer: Any) -> bool:
     difference = (gold - answer).doit()
     if difference.is_Rational:
         return bool(difference == 0)
-    size = _value(gold)
-    digits = min(DIGITS + max(0, int(N(log(abs(size), 10), 10))), _MAX_DIGITS)
-    return bool(abs(N(gold, digits) - N(answer, digits)) < min(1, abs(size)) * 10.0**-_EXACT)
+    size = abs(_value(gold) or 1)
+    digits = min(DIGITS + max(0, int(N(log(size, 10), 10))), _MAX_DIGITS)
+    return bool(abs(N(gold, digits) - N(answer, digits)) < min(1, size) * 10.0**-_EXACT)
 
 
 def _terminates(number: Any) -> bool:
