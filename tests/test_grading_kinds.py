@@ -193,3 +193,17 @@ def test_a_gold_answer_of_which_a_part_is_not_read_judges_equal_texts_only(pool:
 def test_a_changed_value_never_becomes_right(pool: GradingPool, value: str) -> None:
     for change in (f"2({value})", f"({value})^2", f"-({value})", "0", "1", "0.0", "1.0"):
         assert pool.grade([GradeRequest("math", f"\\boxed{{{change}}}", value)])[0].status == "wrong", change
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [("900! - 1", "900! - 2"), ("e^{900} - 1", "e^{900} - 2"), ("\\pi", "\\pi + 10^{-45}"), ("x", "x + 10^{-50}")],
+)
+def test_a_difference_behind_many_digits_is_seen(pool: GradingPool, gold: str, answer: str) -> None:
+    assert pool.grade([GradeRequest("math", f"\\boxed{{{answer}}}", gold)])[0].status == "wrong"
+    assert pool.grade([GradeRequest("math", f"\\boxed{{{gold} + 0}}", gold)])[0].status == "right"
+
+
+@pytest.mark.parametrize(("gold", "answer"), [("6\\text{ m}", "6\\text{ cm}"), ("6\\text{ hours}", "6 minutes")])
+def test_another_unit_of_the_same_quantity_is_another_value(pool: GradingPool, gold: str, answer: str) -> None:
+    assert pool.grade([GradeRequest("math", f"\\boxed{{{answer}}}", gold)])[0].status == "wrong"

@@ -13,6 +13,7 @@ from typing import Any
 
 DIGITS = 50
 _EXACT = 30
+_MAX_DIGITS = 25_000
 _RELATIVE_ERROR = 5e-6
 _POINTS = (
     Fraction(37, 23),
@@ -53,9 +54,9 @@ def _equal_numbers(gold: Any, answer: Any, gold_float: bool, answer_float: bool,
     one, other = _value(gold), _value(answer)
     if one is None or other is None:
         return by_math_verify(gold, answer)
-    if one == other:
-        return True
     scale = max(abs(one), abs(other))
+    if scale == 0:
+        return True
     error = abs(one - other) / scale
     if error < 10.0**-_EXACT:
         return _truly_zero(gold, answer)
@@ -64,9 +65,18 @@ def _equal_numbers(gold: Any, answer: Any, gold_float: bool, answer_float: bool,
 
 
 def _truly_zero(gold: Any, answer: Any) -> bool:
-    """Numbers that agree to 30 digits: equal unless both are rational and differ."""
-    one, other = gold.doit(), answer.doit()
-    return not (one.is_Rational and other.is_Rational) or bool(one == other)
+    """Numbers that agree to 30 digits: equal unless their difference, as far as it can be told, is none.
+
+    `2022! - 1` and `2022! - 9` agree to 5,000 digits: the difference is evaluated to as many digits as they have.
+    """
+    from sympy import N, log
+
+    difference = (gold - answer).doit()
+    if difference.is_Rational:
+        return bool(difference == 0)
+    size = abs(_value(gold) or 1)
+    digits = min(DIGITS + max(0, int(N(log(size, 10), 10))), _MAX_DIGITS)
+    return bool(abs(N(gold, digits) - N(answer, digits)) < min(1, size) * 10.0**-_EXACT)
 
 
 def _terminates(number: Any) -> bool:
@@ -115,9 +125,18 @@ def _agree_at_points(gold: Any, answer: Any, symbols: list[Any]) -> bool | None:
             continue
         seen += 1
         scale = max(abs(one), abs(other))
-        if scale and abs(one - other) > scale * 10.0**-20:
+        if scale and abs(one - other) > scale * 10.0**-38:
             return False
-    return True if seen >= 4 else None
+    if seen < 4:
+        return None
+    difference = gold - answer if gold.has(*_slow()) or answer.has(*_slow()) else (gold - answer).doit()
+    return not difference.is_Rational or bool(difference == 0)
+
+
+def _slow() -> tuple[Any, ...]:
+    from sympy import Integral, Limit, Product, Sum
+
+    return Integral, Limit, Product, Sum
 
 
 def _imaginary() -> Any:
