@@ -48,6 +48,8 @@ def same(answer: str, gold: str) -> bool | None:
         ("6:9", "2:3"),
         ("\\begin{pmatrix}1\\\\2\\end{pmatrix}", "\\begin{pmatrix} 1.0 \\\\ 4/2 \\end{pmatrix}"),
         ("8 (since n>3)", "8"),
+        ("25^\\circ + 15^\\circ", "40"),
+        ("\\{1, 2\\}", "\\\\{2, 1\\\\}"),
     ],
 )
 def test_equal_values_in_other_dress_are_the_same(answer: str, gold: str) -> None:
@@ -75,6 +77,7 @@ def test_equal_values_in_other_dress_are_the_same(answer: str, gold: str) -> Non
         ("p=7, q=4", "p=4, q=7"),
         ("y = x^3", "x = y^3"),
         ("x \\equiv 4 \\pmod 8", "x \\equiv 3 \\pmod 8"),
+        ("e^{900}-e^{899}-7", "e^{900}-e^{899}-1"),
         ("13+5=17", "12+5=17"),
         ("2x + y - 5 = 0", "2x + y + 5 = 0"),
         ("8", "x=8 \\text{ or } x=3"),

@@ -94,14 +94,19 @@ def _compare(gold: Node, answer: Node) -> bool | None:
 def _same_values(gold: Node, answer: Node) -> bool | None:
     one, other = _without_degrees(gold), _without_degrees(answer)
     result = same_expression(one, other)
-    if result is False and (_name_as_unit(gold, answer) or _name_as_unit(answer, gold)):
+    if result is not False:
+        return result
+    if (one, other) != (gold, answer) and same_expression(gold, answer) is not False:  # degrees against radians
         return None
-    return result
+    return None if _name_as_unit(gold, answer) or _name_as_unit(answer, gold) else False
 
 
 def _without_degrees(node: Node) -> Node:
-    """A degree sign on a whole answer is a unit; within a function it is a factor."""
-    return node.arguments[0] if isinstance(node, Apply) and node.name == "deg" else node
+    """A degree sign is a unit outside of functions; within them it is a factor."""
+    if not isinstance(node, Apply) or node.name not in ("deg", "neg", "+", "*", "/"):
+        return node
+    arguments = tuple(_without_degrees(each) for each in node.arguments)
+    return arguments[0] if node.name == "deg" else Apply(node.name, arguments)
 
 
 def _name_as_unit(one: Node, other: Node) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import mpmath
 
 from tasks.grading.second_opinion.nodes import Apply, Node, Number, Symbol, UnreadError, walk
-from tasks.grading.second_opinion.values import evaluate, letters, points, same
+from tasks.grading.second_opinion.values import DIGITS, digits_for, evaluate, letters, points, same
 
 _APPROXIMATION_DIGITS = 4
 _TRUSTED_DIGITS = 6
@@ -49,7 +49,10 @@ def _is_plain_log(node: Node) -> bool:
 def _same_numbers(one: Node, other: Node) -> bool | None:
     first, second = evaluate(one, {}), evaluate(other, {})
     if same(first, second):
-        return True
+        if isinstance(first, Fraction) and isinstance(second, Fraction):
+            return True
+        digits = digits_for(first)
+        return digits == DIGITS or same(evaluate(one, {}, digits), evaluate(other, {}, digits), digits)
     for decimal, node, value in ((first, one, second), (second, other, first)):
         if isinstance(node, Number) and node.digits is not None and _rounds_to(decimal, node.digits, value):
             digits = _significant(decimal, node.digits)

@@ -61,7 +61,7 @@ def prepared(text: str) -> str:
     for letter, command in _UNICODE.items():
         text = text.replace(letter, command)
     if "\\begin" not in text:
-        text = re.sub(r"\\\\(?=[A-Za-z])", r"\\", text)
+        text = re.sub(r"\\\\(?=[A-Za-z{}%$!])", r"\\", text)
     text = re.sub(r"\\f?boxed\s*(?=\{)|\\fbox\s*(?=\{)", "", text)
     text = re.sub(r"(?<=\d)(?:\{,\}|,\\!|\\,)(?=\d{3}(?!\d))", "", text)
     text = _DROPPED.sub("", text)

@@ -15,7 +15,8 @@ DIGITS = 60
 MAX_BITS = 40_000
 """Of an exact number; what is longer is evaluated by mpmath."""
 _MAX_MAGNITUDE = 10**6
-_RELATIVE = mpmath.mpf(10) ** -35
+_MAX_DIGITS = 3_000
+_GUARD_DIGITS = 25
 _NOISE = mpmath.mpf(10) ** -45
 CONSTANTS = {"e", "pi", "i", "infty", "..."}
 Value = Any
@@ -47,31 +48,47 @@ def points(names: set[str], kind: str) -> dict[str, Fraction]:
     return {name: sign * Fraction(generator.randint(31, 307), 97) for name in sorted(names)}
 
 
-def evaluate(node: Node, at: Mapping[str, Fraction]) -> Value:
+def evaluate(node: Node, at: Mapping[str, Fraction], digits: int = DIGITS) -> Value:
     """Returns the value of an expression.
 
     Args:
         node: the expression.
         at: values of its letters.
+        digits: decimal digits of what is not exact.
 
     Raises:
         UnreadError: it is no expression, undefined at this point, or out of bounds.
     """
     try:
-        with mpmath.workdps(DIGITS):
+        with mpmath.workdps(digits):
             return _checked(_value(node, at))
     except (ZeroDivisionError, ValueError, OverflowError, mpmath.libmp.NoConvergence) as error:
         raise UnreadError(f"cannot be evaluated: {error}") from error
 
 
-def same(one: Value, other: Value) -> bool:
-    """Tells whether two values are equal: exactly where both are exact, else to 35 digits of the larger."""
+def same(one: Value, other: Value, digits: int = DIGITS) -> bool:
+    """Tells whether two values are equal: exactly where both are exact, else to all digits but the guard digits."""
     if isinstance(one, Fraction) and isinstance(other, Fraction):
         return one == other
-    with mpmath.workdps(DIGITS):
+    with mpmath.workdps(digits):
         first, second = _real(one), _real(other)
         distance = abs(first - second)
-        return bool(distance <= _RELATIVE * max(abs(first), abs(second)) or distance <= _NOISE)
+        return bool(
+            distance <= mpmath.mpf(10) ** (_GUARD_DIGITS - digits) * max(abs(first), abs(second)) or distance <= _NOISE
+        )
+
+
+def digits_for(value: Value) -> int:
+    """Returns the digits at which a difference of 1 shows beside a value.
+
+    Raises:
+        UnreadError: they are too many.
+    """
+    size = abs(value)
+    digits = DIGITS if size < 1 else DIGITS + int(mpmath.mag(_real(size)) * 0.302)
+    if digits > _MAX_DIGITS:
+        raise UnreadError("a value too large to compare with another")
+    return digits
 
 
 def _real(value: Value) -> Any:
