@@ -1,4 +1,4 @@
-"""`rlscale grade FILE`: grades a file of (answer, gold) pairs and audits the verdicts with a second grader."""
+"""`rlscale grade FILE`: grades a file of (answer, gold) pairs and audits the verdicts with two other graders."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def grade(
     examples: Annotated[int, typer.Option(min=0, help="Disagreements to show; JSON has all of them.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
-    """Grade (answer, gold) pairs and show where plain math-verify disagrees."""
+    """Grade (answer, gold) pairs and show where plain math-verify and an independent reader disagree."""
     from tasks.grading.answer_table import read_answers
     from tasks.grading.audit import audit
     from tasks.grading.pool.pool import GradingPool
@@ -34,6 +34,7 @@ def grade(
             {
                 "summary": result.summary(),
                 "disagreements": result.rows(),
+                "reader_disagreements": result.reading_rows(),
                 "verdicts": [
                     {"status": each.status, "score": each.score, "reason": each.reason} for each in result.verdicts
                 ],
@@ -50,9 +51,10 @@ def _show(result: Audit, examples: int) -> None:
         [name, f"{value:.3f}" if isinstance(value, float) else str(value)] for name, value in result.summary().items()
     ]
     print_table("Verdicts", ["what", "value"], summary)
-    rows = [[escape(str(value)) for value in row.values()] for row in result.rows()[:examples]]
-    print_table(
-        f"Disagreement with plain math-verify ({len(rows)} of {len(result.disagreements)} shown)",
-        ["row", "data source", "gold", "answer", "ours", "second", "our reason"],
-        rows,
-    )
+    columns = ["row", "data source", "gold", "answer", "ours"]
+    for title, rows, more in (
+        ("plain math-verify", result.rows(), ["second", "our reason"]),
+        ("the independent reader", result.reading_rows(), ["reader", "read as (answer against gold)", "our reason"]),
+    ):
+        shown = [[escape(str(value)) for value in row.values()] for row in rows[:examples]]
+        print_table(f"Disagreement with {title} ({len(shown)} of {len(rows)} shown)", columns + more, shown)

@@ -1,7 +1,8 @@
-"""Audits our verdicts with a reference grader: where do we and plain math-verify disagree, and what do the answers say?
+"""Audits our verdicts with two graders: plain math-verify, and a reader that shares no parser with it or with us.
 
-Disagreement is expected where a completion has several boxes, states another answer outside its box, or holds a number
-too large to evaluate; anything else deserves a look.
+math-verify shows what our rules around it changed: disagreement is expected where a completion has several boxes,
+states another answer outside its box, or holds a number too large to evaluate. The independent reader shows what both
+get wrong; it judges only what it reads whole, and its disagreements carry what it read.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 
 from tasks.grading.pool.pool import ABORTED, GradingPool
 from tasks.grading.registry import scorer_for
-from tasks.grading.scorers.math_verify_baseline import DATA_SOURCE
+from tasks.grading.scorers import independent_reader, math_verify_baseline
 from tasks.grading.verdicts import GradeRequest, GradeStats, Verdict
 
 _TAIL = 160
@@ -20,7 +21,7 @@ _TAIL = 160
 
 @dataclass(frozen=True)
 class Disagreement:
-    """One answer on which the graders differ.
+    """One answer on which we and plain math-verify differ.
 
     Attributes:
         row: position in the audited list, from 0.
@@ -42,18 +43,58 @@ class Disagreement:
 
 
 @dataclass(frozen=True)
+class ReadingDisagreement:
+    """One answer on which we and the independent reader differ.
+
+    Attributes:
+        row: position in the audited list, from 0.
+        data_source: the problem set.
+        gold: the ground truth.
+        answer: what we extracted, or the end of the completion.
+        ours: our status.
+        reader: the reader's status.
+        readings: what it read, "ANSWER against GOLD".
+        reason: our reason.
+    """
+
+    row: int
+    data_source: str
+    gold: str
+    answer: str
+    ours: str
+    reader: str
+    readings: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Audit:
-    """What an audit found: both graders' counts and the answers on which they differ."""
+    """What an audit found: the counts of all three graders and the answers on which we differ from one of the two.
+
+    `reader_verdicts` has an entry per audited answer; status "unjudged" means that the reader cannot tell.
+    """
 
     stats: GradeStats
     reference_stats: GradeStats
+    reader_stats: GradeStats
     audited: int
     disagreements: tuple[Disagreement, ...]
+    reading_disagreements: tuple[ReadingDisagreement, ...]
     verdicts: tuple[Verdict, ...]
+    reader_verdicts: tuple[Verdict, ...]
 
     def rows(self) -> list[dict[str, object]]:
-        """Returns the table of a report: one row per disagreement."""
+        """Returns the table of a report: one row per disagreement with math-verify."""
         return [dataclasses.asdict(each) for each in self.disagreements]
+
+    def reading_rows(self) -> list[dict[str, object]]:
+        """Returns the second table of a report: one row per disagreement with the independent reader."""
+        return [dataclasses.asdict(each) for each in self.reading_disagreements]
+
+    @property
+    def reader_judged(self) -> int:
+        """Audited answers about which the independent reader could tell."""
+        return sum(_can_tell(each) for each in self.reader_verdicts)
 
     def summary(self) -> dict[str, object]:
         """Returns the counts of a report."""
@@ -69,15 +110,19 @@ class Audit:
             "second_right": self.reference_stats.right,
             "second_timed_out": self.reference_stats.timed_out,
             "second_seconds": self.reference_stats.seconds,
+            "reader_judged": self.reader_judged,
+            "reader_right": self.reader_stats.right,
+            "reader_disagreements": len(self.reading_disagreements),
+            "reader_seconds": self.reader_stats.seconds,
         }
 
 
 def audit(requests: Sequence[GradeRequest], pool: GradingPool) -> Audit:
-    """Grades answers twice and compares. Answers that are not mathematics are graded once and not compared.
+    """Grades answers three times and compares. Answers that are not mathematics are graded once and not compared.
 
     Args:
         requests: what to grade.
-        pool: does the grading, ours and the reference's, with its limits.
+        pool: does all the grading, with its limits.
 
     Raises:
         InputError: a data source has no scorer.
@@ -85,23 +130,61 @@ def audit(requests: Sequence[GradeRequest], pool: GradingPool) -> Audit:
     verdicts = pool.grade(requests)
     stats = pool.last_stats
     rows = [row for row, each in enumerate(requests) if scorer_for(each.data_source).name in ("math", "number")]
-    reference = pool.grade([dataclasses.replace(requests[row], data_source=DATA_SOURCE) for row in rows])
+    reference, reference_stats = _grade_as(math_verify_baseline.DATA_SOURCE, requests, rows, pool)
+    readings, reader_stats = _grade_as(independent_reader.DATA_SOURCE, requests, rows, pool)
     disagreements = tuple(
         _disagreement(row, requests[row], verdicts[row], other)
         for row, other in zip(rows, reference, strict=True)
         if verdicts[row].correct != other.correct or other.reason in ABORTED
     )
-    return Audit(stats, pool.last_stats, len(rows), disagreements, tuple(verdicts))
+    reading_disagreements = tuple(
+        _reading_disagreement(row, requests[row], verdicts[row], other)
+        for row, other in zip(rows, readings, strict=True)
+        if _can_tell(other) and verdicts[row].correct != other.correct
+    )
+    return Audit(
+        stats,
+        reference_stats,
+        reader_stats,
+        len(rows),
+        disagreements,
+        reading_disagreements,
+        tuple(verdicts),
+        tuple(readings),
+    )
+
+
+def _grade_as(
+    data_source: str, requests: Sequence[GradeRequest], rows: Sequence[int], pool: GradingPool
+) -> tuple[list[Verdict], GradeStats]:
+    verdicts = pool.grade([dataclasses.replace(requests[row], data_source=data_source) for row in rows])
+    return verdicts, pool.last_stats
+
+
+def _can_tell(verdict: Verdict) -> bool:
+    return verdict.status != "unjudged" and verdict.reason not in ABORTED and verdict.extracted is not None
 
 
 def _disagreement(row: int, request: GradeRequest, ours: Verdict, reference: Verdict) -> Disagreement:
-    answer = _printable(ours.extracted if ours.extracted is not None else request.completion[-_TAIL:])
     status = "given up" if reference.reason in ABORTED else reference.status
-    ground_truth = _printable(request.ground_truth)
-    return Disagreement(row, request.data_source, ground_truth, answer, ours.status, status, ours.reason)
+    gold, answer = _shown(request, ours)
+    return Disagreement(row, request.data_source, gold, answer, ours.status, status, ours.reason)
 
 
-def _printable(text: str) -> str:
+def _reading_disagreement(row: int, request: GradeRequest, ours: Verdict, reader: Verdict) -> ReadingDisagreement:
+    gold, answer = _shown(request, ours)
+    readings = _printable(reader.reason, 2 * _TAIL)
+    return ReadingDisagreement(
+        row, request.data_source, gold, answer, ours.status, reader.status, readings, ours.reason
+    )
+
+
+def _shown(request: GradeRequest, ours: Verdict) -> tuple[str, str]:
+    answer = ours.extracted if ours.extracted is not None else request.completion[-_TAIL:]
+    return _printable(request.ground_truth), _printable(answer)
+
+
+def _printable(text: str, longest: int = _TAIL) -> str:
     """Returns the beginning of any text as one line that every terminal and file can take."""
-    line = text[:_TAIL].encode("utf-8", "backslashreplace").decode()
+    line = text[:longest].encode("utf-8", "backslashreplace").decode()
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from tasks.grading.scorers import choice, code, math, math_verify_baseline, zebra
+from tasks.grading.scorers import choice, code, independent_reader, math, math_verify_baseline, zebra
 from tasks.grading.verdicts import DeferredGrade, GradeRequest, Verdict
 from tasks.study.errors import InputError
 
@@ -34,6 +34,7 @@ SCORERS: dict[str, Scorer] = {
         Scorer("math", math.grade_fast, math.grade_slow),
         Scorer("number", math.grade_number),
         Scorer("plain", math_verify_baseline.grade_fast, math_verify_baseline.grade_slow),
+        Scorer("reader", independent_reader.grade_fast, independent_reader.grade_slow),
         Scorer("choice", choice.grade_fast),
         Scorer("grid", zebra.grade_fast),
         Scorer("code", code.grade_fast, code.grade_slow),
@@ -48,6 +49,7 @@ DATA_SOURCES: tuple[tuple[str, str], ...] = (
     (r"(openai/)?gsm8k.*", "math"),
     (r"(aime|amc).*", "math"),
     (re.escape(math_verify_baseline.DATA_SOURCE), "plain"),
+    (re.escape(independent_reader.DATA_SOURCE), "reader"),
     (r"(stem__)?supergpqa.*", "choice"),
     (r"(logic__)?zebra_puzzle.*", "grid"),
     (r"(codegen__)?humaneval.*", "code"),

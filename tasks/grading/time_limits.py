@@ -23,7 +23,9 @@ def cpu_wait_seconds(pid: int) -> float:
         return 0.0
 
 
-def remaining_seconds(pid: int, wait_at_start: float, limit: float, elapsed: float) -> float:
+def remaining_seconds(
+    pid: int, wait_at_start: float, limit: float, elapsed: float, others: tuple[int, ...] = ()
+) -> float:
     """Returns the seconds a process that reached its limit should still get; 0.0 when it must stop.
 
     Args:
@@ -31,7 +33,8 @@ def remaining_seconds(pid: int, wait_at_start: float, limit: float, elapsed: flo
         wait_at_start: `cpu_wait_seconds` when its work began.
         limit: seconds the work may take.
         elapsed: wall seconds since the work began.
+        others: processes started for this work, with which it takes turns.
     """
-    waited = cpu_wait_seconds(pid) - wait_at_start
+    waited = cpu_wait_seconds(pid) - wait_at_start + sum(cpu_wait_seconds(other) for other in others)
     remaining = min(limit - (elapsed - waited), MAX_STRETCH * limit - elapsed)
     return remaining if remaining >= _SHORTEST_WAIT else 0.0

@@ -1,4 +1,4 @@
-"""Grading checked on this study's own answers: a seeded sample of them is graded again, and by plain math-verify."""
+"""Grading checked on this study's own answers: a seeded sample of them is graded again, by us and two others."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class GradingCheck:
     Attributes:
         totals: counts over all training rollouts, by name as in the metrics rows.
         distinct: distinct (gold, answer) pairs among the final samples.
-        audit: both graders' verdicts on a sample of these; None where there were no samples.
+        audit: the graders' verdicts on a sample of these; None where there were no samples.
     """
 
     totals: dict[str, int]

@@ -27,9 +27,13 @@ _FRAC = re.compile(r"(-?)\\\\?[dtc]?frac(?:\{(-?[0-9]+)\}\{([0-9]+)\}|([0-9])([0
 _NUMBER = r"-?[0-9]+(?:\.[0-9]+)?|-?\\frac\{[0-9]+\}\{[0-9]+\}"
 _ASSIGNED = re.compile(rf"[abcghj-zABCGHJ-Z] *= *({_NUMBER})", re.ASCII)
 _BRACKETED = re.compile(r"(?:\\left)?\( *(-?[0-9]+) *(?:\\right)?\)", re.ASCII)
-# Words it replaces before it drops units (percent, and, or, inf...) are not units to us.
+# Only words that are units: `12\text{ squared}` is not 12. All others are left to `normalize`.
+_UNIT = (
+    r"(?:square |cubic )?(?:[cmk]?m|units?|feet|inch(?:es)?|miles?|hours?|minutes?|days?|degrees?|met(?:er|re)s?"
+    r"|dollars|cents)"
+)
 _WITH_UNIT = re.compile(
-    rf"({_NUMBER}) *(?:\\text\{{(?![^}}]*(?:pe?rc|pct|and|or|inf|sqrt))[A-Za-z ]+\}}|\^\\\\?circ|\^\{{\\\\?circ\}})",
+    rf"({_NUMBER}) *(?:\\text\{{ *(?:{_UNIT}) *\}}|\^\\\\?circ|\^\{{\\\\?circ\}})",
     re.ASCII,
 )
 _DEGREES = re.compile(r"(?<=[0-9])(?:\^\\\\?circ|\^\{\\\\?circ\})$", re.ASCII)

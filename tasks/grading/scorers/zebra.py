@@ -1,23 +1,27 @@
-"""Grades a logic puzzle: a grid with a header and rows, as JSON in the last `<answer>` tag.
+"""Grades a logic puzzle: a grid with a header and rows, as JSON in the last `<answer>` tag after the thinking.
 
     score = right cells / (rows x columns without the first)
 
 counted by row label (the first column of the true grid, "Position") and column name, so their order is free; labels and
-cells are compared without case and outer blanks. The verdict is right when every cell is, and the score then 1.0.
-A grid that gives a label or a column twice has no score: it could list every possibility.
+cells are compared without case and outer blanks. The grid may stand in a code fence. The verdict is right when every
+cell is, and the score then 1.0. A grid that gives a label or a column twice has no score: it could list every
+possibility.
 """
 
 from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.grading.scorers.boxed import final_part
 from tasks.grading.scorers.size_limits import nested_too_deeply
 from tasks.grading.verdicts import GradeRequest, Verdict
 
 _MAX_GRID_LENGTH = 20_000
+_FENCED = re.compile(r"(?P<fence>`{3,}|~{3,})[ \t]*\w*(?P<inside>.*?)(?P=fence)?", re.DOTALL)
 Cells = dict[tuple[str, str], str]
 
 
@@ -48,10 +52,15 @@ def grade_fast(request: GradeRequest) -> Verdict:
 
 
 def _last_tag(completion: str) -> str | None:
-    """Returns the text of the last closed `<answer>` tag."""
-    end = completion.rfind("</answer>")
-    start = completion.rfind("<answer>", 0, max(end, 0))
-    return completion[start + len("<answer>") : end].strip() if start >= 0 else None
+    """Returns the text of the last closed `<answer>` tag, without a code fence around all of it."""
+    answer = final_part(completion) or ""
+    end = answer.rfind("</answer>")
+    start = answer.rfind("<answer>", 0, max(end, 0))
+    if start < 0:
+        return None
+    text = answer[start + len("<answer>") : end].strip()
+    fenced = _FENCED.fullmatch(text) if len(text) <= _MAX_GRID_LENGTH else None
+    return fenced["inside"].strip() if fenced else text
 
 
 def _read_grid(text: str) -> Mapping[str, Any] | None:

@@ -1,7 +1,8 @@
-"""Verdict statistics of training, and the audit against a second grader."""
+"""Verdict statistics of training, and the audit against two other graders."""
 
 from __future__ import annotations
 
+from tasks.grading.audit import Audit
 from tasks.report.format import count, percent
 from tasks.report.grading_check import GradingCheck
 from tasks.report.html import Html, Row, joined, paragraph, table, tag
@@ -30,7 +31,7 @@ def build(check: GradingCheck) -> Section:
 
 
 def _audit(check: GradingCheck) -> list[Html]:
-    title = tag("h3", "Audit against plain math-verify")
+    title = tag("h3", "Audit against plain math-verify and an independent reader")
     audit = check.audit
     if audit is None:
         return [
@@ -39,19 +40,36 @@ def _audit(check: GradingCheck) -> list[Html]:
         ]
     if not audit.audited:
         return [title, paragraph("None of the drawn answers is mathematics, so nothing was audited.")]
-    number = len(audit.disagreements)
     text = (
         f"Of {count(check.distinct)} distinct (gold, answer) pairs {count(audit.audited)} were graded "
-        f"twice, half of them called right if there are so many. Right by our grader: {count(audit.stats.right)}; by "
-        f"math-verify: {count(audit.reference_stats.right)}; the two differ on {count(number)} "
-        f"({percent(number / audit.audited, 2)})."
+        f"twice more, half of them called right if there are so many. Right by our grader: "
+        f"{count(audit.stats.right)}; by math-verify: {count(audit.reference_stats.right)}; "
+        f"the two differ on {_of(len(audit.disagreements), audit)}. "
+        f"The independent reader, which shares no parser with either, could tell about "
+        f"{_of(audit.reader_judged, audit)} and differs from us on {_of(len(audit.reading_disagreements), audit)}."
     )
-    if not number:
-        return [title, paragraph(text)]
-    columns = ["data source", "gold", "answer", "ours", "math-verify", "our reason"]
-    rows: list[Row] = [
-        [row.data_source, row.gold, row.answer, row.ours, row.second, row.reason]
-        for row in audit.disagreements[:LISTED]
+    common = ["data source", "gold", "answer", "ours"]
+    return [
+        title,
+        paragraph(text),
+        *_listed("math-verify", [*common, "math-verify", "our reason"], audit.rows()),
+        *_listed(
+            "the independent reader",
+            [*common, "reader", "read as (answer against gold)", "our reason"],
+            audit.reading_rows(),
+        ),
     ]
-    lead = f"The first {len(rows)} of them:" if len(rows) < number else "All of them:"
-    return [title, paragraph(text), joined([paragraph(lead), table(columns, rows)])]
+
+
+def _of(number: int, audit: Audit) -> str:
+    return f"{count(number)} ({percent(number / audit.audited, 2)})"
+
+
+def _listed(grader: str, columns: list[str], disagreements: list[dict[str, object]]) -> list[Html]:
+    """The first disagreements with one grader, without their row numbers; nothing where there are none."""
+    if not disagreements:
+        return []
+    rows: list[Row] = [[str(value) for name, value in each.items() if name != "row"] for each in disagreements[:LISTED]]
+    number = len(disagreements)
+    lead = f"The first {len(rows)}" if len(rows) < number else "All"
+    return [joined([paragraph(f"{lead} of the differences from {grader}:"), table(columns, rows)])]
