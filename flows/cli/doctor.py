@@ -23,7 +23,6 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Report versions, devices, engines, and what is missing for each params file."""
-
     if params is not None and not params.is_file():
         raise InputError(f"{params}: no such params file")
     machine = examine_machine()
