@@ -1,0 +1,58 @@
+"""The `tracking` and `hardware` blocks: what must not change a result."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from tasks.study.params.block import ConfigBlock, Fraction
+
+
+class Tracking(ConfigBlock):
+    """MLflow. null: a SQLite store inside the data root; the environment variable MLFLOW_TRACKING_URI overrides."""
+
+    enabled: bool = True
+    uri: str | None = None
+    live_seconds: PositiveFloat = Field(default=30.0, description="How often a run in flight is published.")
+
+
+class VllmHardware(ConfigBlock):
+    """vLLM's engine. Null: chosen from the machine."""
+
+    tensor_parallel: PositiveInt | None = None
+    memory_share: Fraction | None = None
+    mode: Literal["colocate", "server"] = "colocate"
+    server: str | None = Field(default=None, description="URL of a running server (mode: server).")
+
+
+class Hardware(ConfigBlock):
+    """What the work runs on. Nothing here enters a run id or a fingerprint."""
+
+    workers: PositiveInt | None = Field(
+        default=None, description="Runs trained side by side; null: one per core or GPU set."
+    )
+    threads_per_worker: PositiveInt = 1
+    gpus_per_run: dict[str, PositiveInt] = Field(
+        default_factory=dict, description="GPUs by size name; absent: 1. On a machine without any: processes."
+    )
+    gpu_memory_gb: PositiveFloat | None = Field(
+        default=None, description="Memory of a GPU, GiB. null: asked of this machine; needed with launch_command."
+    )
+    token_budget: PositiveInt = Field(default=16384, description="Tokens of a packed micro-batch.")
+    generation_batch: PositiveInt = Field(default=1024, description="Sequences decoded together at most.")
+    gradient_checkpointing: bool = False
+    accelerate_config: str | None = Field(
+        default=None, description="Overrides the config chosen from infra/accelerate."
+    )
+    gpus_per_node: PositiveInt = 8
+    launch_command: str | None = Field(
+        default=None,
+        description="Prefix of every training launch, e.g. `sbatch --wait --nodes={nodes} infra/slurm/train.sbatch`; "
+        "may use {nodes}, {gpus}, {gpus_per_node} and {run}.",
+    )
+    grading_workers: PositiveInt = 1
+    grading_seconds: PositiveFloat = 5.0
+    grading_memory_mb: PositiveInt = 2048
+    python: str | None = Field(default=None, description="Interpreter that trains and evaluates; null: this one.")
+    vllm: VllmHardware = VllmHardware()

@@ -1,0 +1,105 @@
+"""The `train` and `checkpoints` blocks: GRPO."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from tasks.study.params.block import ConfigBlock, Fraction
+
+
+class Objective(ConfigBlock):
+    """The GRPO objective: clipped surrogate minus KL to the initial policy; equations in `tasks.train.objective`."""
+
+    clip_low: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(description="Ratio is clipped below at 1 - clip_low.")
+    clip_high: PositiveFloat = Field(description="Ratio is clipped above at 1 + clip_high.")
+    kl_coefficient: Annotated[float, Field(ge=0.0)] = Field(
+        description="Weight of the KL to the initial policy; 0 skips its pass."
+    )
+    kl_estimator: Literal["k1", "k2", "k3"] = Field(description="k3 = exp(d) - d - 1 with d = log ref - log policy.")
+    aggregation: Literal["token_mean", "sequence_mean"] = Field(
+        description="token_mean: sum over tokens / all tokens of the minibatch; "
+        "sequence_mean: mean over sequences of their mean."
+    )
+    advantage_eps: PositiveFloat = Field(description="A = (r - mean) / (std + eps), std unbiased over the group.")
+    importance_cap: PositiveFloat | None = Field(
+        description="Token-level truncated importance sampling: weight min(exp(trainer - sampler), cap). null: off."
+    )
+
+
+class Optimizer(ConfigBlock):
+    """AdamW with a constant learning rate."""
+
+    learning_rate: PositiveFloat
+    weight_decay: Annotated[float, Field(ge=0.0)]
+    beta1: Fraction
+    beta2: Fraction
+    eps: PositiveFloat
+    grad_clip: PositiveFloat = Field(description="Global gradient norm is clipped to this.")
+
+
+class Sampling(ConfigBlock):
+    """Rollouts. Lengths in tokens."""
+
+    temperature: PositiveFloat
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)]
+    max_prompt_tokens: PositiveInt
+    max_completion_tokens: PositiveInt
+
+
+class HeldoutEvaluation(ConfigBlock):
+    """Held-out evaluation inside training: before the first step and after every `every`-th."""
+
+    temperature: PositiveFloat
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)]
+    samples: PositiveInt
+    every: PositiveInt
+
+
+class PromptStyle(ConfigBlock):
+    """How each variant is prompted: `chat` applies the tokenizer's chat template, `plain` the bare problem text."""
+
+    base: Literal["plain", "chat"]
+    instruct: Literal["plain", "chat"]
+
+
+class Checkpoints(ConfigBlock):
+    """Which training checkpoints are kept. Steps, counted from 1; the final weights are always kept."""
+
+    every: PositiveInt
+    keep_last: PositiveInt = 1
+    keep_every: PositiveInt | None = None
+
+
+class Lora(ConfigBlock):
+    """Low-rank adapters instead of full fine-tuning."""
+
+    rank: PositiveInt
+    alpha: PositiveFloat
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+class Train(ConfigBlock):
+    """GRPO. `batch` and `minibatch` count prompts; each prompt gets `group_size` completions."""
+
+    engine: Literal["transformers", "vllm"]
+    steps: PositiveInt
+    batch: PositiveInt
+    group_size: PositiveInt
+    minibatch: PositiveInt
+    precision: Literal["float32", "bfloat16"]
+    prompt_style: PromptStyle
+    objective: Objective
+    optimizer: Optimizer
+    sampling: Sampling
+    heldout: HeldoutEvaluation
+    lora: Lora | None = None
+
+    @model_validator(mode="after")
+    def _batches_are_possible(self) -> Train:
+        if self.group_size < 2:
+            raise ValueError("group_size must be at least 2: the advantage is taken within the group")
+        if self.batch % self.minibatch:
+            raise ValueError(f"minibatch {self.minibatch} must divide batch {self.batch}")
+        return self
