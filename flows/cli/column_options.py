@@ -104,7 +104,7 @@ def parse_size(text: str, option: str) -> float:
     Raises:
         InputError: anything else.
     """
-    from tasks.fit.data.measurements import parse_count
+    from tasks.costs.units import parse_count
 
     try:
         value = parse_count(text)

@@ -26,6 +26,7 @@ COMMANDS = (
     "train",
     "report",
     "evaluate",
+    "import",
     "fit",
     "forecast",
     "plan",
@@ -36,6 +37,9 @@ COMMANDS = (
     "doctor",
 )
 """In the order of `--help`; each is the function of that name in the module of that name."""
+
+FUNCTIONS = {"import": "import_logs"}
+"""Of commands whose name is a keyword of Python: function and module."""
 
 INTERRUPT_EXIT_CODES = (129, 130, 143)
 
@@ -51,7 +55,8 @@ def build_app() -> typer.Typer:
     app = typer.Typer(name="rlscale", no_args_is_help=True, pretty_exceptions_enable=False)
     app.callback()(_program)
     for name in COMMANDS:
-        app.command()(getattr(importlib.import_module(f"flows.cli.{name}"), name))
+        function = FUNCTIONS.get(name, name)
+        app.command(name)(getattr(importlib.import_module(f"flows.cli.{function}"), function))
     return app
 
 

@@ -89,21 +89,6 @@ class Measurements:
         )
 
 
-def parse_count(text: str) -> float:
-    """Reads a count with or without k, M, B or T, in either case: 394k, 0.5b, 7B, 7e9.
-
-    Raises:
-        ValueError: it is not a finite number.
-    """
-    powers = {"k": 3, "m": 6, "b": 9, "t": 12}
-    text = text.strip()
-    power = powers.get(text[-1:].lower())
-    value = float(text) if power is None else float(f"{text[:-1]}e{power}")
-    if not np.isfinite(value):
-        raise ValueError(f"{text} is not finite")
-    return value
-
-
 def measure(
     n: ArrayLike,
     resource: ArrayLike,

@@ -14,8 +14,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tasks.fit.data.measurements import Floats, parse_count
+from tasks.costs.units import parse_count
+from tasks.fit.data.measurements import Floats
 from tasks.study.errors import InputError
+from tasks.study.manifests import atomic_path
 
 SIZE_COLUMNS = ("n_params", "params", "n", "N", "parameters")
 Kind = Literal["scaling", "reuse", "benchmarks"]
@@ -120,3 +122,20 @@ def _read_parquet(path: Path) -> Table:
         raise InputError(f"{path}: not a parquet file ({str(error).splitlines()[0]})") from None
     count = len(next(iter(columns.values()), []))
     return Table(path, columns, list(range(1, count + 1)), "row")
+
+
+def write_table(path: Path, table: Table) -> None:
+    """Writes a table's columns atomically, as parquet or, where the name ends so, as CSV.
+
+    Raises:
+        InputError: the name ends in neither.
+    """
+    import pyarrow as pa
+    import pyarrow.csv as pa_csv
+    import pyarrow.parquet as pq
+
+    writers = {".parquet": pq.write_table, ".pq": pq.write_table, ".csv": pa_csv.write_csv}
+    if path.suffix not in writers:
+        raise InputError(f"{path}: expected a name that ends in .parquet or .csv")
+    with atomic_path(path) as temporary:
+        writers[path.suffix](pa.table(table.values), temporary)
