@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.cli.main import main
-from tasks.fit.data.groups import Columns, groups_of, resolve
+from tasks.fit.data.columns import Columns, resolve
+from tasks.fit.data.groups import groups_of
 from tasks.fit.data.sources import read_sources
 from tasks.fit.data.table import Table
 from tasks.imports.metric_choice import Scale

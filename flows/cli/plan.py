@@ -88,7 +88,8 @@ def plan(
     if budget is None:
         raise InputError("plan: give --budget, or --grid for a whole study")
     from tasks.costs.step_cost import parse_budget
-    from tasks.fit.data.groups import Columns, read_group
+    from tasks.fit.data.columns import Columns
+    from tasks.fit.data.groups import read_group
     from tasks.fit.forecasting.law_choice import fit_for_sizes
     from tasks.fit.forecasting.plan import PlanSettings, make_plan
     from tasks.fit.forecasting.workload import reuse_need, workload_of

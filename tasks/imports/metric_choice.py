@@ -39,7 +39,7 @@ _LOSS_NAME = re.compile(r"(?:^|[/_])(?:loss|error|error_rate|fail(?:ure)?_rate)$
 
 @dataclass(frozen=True)
 class Scale:
-    """How values of a metric become shares; at most one field is set.
+    """How values of a metric become shares.
 
     Attributes:
         kind: accuracy (a share of right answers), loss (a share of wrong ones), percent (right, of 100), or None: by
@@ -112,7 +112,7 @@ def as_loss(metric: str, values: Floats, scale: Scale, where: str) -> tuple[Floa
     if scale.reward is not None:
         low, high = scale.reward
         shares, words = (values - low) / (high - low), f"({metric} - {low:g}) / {high - low:g}"
-    elif scale.divide is not None:
+    elif scale.divide is not None:  # of an accuracy or of a loss
         shares, words = values / scale.divide, f"{metric} / {scale.divide:g}"
     elif scale.kind == "percent":
         shares, words = values / 100.0, f"{metric} / 100"

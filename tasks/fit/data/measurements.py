@@ -35,6 +35,8 @@ class Measurements:
         trials: graded answers behind each loss [P], or None where unknown.
         unit: name of the resource: compute (FLOPs), data (prompts), or the source's column.
         labels: names of sizes by N, where the source has any.
+        steps_known: whether `step` is the source's own.
+        notes: what was left out or converted while reading.
     """
 
     n: Floats
@@ -46,6 +48,8 @@ class Measurements:
     trials: Floats | None = None
     unit: str = "compute"
     labels: dict[float, str] = field(default_factory=dict)
+    steps_known: bool = True
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def x(self) -> Floats:

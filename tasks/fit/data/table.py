@@ -6,7 +6,6 @@ gains by benchmark (benchmark, size, loss before and after).
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,10 +15,13 @@ import numpy as np
 
 from tasks.costs.units import parse_count
 from tasks.fit.data.measurements import Floats
+from tasks.imports.delimited import read_text_table
+from tasks.imports.json_lines import rows_of
+from tasks.imports.text_files import STDIN, read_text
 from tasks.study.errors import InputError
 from tasks.study.manifests import atomic_path
 
-SIZE_COLUMNS = ("n_params", "params", "n", "N", "parameters")
+_SIZES = {"n_params", "params", "n", "N", "parameters"}
 Kind = Literal["scaling", "reuse", "benchmarks"]
 
 
@@ -45,10 +47,9 @@ class Table:
     @property
     def kind(self) -> Kind:
         """What the table holds, by its columns."""
-        if "benchmark" in self.values:
+        if "pre_training_test_loss" in self.values:
             return "benchmarks"
-        has_size = any(name in self.values for name in SIZE_COLUMNS)
-        return "reuse" if "tau" in self.values and not has_size else "scaling"
+        return "reuse" if {"tau", "step"} <= set(self.values) and not _SIZES & set(self.values) else "scaling"
 
     def only(self, keep: Sequence[int]) -> Table:
         """The rows with these indices."""
@@ -57,6 +58,8 @@ class Table:
 
     def sizes(self, column: str) -> Floats:
         """A column of model sizes as numbers; 7B or 394k are read too."""
+        if (typed := _as_floats(self.values[column])) is not None:
+            return typed
         return self.numbers(column, lambda value: parse_count(str(value)))
 
     def numbers(self, column: str, read: Callable[[Any], float] = float) -> Floats:
@@ -65,6 +68,8 @@ class Table:
         Raises:
             InputError: an entry is empty, NaN or no number.
         """
+        if read is float and (typed := _as_floats(self.values[column])) is not None:
+            return typed
         out = np.empty(len(self))
         for index, value in enumerate(self.values[column]):
             try:
@@ -80,35 +85,42 @@ class Table:
         return f"{self.path}: {self.word} {self.rows[index]}, column {column}"
 
 
+def _as_floats(values: Sequence[Any]) -> Floats | None:
+    """A column at once; None where an entry is no number, which a message then names."""
+    try:
+        typed = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+    return None if np.isnan(typed).any() else typed
+
+
 def read_table(path: Path) -> Table:
-    """Reads a CSV (with a header) or parquet file.
+    """Reads a text table with a header, JSON lines or a parquet file; `-` is standard input.
 
     Raises:
         InputError: no such file, not of that format, no header or no rows.
     """
-    if not path.is_file():
+    if path != STDIN and not path.is_file():
         raise InputError(f"{path}: no such file")
-    table = _read_parquet(path) if path.suffix in (".parquet", ".pq") else _read_csv(path)
+    if path.suffix in (".parquet", ".pq"):
+        table = _read_parquet(path)
+    else:
+        text = read_text(path)
+        table = _read_json_lines(path, text) if text.lstrip()[:1] == "{" else _read_text(path, text)
     if not len(table):
         raise InputError(f"{path}: no rows")
     return table
 
 
-def _read_csv(path: Path) -> Table:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = next(reader, None)
-            lines = [(reader.line_num, row) for row in reader if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a CSV file ({error})") from None
-    if not header or len(set(header)) != len(header):
-        raise InputError(f"{path}: line 1 must be a header of distinct column names")
-    for number, row in lines:
-        if len(row) != len(header):
-            raise InputError(f"{path}: line {number} has {len(row)} fields, expected {len(header)}")
-    columns = {name.strip(): [row[i] for _, row in lines] for i, name in enumerate(header)}
-    return Table(path, columns, [number for number, _ in lines])
+def _read_text(path: Path, text: str) -> Table:
+    read = read_text_table(path, text)
+    return Table(path, dict(read.cells), read.lines)
+
+
+def _read_json_lines(path: Path, text: str) -> Table:
+    rows = list(rows_of(path, text))
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return Table(path, {name: [row.get(name) for row in rows] for name in names}, list(range(1, len(rows) + 1)))
 
 
 def _read_parquet(path: Path) -> Table:
