@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.imports import json_lines, mlflow_store, tensorboard, trl, verl, wandb
+from tasks.imports.column_names import is_points_table
 from tasks.imports.delimited import header_of, read_cells
 from tasks.imports.logged_run import LoggedRun
 from tasks.imports.text_files import STDIN, read_text
@@ -95,7 +96,7 @@ def _read_json(path: Path, text: str) -> list[LoggedRun] | None:
         return verl.read_file_logger(path, text)
     if trl.is_trainer_state(row):
         return trl.read_trainer_state(path, row)
-    return json_lines.read_metrics_lines(path, text)
+    return None if is_points_table(row) else json_lines.read_metrics_lines(path, text)
 
 
 def _loaded(text: str) -> Any:
@@ -107,6 +108,8 @@ def _loaded(text: str) -> Any:
 
 def _read_delimited(path: Path, text: str) -> list[LoggedRun] | None:
     header = header_of(text)
+    if is_points_table(header) and not wandb.is_runs_table(header):
+        return None
     readers = (
         (wandb.is_chart, wandb.read_chart),
         (wandb.is_runs_table, wandb.read_runs_table),

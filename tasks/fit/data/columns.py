@@ -7,47 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from tasks.costs.units import parse_count
 from tasks.fit.data.table import Table
+from tasks.imports.column_names import COLUMN_ALIASES
 from tasks.imports.points import ImportOptions
 from tasks.study.errors import InputError
-
-# In order of use, compared without case. Names of sizes may also label another column's N, so numbers come first.
-COLUMN_ALIASES = {
-    "n": (
-        "n_params",
-        "params",
-        "n",
-        "parameters",
-        "model_params",
-        "num_params",
-        "parameter_count",
-        "model_size",
-        "model size",
-        "size",
-    ),
-    "x": (
-        "compute",
-        "compute_flops",
-        "data",
-        "data_samples",
-        "flops",
-        "samples",
-        "x",
-        "c",
-        "d",
-        "cumulative_flops",
-        "total_flops",
-        "training flop",
-        "gflops",
-        "prompts",
-    ),
-    "tokens": ("tokens", "total_tokens", "num_tokens"),
-    "loss": ("test_loss", "loss", "l", "error_rate"),
-    "share": ("accuracy", "acc", "pass@1", "pass_at_1", "pass_rate", "score", "holdout_score", "mean@1"),
-    "run": ("run_id", "run", "runid", "run_name", "seed", "name"),
-    "trials": ("trials",),
-    "group": ("variant",),
-    "step": ("step", "_step", "global_step", "checkpoint_step", "update", "iteration", "epoch"),
-}
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from tasks.costs.units import short_count
-from tasks.fit.data.columns import COLUMN_ALIASES, Columns, resolve
+from tasks.fit.data.columns import Columns, resolve
 from tasks.fit.data.loss_values import read_losses
 from tasks.fit.data.measurements import Floats, Measurements, measure
 from tasks.fit.data.sources import read_sources
 from tasks.fit.data.table import Table
+from tasks.imports.column_names import COLUMN_ALIASES
 from tasks.records.published import UNITS
 from tasks.study.errors import InputError
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.fit.data.columns import COLUMN_ALIASES
 from tasks.fit.data.measurements import Floats
 from tasks.fit.data.table import Table
+from tasks.imports.column_names import COLUMN_ALIASES
 from tasks.imports.metric_choice import Scale, as_loss
 from tasks.study.errors import InputError
 
