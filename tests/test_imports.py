@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from support import shared_folder
+from support.report_study import make_finished_study
 
 from flows.cli.main import main
 from tasks.fit.data.columns import Columns, resolve
@@ -19,8 +21,7 @@ from tasks.imports.metric_choice import Scale
 from tasks.imports.model_size import size_in
 from tasks.imports.points import ImportOptions
 from tasks.study.errors import InputError
-
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "logs"
+from tasks.study.paths import StudyPaths
 
 
 def load(path: Path, **options: object) -> tuple[Table, list[str]]:
@@ -262,3 +263,50 @@ def main_ok(*arguments: str) -> None:
     with pytest.raises(SystemExit) as ended:
         main(list(arguments))
     assert ended.value.code == 0
+
+
+@pytest.mark.shared
+def test_real_logs_give_the_values_worked_out_by_hand() -> None:
+    folder = shared_folder("logs")
+    table, _ = load(folder / "verl_console_qwen2_7b_gpg.log")
+    found = rows(table, "step", "test_loss", "tokens", "compute")
+    assert len(found) == 22
+    for index, step, share, tokens in ((0, 0, 0.212, 0), (11, 55, 0.889, 73_018_303), (21, 105, 0.880, 136_458_535)):
+        assert found[index] == pytest.approx((step, 1 - share, tokens, 6 * 7e9 * tokens))
+    table, _ = load(
+        folder / "trl_trainer_state_grpo.json", size="1.5B", metric="reward", scale=Scale(reward=(-2.0, 2.0))
+    )
+    found = rows(table, "step", "test_loss", "tokens")
+    assert len(found) == 50
+    for index, step, reward, tokens in (
+        (0, 5, 0.6202375590801239, 24_326),
+        (25, 130, -0.1666023015975952, 541_857),
+        (49, 250, 0.2743660032749176, 1_056_813),
+    ):
+        assert found[index] == pytest.approx((step, 1 - (reward + 2) / 4, tokens))
+    chart = folder / "wandb_chart_export_min_max.csv"
+    table, _ = load(chart, size="124M", metric="train/loss", scale=Scale(divide=30.0))
+    assert len(table) == 1184
+    found = rows(table, "run_id", "step", "test_loss")
+    first = [row for row in found if row[0] == "gpt2_last_char_to_char1729642919.4054031"]
+    for row, step, loss in ((first[0], 0, 25.48284149169922), (first[25], 25, 3.998175621032715)):
+        assert row[1:] == pytest.approx((step, loss / 30))
+    assert found[-1][1:] == pytest.approx((127, 6.8979668617248535 / 30))
+
+
+@pytest.mark.slow
+def test_a_study_imports_to_exactly_the_points_that_fit_uses(tmp_path: Path) -> None:
+    from tasks.runtime.mlflow_tracking import sync
+
+    params = make_finished_study(tmp_path, {"sizes": ["3k", "7k"], "seeds": [0, 1], "reuse": None}, steps=5)
+    paths = StudyPaths.of(params)
+    sync(params, f"sqlite:///{tmp_path / 'store.db'}")
+    own, _ = read_sources([paths.stage("fit") / "points.parquet"], ImportOptions())
+    for source in (paths.stage("train"), tmp_path / "store.db"):
+        table, _ = read_sources([source], ImportOptions())
+        for resource in ("compute", "data"):
+            columns = Columns(x=resource)
+            groups = groups_of(table, resolve(table, columns)[0])
+            for name, expected in groups_of(own, resolve(own, columns)[0]).items():
+                for field in ("n", "resource", "loss", "step", "trials", "run", "runs"):
+                    np.testing.assert_array_equal(getattr(groups[name], field), getattr(expected, field), field)

@@ -93,11 +93,16 @@ def _write_run(params: Params, run: Run, rng: np.random.Generator) -> None:
     shift = float(rng.normal(0, 0.008))
     rows = [_step(params, run, step, shift, rng) for step in range(params.train.steps + 1)]
     write_text(layout.metrics(run), "".join(row.line() for row in rows))
+    write_json(layout.run(run) / "params.json", params.model_dump(mode="json"))
     facts = {"run_id": run.run_id, "size": run.size, "variant": run.variant, "seed": run.seed, "tau": run.tau}
     facts |= {"group_size": run.group_size, "n_params": SIZES[run.size], "nominal": float(SIZES[run.size])}
     facts |= {"steps": params.train.steps, "test_loss": rows[-1].test_loss, "compute": rows[-1].compute}
     write_manifest(
-        layout.run(run), "train", run_fingerprint(params, run), ["metrics.jsonl"], facts | {"content": run.run_id}
+        layout.run(run),
+        "train",
+        run_fingerprint(params, run),
+        ["metrics.jsonl", "params.json"],
+        facts | {"content": run.run_id},
     )
 
 
