@@ -41,7 +41,7 @@ def run_cli(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
 def test_light_modules_import_nothing_heavy() -> None:
     modules = "tasks.study.params, tasks.study.grid, tasks.study.paths, tasks.study.manifests, tasks.study.errors"
     modules += ", tasks.study.fingerprints, tasks.study.status, tasks.records.metrics, tasks.records.findings"
-    modules += ", tasks.runtime.run_record, tasks.runtime.mlflow_tracking, tasks.runtime.prefect_options"
+    modules += ", tasks.runtime.tracking.run_record, tasks.runtime.tracking.publishing, tasks.runtime.prefect_options"
     modules += ", flows.cli.stage_runner"
     code = f"import sys, {modules}\nfrom flows.cli.main import build_app\nbuild_app()\n"
     answer = python(code + f"print([name for name in {HEAVY!r} if name in sys.modules])")

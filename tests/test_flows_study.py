@@ -26,7 +26,7 @@ from tasks.records.findings import read_findings
 from tasks.records.metrics import read_metrics
 from tasks.records.run_state import run_state
 from tasks.records.scores import read_scores
-from tasks.runtime.mlflow_tracking import RUN_TAG
+from tasks.runtime.tracking.tracked_study import RUN_TAG
 from tasks.study.grid import expand_grid
 from tasks.study.manifests import MANIFEST, manifest_digest, verify
 from tasks.study.params import Params, load_params
