@@ -20,6 +20,7 @@ from flows.cli.overrides import write_overridden_params
 from tasks.records.run_state import run_state
 from tasks.study.errors import InputError
 from tasks.study.grid import expand_grid
+from tasks.study.manifests import write_manifest
 from tasks.study.params import load_params
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -186,6 +187,23 @@ def test_set_makes_a_checked_params_file_in_the_data_root(tmp_path: Path, monkey
         write_overridden_params(Path("params.yaml"), ["train.steps"])
     with pytest.raises(InputError, match="stepz"):
         write_overridden_params(Path("params.yaml"), ["train.stepz=3"])
+
+
+def test_set_does_not_mix_a_study_into_finished_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(ROOT / "params.small.yaml", tmp_path / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    root = load_params(tmp_path / "params.yaml").root
+    write_manifest(root / "train", "train", "0", [], {})
+    with pytest.raises(
+        InputError, match=r"finished work \(train\): add --set study.data_root=FOLDER .* or edit params.yaml"
+    ):
+        write_overridden_params(Path("params.yaml"), ["train.steps=12"])
+    assert not (root / "params.yaml").exists()
+    assert load_params(write_overridden_params(Path("params.yaml"), ["hardware.workers=1"])).hardware.workers == 1
+    own = ["train.steps=12", "study.data_root=other"]
+    made = write_overridden_params(Path("params.yaml"), own)
+    write_manifest(tmp_path / "other" / "train", "train", "0", [], {})
+    assert write_overridden_params(Path("params.yaml"), own) == made, "the same study goes on"
 
 
 @pytest.mark.slow
