@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -288,6 +290,33 @@ def test_every_fit_has_a_run_of_its_own_found_by_its_fingerprint(tmp_path: Path)
     assert sorted(run.data.metrics["fit/base/Kmax"] for run in fits.values()) == [0.1, 0.2]
     current = tracked["study"].data.tags["rlscale.fit"]
     assert next(run for run in fits.values() if run.info.run_id == current).data.metrics["fit/base/Kmax"] == 0.1
+
+
+def test_the_charts_of_a_study_can_be_opened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    params = make_recorded_study(tmp_path)
+    path = str(tmp_path / "params.yaml")
+    with pytest.raises(SystemExit) as ended:
+        main(["ui", "--params", path])
+    assert ended.value.code == 2
+    assert "no experiment 'small'; `rlscale sync` publishes what there is" in capsys.readouterr().err
+    sync(params)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-c", "from flows.cli.main import main; main()", "ui", "--params", path]
+    with subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        page, _, fragment = server.stdout.readline().split(": ", 1)[1].partition("#")
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                assert urllib.request.urlopen(page, timeout=5).status == 200
+                break
+            except OSError:
+                assert time.monotonic() < deadline
+                time.sleep(0.3)
+        server.terminate()
+    assert fragment.startswith("/experiments/1/runs?workflowType=machine_learning")
 
 
 def test_a_queued_experiment_publishes_into_the_repositorys_store() -> None:

@@ -10,6 +10,7 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.study.errors import InputError
 from tasks.study.manifests import atomic_path
 from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
@@ -68,6 +69,19 @@ def _create_database(path: Path) -> None:
 
     with atomic_path(path) as temporary:
         MlflowClient(tracking_uri=f"sqlite:///{temporary}").search_experiments(max_results=1)
+
+
+def experiment_id(params: Params) -> str:
+    """The study's experiment in its store.
+
+    Raises:
+        InputError: nothing of the study has been published.
+    """
+    uri = store_uri(params)
+    experiment = connect(uri).get_experiment_by_name(params.study.name)
+    if experiment is None:
+        raise InputError(f"{uri}: no experiment {params.study.name!r}; `rlscale sync` publishes what there is")
+    return str(experiment.experiment_id)
 
 
 def discard_foreign_store(params: Params, uri: str) -> bool:
