@@ -120,7 +120,8 @@ def test_the_tracker_holds_every_run_and_the_report_below_a_finished_parent(inte
     client = MlflowClient(tracking_uri=f"sqlite:///{StudyPaths.of(params).tracking}")
     experiment = client.get_experiment_by_name(params.study.name)
     runs = {run.data.tags[RUN_TAG]: run for run in client.search_runs([experiment.experiment_id])}
-    assert set(runs) == {"study", *(run.run_id for run in expand_grid(params))}
+    (fit,) = (name for name in runs if name.startswith("fit-"))
+    assert set(runs) == {"study", fit, *(run.run_id for run in expand_grid(params))}
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     assert "eval/heldout/pass_at_1" in runs[expand_grid(params)[0].run_id].data.metrics
     assert any(name.startswith("fit/") for name in runs["study"].data.metrics)
