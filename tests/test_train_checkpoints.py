@@ -17,13 +17,15 @@ from tasks.study.grid import Run
 from tasks.study.manifests import MANIFEST
 from tasks.study.params import Checkpoints, Params
 from tasks.study.paths import StudyPaths
+from tasks.train.checkpoint_folder import (
+    delete_checkpoints_after,
+    find_complete_checkpoint,
+    prune_checkpoints,
+)
 from tasks.train.checkpoints import (
     RankGroup,
     TrainerState,
-    delete_checkpoints_after,
-    find_complete_checkpoint,
     find_verified_checkpoint,
-    prune_checkpoints,
     read_parts,
     read_state,
     save_checkpoint,
