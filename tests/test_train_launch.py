@@ -29,7 +29,6 @@ from tasks.runtime.workers import Worker
 from tasks.study.errors import InputError
 from tasks.study.grid import Run
 from tasks.study.params import Params
-from tasks.study.paths import StudyPaths
 from tasks.train import launch
 from tasks.train.launch import RunLauncher, accelerate_command, cluster_command, launch_environment
 from tasks.train.placement import CONFIGS, Placement, choose_placement
@@ -375,21 +374,3 @@ def test_two_machines_join_through_a_launch_command(tmp_path: Path) -> None:
     answer = JobFileLaunch(command, environment, tmp_path / "launch").run(*job)
     assert (answer["RANK"], answer["WORLD_SIZE"], answer["ACCELERATE_USE_FSDP"]) == ("0", "2", "true")
     assert json.loads((tmp_path / "launch" / "answer-00001.json").read_text())["value"]["RANK"] == "1"
-
-
-@pytest.mark.slow
-def test_a_run_whose_process_is_killed_is_taken_up_by_a_new_one_and_ends_equal(
-    study: tuple[Params, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from support.studies import copy_study
-
-    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
-    plain, run = copy_study(study[0], tmp_path / "plain")
-    with RunLauncher(plain) as launcher:
-        facts = launcher.train(run, "m")
-    broken, run = copy_study(study[0], tmp_path / "broken")
-    with RunLauncher(broken, job="tests.support.worker_jobs:kill_once") as launcher:
-        with pytest.raises(WorkerDied):
-            launcher.train(run, "m")
-        assert (StudyPaths.of(broken).run(run) / "killed").exists()
-        assert launcher.train(run, "m")["content"] == facts["content"]
