@@ -19,7 +19,8 @@ from support import REPOSITORY
 from support.studies import copy_study, numbers, study_to_train
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from tasks.runtime.workers import JobFailed, Worker
+from tasks.runtime.job_answers import JobFailed
+from tasks.runtime.workers import Worker
 from tasks.sampling.protocol import Request, SamplingSettings
 from tasks.sampling.transformers_engine import TransformersEngine
 from tasks.study.grid import Run, expand_grid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,10 +75,14 @@ class TrainingContext:
 
     @property
     def ranks(self) -> RankGroup:
-        """The processes as writers and readers of checkpoints."""
-        return RankGroup(
-            self.parallel.rank, self.parallel.world_size, self.parallel.num_shards, self.parallel.all_gather_object
-        )
+        """The processes as readers of checkpoints and writers of the final policy."""
+        return self.ranks_for("training")
+
+    def ranks_for(self, purpose: str) -> RankGroup:
+        """The processes, gathering as `ParallelContext.all_gather_object` does for this purpose."""
+        parallel = self.parallel
+        gather = functools.partial(parallel.all_gather_object, purpose=purpose)
+        return RankGroup(parallel.rank, parallel.world_size, parallel.num_shards, gather)
 
     def policy_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """The policy's whole weights, one after another, at the run's precision; all processes must go through them."""
@@ -108,7 +113,7 @@ def open_context(params: Params, run: Run, fingerprint: str) -> TrainingContext:
     paths, train = StudyPaths.of(params), params.train
     record = read_models(paths.stage("pretrain"))[run.model]
     checkpoint = paths.stage("pretrain") / record.path
-    parallel = init_parallel(train.precision)
+    parallel = init_parallel(train.precision, params.hardware.collective_timeout_seconds)
     policy = build_policy(parallel, checkpoint, train.lora, run.seed)
     updater = _updater(params, parallel, policy, checkpoint)
 

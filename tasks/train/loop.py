@@ -18,17 +18,26 @@ import torch
 from tasks.costs.flops import published_compute
 from tasks.policy.attention import supports_varlen
 from tasks.records.metrics import StepMetrics
+from tasks.runtime.stop_request import JobStopped, stop_requested, stoppable
 from tasks.sampling.protocol import SamplingSettings
 from tasks.study.grid import Run
 from tasks.study.manifests import write_json
 from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
 from tasks.train.batching import MicroBatch, RolloutGroup, micro_batches, rank_prompt_indices
-from tasks.train.checkpoints import TrainerState, find_complete_checkpoint
+from tasks.train.checkpoint_folder import find_complete_checkpoint
+from tasks.train.checkpoints import TrainerState
 from tasks.train.context import TrainingContext, open_context
 from tasks.train.ledger import PHASES, model_flops, sampling_flops, update_flops
 from tasks.train.rollouts import rollout_groups
-from tasks.train.run_io import append_metrics, resume, save_final_policy, save_run_checkpoint, training_lock
+from tasks.train.run_io import (
+    append_metrics,
+    checkpoint_writer,
+    resume,
+    save_final_policy,
+    save_run_checkpoint,
+    training_lock,
+)
 from tasks.train.update import TrainingDiverged, UpdateTotals
 
 Sums = dict[str, float]
@@ -39,7 +48,7 @@ def train_job(params: str, run: dict[str, Any], fingerprint: str) -> dict[str, A
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
     study, experiment = Params.model_validate_json(params), Run(**run)
     torch.set_num_threads(study.hardware.threads_per_worker)
-    with training_lock(StudyPaths.of(study).run(experiment)):
+    with stoppable(), training_lock(StudyPaths.of(study).run(experiment)):
         context = open_context(study, experiment, fingerprint)
         try:
             facts = train(context)
@@ -58,6 +67,7 @@ def train(context: TrainingContext) -> dict[str, Any]:
 
     Raises:
         TrainingDiverged: loss or gradient became NaN or infinite.
+        JobStopped: the run was asked to stop and did, at the end of a step, with a checkpoint.
     """
     state = resume(context)
     if context.accelerator.is_main_process:
@@ -66,15 +76,20 @@ def train(context: TrainingContext) -> dict[str, Any]:
     if state.step == 0:
         fields = _evaluate(context, 0, PhaseTimer())[0]
         append_metrics(context, StepMetrics(step=0, sampler_fingerprint=fingerprint, **fields))
-    timer = PhaseTimer()
+    timer, checkpoints = PhaseTimer(), checkpoint_writer(context)
     for step in range(state.step + 1, context.params.train.steps + 1):
         state, row = train_step(context, step, state, timer)
         append_metrics(context, row)
         timer = PhaseTimer()
-        if step % context.params.checkpoints.every == 0 and step < context.params.train.steps:
+        stops = context.parallel.any_process(stop_requested())
+        if (stops or step % context.params.checkpoints.every == 0) and step < context.params.train.steps:
             # The row is on disk before the checkpoint that follows it, so its seconds stand in the next row.
             with timer.phase("checkpoint"):
-                save_run_checkpoint(context, state)
+                save_run_checkpoint(context, checkpoints, state)
+            if stops:
+                checkpoints.wait()
+                raise JobStopped(f"{context.run.run_id} stopped after step {step}, as it was asked to")
+    checkpoints.wait()
     return save_final_policy(context)
 
 

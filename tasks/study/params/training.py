@@ -65,7 +65,10 @@ class PromptStyle(ConfigBlock):
 
 
 class Checkpoints(ConfigBlock):
-    """Which training checkpoints are kept. Steps, counted from 1; the final weights are always kept."""
+    """Which training checkpoints are kept. Steps, counted from 1; the final weights are always kept.
+
+    When a run's final policy is proven, only the multiples of `keep_every` stay.
+    """
 
     every: PositiveInt
     keep_last: PositiveInt = 1
