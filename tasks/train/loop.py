@@ -7,6 +7,7 @@ checkpoint and ends with the same bytes (seconds aside); every step leaves one t
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,8 @@ from tasks.study.grid import Run
 from tasks.study.manifests import write_json
 from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
-from tasks.train.batching import MicroBatch, RolloutGroup, micro_batches, rank_prompt_indices
+from tasks.train.balance import balanced_micro_batches
+from tasks.train.batching import MicroBatch, RolloutGroup, minibatch_size, pack_micro_batch, rank_prompt_indices
 from tasks.train.checkpoints import TrainerState, find_complete_checkpoint
 from tasks.train.context import TrainingContext, open_context
 from tasks.train.ledger import PHASES, model_flops, sampling_flops, update_flops
@@ -36,8 +38,8 @@ Sums = dict[str, float]
 
 def train_job(params: str, run: dict[str, Any], fingerprint: str) -> dict[str, Any]:
     """A worker's job: trains one run; params as JSON text, the run as its fields."""
-    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
     study, experiment = Params.model_validate_json(params), Run(**run)
+    use_deterministic_kernels(study.hardware.deterministic or not torch.cuda.is_available())
     torch.set_num_threads(study.hardware.threads_per_worker)
     with training_lock(StudyPaths.of(study).run(experiment)):
         context = open_context(study, experiment, fingerprint)
@@ -48,6 +50,18 @@ def train_job(params: str, run: dict[str, Any], fingerprint: str) -> dict[str, A
             raise
         context.close()
         return facts
+
+
+def use_deterministic_kernels(wanted: bool) -> None:
+    """Switches PyTorch's deterministic kernels on or off; an operation without one then ends the run.
+
+    Fresh memory is not filled with NaN, which deterministic mode does by default: nothing here reads it, and on a GPU
+    it takes 12 to 15 % of an update (Megatron-LM issue 7093).
+    """
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts, after this
+    torch.use_deterministic_algorithms(wanted)
 
 
 def train(context: TrainingContext) -> dict[str, Any]:
@@ -106,12 +120,12 @@ def train_step(
     context.release_sampler()
     with timer.phase("grading"):
         graded = context.sampler.grade(batch, completions)
-        groups = rollout_groups(batch.requests, graded, params.train.objective.advantage_eps)
+        groups = rollout_groups(batch.requests, graded, params.train)
     with timer.phase("update"):
         minibatches = _minibatches(context, groups, [len(indices) for indices in owned])
         label = f"{context.run.run_id} step {step} (problems {', '.join(g.problem_id for g in groups[:4])}, ...)"
         try:
-            totals = context.updater.step(minibatches, label)
+            totals = context.updater.step(minibatches, step, label)
         except TrainingDiverged as error:
             last_good = find_complete_checkpoint(StudyPaths.of(params).checkpoints(context.run), context.fingerprint)
             raise TrainingDiverged(f"{error}; last good checkpoint: {last_good or 'none, start again'}") from error
@@ -156,28 +170,28 @@ def _rollout_settings(context: TrainingContext, step: int) -> SamplingSettings:
 
 
 def _minibatches(context: TrainingContext, groups: list[RolloutGroup], sizes: list[int]) -> list[list[MicroBatch]]:
-    """Packs this process's groups minibatch by minibatch, with equally many micro-batches on every process."""
-    accelerator, train = context.accelerator, context.params.train
-    budget = context.params.hardware.token_budget
+    """Deals the step's groups out to the processes and packs this one's, equally many micro-batches on each.
+
+    Args:
+        context: the run.
+        groups: what this process sampled.
+        sizes: how many of them belong to each minibatch.
+    """
+    parallel, train = context.parallel, context.params.train
     own, start = [], 0
     for size in sizes:
         own.append(groups[start : start + size])
         start += size
-    counts = torch.tensor(
-        [
-            [sum(len(c.tokens) for g in part for c in g.completions), sum(len(g.completions) for g in part)]
-            for part in own
-        ]
-    )
-    totals = accelerator.reduce(counts.to(accelerator.device), "sum").tolist()
-    varlen = supports_varlen(accelerator.device, train.precision, context.architecture.head_dim)
-    out = [
-        micro_batches(part, budget, (tokens, sequences), train.objective.aggregation, accelerator.device, varlen)
-        for part, (tokens, sequences) in zip(own, totals, strict=True)
-    ]
-    counts = accelerator.gather(torch.tensor([[len(micros) for micros in out]], device=accelerator.device))
-    for micros, longest in zip(out, counts.max(0).values.tolist(), strict=True):
-        micros.extend(micros[0].as_padding() for _ in range(longest - len(micros)))
+    device = context.accelerator.device
+    varlen = supports_varlen(device, train.precision, context.architecture.head_dim)
+    out = []
+    for parts in zip(*parallel.all_gather_object(own), strict=True):
+        minibatch = [group for part in parts for group in part]
+        whole = minibatch_size(minibatch, train.sampling.max_completion_tokens, train.objective)
+        ranks = balanced_micro_batches(minibatch, context.params.hardware.token_budget, parallel.world_size)
+        micros = [pack_micro_batch(part, whole, train.objective, device, varlen) for part in ranks[parallel.rank]]
+        micros += [micros[0].as_padding()] * (max(map(len, ranks)) - len(micros))
+        out.append(micros)
     return out
 
 

@@ -11,8 +11,9 @@ from tasks.grading import GradeStats, GradingPool
 from tasks.sampling.completions import grade_completions
 from tasks.sampling.prompts import PromptSet
 from tasks.sampling.protocol import Completion, Engine, Request, SamplingSettings
+from tasks.study.params import Train
 from tasks.train.batching import RolloutGroup
-from tasks.train.objective import group_advantages
+from tasks.train.objective import group_advantages, overlong_penalty
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,16 @@ class RolloutSampler:
         )
 
 
-def rollout_groups(requests: Sequence[Request], graded: GradedCompletions, eps: float) -> list[RolloutGroup]:
-    """Joins prompts, completions, rewards and advantages."""
+def rollout_groups(requests: Sequence[Request], graded: GradedCompletions, train: Train) -> list[RolloutGroup]:
+    """Joins prompts, completions, rewards and advantages; an overlong penalty enters the advantages alone."""
     if not requests:
         return []
-    advantages = group_advantages(torch.tensor(graded.scores, dtype=torch.float32), eps).tolist()
+    objective, limit = train.objective, train.sampling.max_completion_tokens
+    scores = torch.tensor(graded.scores, dtype=torch.float32)
+    if objective.overlong_buffer is not None:
+        lengths = torch.tensor([[len(completion.tokens) for completion in row] for row in graded.completions])
+        scores = scores + overlong_penalty(lengths, limit, objective.overlong_buffer)
+    advantages = group_advantages(scores, objective.advantage_eps, objective.advantage_scale).tolist()
     rows = zip(requests, graded.completions, graded.scores, advantages, strict=True)
     return [
         RolloutGroup(request.prompt_id, request.tokens, tuple(completions), tuple(scores), tuple(advantages))
