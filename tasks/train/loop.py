@@ -19,6 +19,7 @@ import torch
 from tasks.costs.flops import published_compute
 from tasks.policy.attention import supports_varlen
 from tasks.records.metrics import StepMetrics
+from tasks.sampling.prompts import PromptSet
 from tasks.sampling.protocol import SamplingSettings
 from tasks.study.grid import Run
 from tasks.study.manifests import write_json
@@ -80,6 +81,8 @@ def train(context: TrainingContext) -> dict[str, Any]:
     if state.step == 0:
         fields = _evaluate(context, 0, PhaseTimer())[0]
         append_metrics(context, StepMetrics(step=0, sampler_fingerprint=fingerprint, **fields))
+    elif context.sampler.samples_ahead and _is_evaluated(context, state.step):
+        _evaluate(context, state.step, PhaseTimer())  # its row is written; the next rollouts come with it as they did
     timer = PhaseTimer()
     for step in range(state.step + 1, context.params.train.steps + 1):
         state, row = train_step(context, step, state, timer)
@@ -105,7 +108,11 @@ class PhaseTimer:
         try:
             yield
         finally:
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 6)
+            self.add(name, time.perf_counter() - start)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Adds seconds to a phase."""
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + seconds, 6)
 
 
 def train_step(
@@ -113,16 +120,16 @@ def train_step(
 ) -> tuple[TrainerState, StepMetrics]:
     """One step: a rollout batch, its updates, the evaluation; returns the counters and the row."""
     params = context.params
-    owned = _rank_problem_indices(context, step)
-    with timer.phase("rollout"):
-        batch = context.train.select([index for indices in owned for index in indices])
-        completions = context.sampler.sample(batch, _rollout_settings(context, step))
+    batch, settings, sizes = _rollout_batch(context, step)
+    sampled = context.sampler.sample(batch, settings)
+    completions = sampled.completions
+    timer.add("rollout", sampled.seconds)
     context.release_sampler()
     with timer.phase("grading"):
         graded = context.sampler.grade(batch, completions)
         groups = rollout_groups(batch.requests, graded, params.train)
     with timer.phase("update"):
-        minibatches = _minibatches(context, groups, [len(indices) for indices in owned])
+        minibatches = _minibatches(context, groups, sizes)
         label = f"{context.run.run_id} step {step} (problems {', '.join(g.problem_id for g in groups[:4])}, ...)"
         try:
             totals = context.updater.step(minibatches, step, label)
@@ -149,24 +156,21 @@ def train_step(
     return state, StepMetrics(**fields, grading=grading, sampler_fingerprint=fingerprint, seconds=timer.seconds)
 
 
-def _rank_problem_indices(context: TrainingContext, step: int) -> list[list[int]]:
-    """Indices of the problems of this step that this process owns, minibatch by minibatch; the data loops."""
-    train, accelerator = context.params.train, context.accelerator
+def _rollout_batch(context: TrainingContext, step: int) -> tuple[PromptSet, SamplingSettings, list[int]]:
+    """This process's prompts of a step, how they are sampled, and how many belong to each minibatch; the data loops."""
+    train, accelerator, run = context.params.train, context.accelerator, context.run
     owned = rank_prompt_indices(train.batch, train.minibatch, accelerator.process_index, accelerator.num_processes)
     start, unique = (step - 1) * train.batch, len(context.train.problems)
-    return [[(start + index) % unique for index in indices] for indices in owned]
-
-
-def _rollout_settings(context: TrainingContext, step: int) -> SamplingSettings:
-    sampling, run = context.params.train.sampling, context.run
-    return SamplingSettings(
+    prompts = context.train.select([(start + index) % unique for indices in owned for index in indices])
+    settings = SamplingSettings(
         n=run.group_size,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        max_tokens=sampling.max_completion_tokens,
+        temperature=train.sampling.temperature,
+        top_p=train.sampling.top_p,
+        max_tokens=train.sampling.max_completion_tokens,
         seed=run.seed,
         step=step,
     )
+    return prompts, settings, [len(indices) for indices in owned]
 
 
 def _minibatches(context: TrainingContext, groups: list[RolloutGroup], sizes: list[int]) -> list[list[MicroBatch]]:
@@ -200,7 +204,11 @@ def _is_evaluated(context: TrainingContext, step: int) -> bool:
 
 
 def _evaluate(context: TrainingContext, step: int, timer: PhaseTimer) -> tuple[dict[str, Any], Sums]:
-    """Held-out evaluation; returns the metrics' fields and the FLOPs of this process's part."""
+    """Held-out evaluation; returns the metrics' fields and the FLOPs of this process's part.
+
+    An engine that gains by it samples the next step's rollouts in the same batch: their weights are the same, and two
+    long tails become one.
+    """
     heldout, accelerator = context.params.train.heldout, context.accelerator
     settings = SamplingSettings(
         n=heldout.samples,
@@ -213,8 +221,13 @@ def _evaluate(context: TrainingContext, step: int, timer: PhaseTimer) -> tuple[d
     )
     indices = range(accelerator.process_index, len(context.heldout.problems), accelerator.num_processes)
     prompts = context.heldout.select(indices)
+    if context.sampler.samples_ahead and step < context.params.train.steps:
+        sampled = context.sampler.sample_with_next((prompts, settings), _rollout_batch(context, step + 1)[:2])
+    else:
+        sampled = context.sampler.sample(prompts, settings)
+    completions = sampled.completions
+    timer.add("evaluation", sampled.seconds)
     with timer.phase("evaluation"):
-        completions = context.sampler.sample(prompts, settings)
         graded = context.sampler.grade(prompts, completions)
     sums = _all_reduce(context, {"right": float(graded.right), "trials": float(len(indices) * heldout.samples)})
     trials, right = int(sums["trials"]), int(sums["right"])
