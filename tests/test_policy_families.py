@@ -1,7 +1,8 @@
-"""Model families: the policy gives the plain transformers model's numbers, or the run does not start."""
+"""Model families and kernels: the policy gives the plain transformers model's numbers, or the run does not start."""
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 import transformers
 
 from tasks.policy.families import require_supported_family
+from tasks.policy.kernels import KernelOptions, use_kernels
 from tasks.policy.packing import PromptGroup, pack
 from tasks.policy.policy_model import Policy
 from tasks.study.errors import InputError
@@ -85,3 +87,28 @@ def test_an_attention_window_is_refused_only_where_a_sequence_could_leave_it() -
     require_supported_family(policy, "float32", 32, CPU)
     with pytest.raises(InputError, match="windows of 32 tokens, but prompts with their completions may have 33"):
         require_supported_family(policy, "float32", 33, CPU)
+
+
+@pytest.mark.slow
+def test_compiled_layers_have_the_same_numbers_for_batches_of_any_shape() -> None:
+    policy, compiled = (Policy(_model("Qwen2")) for _ in range(2))
+    # The graphs that Dynamo traces, without the C++ compiler's minute; a batch of another shape must not break them.
+    use_kernels(compiled.model, KernelOptions(compiled=True, backend="eager"))
+    assert policy.state_dict().keys() == compiled.state_dict().keys()
+    torch._dynamo.utils.counters.clear()
+    for size in range(1, 4):
+        packed = pack([*GROUPS, PromptGroup((5,) * size, ((6,) * (2 * size), (7,)))])
+        found = []
+        for one in (policy, compiled):
+            logp = one(packed)
+            found.append((logp, *torch.autograd.grad(logp.sum(), list(one.parameters()))))
+        torch.testing.assert_close(found[1], found[0], atol=1e-5, rtol=1e-5)
+    counters = torch._dynamo.utils.counters
+    assert not counters["graph_break"]
+    assert counters["stats"]["unique_graphs"] <= 2
+
+
+def test_kernels_that_are_not_installed_are_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"hardware.kernels is liger, but liger-kernel is not installed"):
+        use_kernels(_model("Qwen2"), KernelOptions(liger=True))

@@ -37,6 +37,13 @@ SPREAD = {
     "fsdp": Placement(2, 1, CONFIGS / "fsdp2_one_node.yaml", True, False),
 }
 TRAIN = {"steps": 3, "batch": 8, "group_size": 4, "minibatch": 4}
+SWITCHES: dict[str, dict[str, Any]] = {
+    "ppo": {
+        "clip_dual": 3.0, "kl_clamp": 10.0, "entropy_coefficient": 0.01, "mask_truncated": True, "overlong_buffer": 4
+    },
+    "gspo": {"loss": "gspo", "aggregation": "sequence_mean", "importance_cap": 2.0},
+    "dr_grpo": {"advantage_scale": "none", "aggregation": "constant_length", "loss": "cispo"},
+}  # fmt: skip
 Study = tuple[Params, Run]
 
 
@@ -103,6 +110,19 @@ def test_the_run_learns_so_that_comparing_it_means_something(trained: dict[str, 
 @pytest.mark.parametrize("mode", ["ddp", "fsdp"])
 def test_two_processes_train_like_one(trained: dict[str, Study], mode: str) -> None:
     _assert_close(trained["single"], trained[mode])
+
+
+@pytest.mark.parametrize("mode", ["ddp", "fsdp"])
+@pytest.mark.parametrize("name", SWITCHES)
+def test_two_processes_train_like_one_with_every_switch_of_the_loss(
+    workers: dict[str, Worker], source: Params, tmp_path: Path, mode: str, name: str
+) -> None:
+    changes = {
+        "objective": source.train.objective.model_dump() | SWITCHES[name],
+        "optimizer": source.train.optimizer.model_dump() | {"warmup_steps": 2},
+    }
+    studies = [_train(workers[way], source, tmp_path / way, float32_head=True, **changes) for way in ("single", mode)]
+    _assert_close(*studies)
 
 
 @pytest.mark.parametrize("mode", ["single", "ddp", "fsdp"])

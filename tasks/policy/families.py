@@ -14,6 +14,7 @@ from __future__ import annotations
 import torch
 from torch.distributed.fsdp import FSDPModule
 
+from tasks.policy.kernels import PLAIN, KernelOptions, use_kernels
 from tasks.policy.packing import PromptGroup, pack
 from tasks.policy.policy_model import Policy
 from tasks.study.errors import InputError
@@ -24,9 +25,16 @@ TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1}
 
 
 def require_supported_family(
-    policy: Policy, precision: str, longest: int, device: torch.device, varlen: bool = False
+    policy: Policy,
+    precision: str,
+    longest: int,
+    device: torch.device,
+    varlen: bool = False,
+    kernels: KernelOptions = PLAIN,
 ) -> None:
     """Refuses a model that the policy does not compute as transformers does; a collective call where it is sharded.
+
+    Between the two scores the model is switched over to `kernels`, so that the comparison holds for them as well.
 
     Args:
         policy: the policy, unwrapped.
@@ -34,9 +42,10 @@ def require_supported_family(
         longest: tokens of the longest prompt with its completion.
         device: where it is.
         varlen: whether training uses the variable-length attention kernel.
+        kernels: of the layers.
 
     Raises:
-        InputError: the model has attention windows below `longest`, or the two scores differ.
+        InputError: the model has attention windows below `longest`, the kernels are not there, or the scores differ.
     """
     config = policy.model.config
     family = f"model family {config.model_type!r}"
@@ -49,12 +58,14 @@ def require_supported_family(
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(0, config.vocab_size, (NUM_TOKENS + 1,), generator=generator)
     packed = pack([PromptGroup((int(tokens[0]),), (tuple(tokens[1:].tolist()),))], varlen=varlen)
+    plain = policy.plain_logprobs(tokens.to(device))
+    use_kernels(policy.model, kernels)
     try:
         with torch.no_grad():
             ours = policy(packed.to(device))
     except (AttributeError, KeyError, TypeError) as error:
         raise InputError(f"{family}: the policy cannot compute it ({type(error).__name__}: {error})") from error
-    difference = float((ours - policy.plain_logprobs(tokens.to(device))).abs().mean())
+    difference = float((ours - plain).abs().mean())
     if isinstance(policy, FSDPModule):
         policy.reshard()  # a pass without gradients leaves the root's parameters gathered
     if not difference <= TOLERANCE[precision]:

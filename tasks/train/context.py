@@ -14,6 +14,7 @@ from tasks.costs.gpu_table import peak_of_device
 from tasks.grading import GradingPool
 from tasks.policy.attention import supports_varlen
 from tasks.policy.families import require_supported_family
+from tasks.policy.kernels import KernelOptions, use_kernels
 from tasks.policy.packing import PackedBatch
 from tasks.policy.policy_model import Policy
 from tasks.records.models import ModelRecord, read_models
@@ -116,7 +117,7 @@ def open_context(params: Params, run: Run, fingerprint: str) -> TrainingContext:
     architecture, device = Architecture.from_config(policy.model.config.to_dict()), parallel.accelerator.device
     longest = train.sampling.max_prompt_tokens + train.sampling.max_completion_tokens
     varlen = supports_varlen(device, train.precision, architecture.head_dim)
-    require_supported_family(policy.to(device), train.precision, longest, device, varlen)
+    require_supported_family(policy.to(device), train.precision, longest, device, varlen, _kernels(params))
     updater = _updater(params, parallel, policy, checkpoint)
 
     style, most = getattr(train.prompt_style, run.variant), train.sampling.max_prompt_tokens
@@ -176,6 +177,7 @@ def _reference(
         return None
     if params.train.lora is None:
         frozen = build_policy(parallel, checkpoint, frozen=True, float32_head=params.train.float32_head)
+        use_kernels(frozen.model, _kernels(params))
         return frozen.to(parallel.accelerator.device).eval()
 
     def reference(packed: PackedBatch, temperature: float) -> torch.Tensor:
@@ -183,6 +185,10 @@ def _reference(
             return prepared(packed, temperature)
 
     return reference
+
+
+def _kernels(params: Params) -> KernelOptions:
+    return KernelOptions(params.hardware.kernels == "liger", params.hardware.compile_layers)
 
 
 def _sampler_is_exact(params: Params) -> bool:
