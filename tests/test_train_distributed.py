@@ -84,7 +84,7 @@ def _weights(study: Study) -> dict[str, torch.Tensor]:
     return load_file(StudyPaths.of(study[0]).final(study[1]) / "model.safetensors")
 
 
-def _assert_close(first: Study, second: Study, tolerance: float = 1e-5) -> None:
+def _assert_close(first: Study, second: Study, tolerance: float = 1e-5, rounding: float = 1e-8) -> None:
     rows = zip(numbers(*first), numbers(*second), strict=True)
     for one, two in rows:
         for key in one:
@@ -93,7 +93,7 @@ def _assert_close(first: Study, second: Study, tolerance: float = 1e-5) -> None:
             if one[key] is None:
                 assert two[key] is None, (one["step"], key)
             else:
-                assert one[key] == pytest.approx(two[key], rel=tolerance, abs=1e-8), (one["step"], key)
+                assert one[key] == pytest.approx(two[key], rel=tolerance, abs=rounding), (one["step"], key)
     weights, others = _weights(first), _weights(second)
     assert weights.keys() == others.keys()
     for name, tensor in weights.items():
@@ -122,7 +122,7 @@ def test_two_processes_train_like_one_with_every_switch_of_the_loss(
         "optimizer": source.train.optimizer.model_dump() | {"warmup_steps": 2},
     }
     studies = [_train(workers[way], source, tmp_path / way, float32_head=True, **changes) for way in ("single", mode)]
-    _assert_close(*studies)
+    _assert_close(*studies, rounding=1e-7)  # with sequences' ratios at 1 the terms of a group's loss cancel
 
 
 @pytest.mark.parametrize("mode", ["single", "ddp", "fsdp"])
