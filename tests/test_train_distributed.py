@@ -38,6 +38,13 @@ SPREAD = {
     "fsdp": Placement(2, 1, CONFIGS / "fsdp2_one_node.yaml", True, False),
 }
 TRAIN = {"steps": 3, "batch": 8, "group_size": 4, "minibatch": 4}
+SWITCHES: dict[str, dict[str, Any]] = {
+    "ppo": {
+        "clip_dual": 3.0, "kl_clamp": 10.0, "entropy_coefficient": 0.01, "mask_truncated": True, "overlong_buffer": 4
+    },
+    "gspo": {"loss": "gspo", "aggregation": "sequence_mean", "importance_cap": 2.0},
+    "dr_grpo": {"advantage_scale": "none", "aggregation": "constant_length", "loss": "cispo"},
+}  # fmt: skip
 Study = tuple[Params, Run]
 
 
@@ -78,7 +85,7 @@ def _weights(study: Study) -> dict[str, torch.Tensor]:
     return load_file(StudyPaths.of(study[0]).final(study[1]) / "model.safetensors")
 
 
-def _assert_close(first: Study, second: Study, tolerance: float = 1e-5) -> None:
+def _assert_close(first: Study, second: Study, tolerance: float = 1e-5, rounding: float = 1e-8) -> None:
     rows = zip(numbers(*first), numbers(*second), strict=True)
     for one, two in rows:
         for key in one:
@@ -87,7 +94,7 @@ def _assert_close(first: Study, second: Study, tolerance: float = 1e-5) -> None:
             if one[key] is None:
                 assert two[key] is None, (one["step"], key)
             else:
-                assert one[key] == pytest.approx(two[key], rel=tolerance, abs=1e-8), (one["step"], key)
+                assert one[key] == pytest.approx(two[key], rel=tolerance, abs=rounding), (one["step"], key)
     weights, others = _weights(first), _weights(second)
     assert weights.keys() == others.keys()
     for name, tensor in weights.items():
@@ -104,6 +111,19 @@ def test_the_run_learns_so_that_comparing_it_means_something(trained: dict[str, 
 @pytest.mark.parametrize("mode", ["ddp", "fsdp"])
 def test_two_processes_train_like_one(trained: dict[str, Study], mode: str) -> None:
     _assert_close(trained["single"], trained[mode])
+
+
+@pytest.mark.parametrize("mode", ["ddp", "fsdp"])
+@pytest.mark.parametrize("name", SWITCHES)
+def test_two_processes_train_like_one_with_every_switch_of_the_loss(
+    workers: dict[str, Worker], source: Params, tmp_path: Path, mode: str, name: str
+) -> None:
+    changes = {
+        "objective": source.train.objective.model_dump() | SWITCHES[name],
+        "optimizer": source.train.optimizer.model_dump() | {"warmup_steps": 2},
+    }
+    studies = [_train(workers[way], source, tmp_path / way, float32_head=True, **changes) for way in ("single", mode)]
+    _assert_close(*studies, rounding=1e-7)  # with sequences' ratios at 1 the terms of a group's loss cancel
 
 
 @pytest.mark.parametrize("mode", ["single", "ddp", "fsdp"])

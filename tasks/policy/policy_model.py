@@ -15,7 +15,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from tasks.policy.attention import NAME
-from tasks.policy.logprobs import token_logprobs
+from tasks.policy.logprobs import HeadOptions, token_logprobs
 from tasks.policy.packing import PackedBatch
 from tasks.study.errors import InputError
 
@@ -23,14 +23,26 @@ from tasks.study.errors import InputError
 class Policy(torch.nn.Module):
     """A causal language model over packed batches."""
 
-    def __init__(self, model: PreTrainedModel) -> None:
-        """Takes over a model and switches its attention to `packed`."""
+    def __init__(self, model: PreTrainedModel, float32_head: bool = False) -> None:
+        """Takes over a model and switches its attention to `packed`.
+
+        Args:
+            model: the model.
+            float32_head: whether the output layer's products are float32 whatever the precision of the layers.
+        """
         super().__init__()
+        self._plain_attention = model.config._attn_implementation
         model.set_attn_implementation(NAME)
         self.model = model
+        self.float32_head = float32_head
 
-    def forward(self, packed: PackedBatch, temperature: float = 1.0) -> torch.Tensor:
-        """Returns float32 [R]: the log-probability of each completion token, completion after completion."""
+    def forward(self, packed: PackedBatch, temperature: float = 1.0, with_entropy: bool = False) -> torch.Tensor:
+        """Computes a packed batch.
+
+        Returns:
+            float32 [R]: the log-probability of each completion token, completion after completion; with entropies
+            [2, R], log-probabilities and the entropy of each token's distribution, nats.
+        """
         hidden = self.model.model(
             input_ids=packed.input_ids[None],
             position_ids=packed.position_ids[None],
@@ -39,7 +51,25 @@ class Policy(torch.nn.Module):
             packed=packed,
         ).last_hidden_state[0]
         rows = hidden.index_select(0, packed.logit_rows)
-        return token_logprobs(rows, self.model.lm_head.weight, packed.targets, temperature)
+        options = HeadOptions(temperature, self.float32_head, with_entropy)
+        return token_logprobs(rows, self.model.lm_head.weight, packed.targets, options)
+
+    @torch.no_grad()
+    def plain_logprobs(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Log-probabilities of all tokens but the first by the model's own forward pass, nothing of ours in it.
+
+        Args:
+            tokens: int64 [T], one sequence.
+
+        Returns:
+            float32 [T - 1].
+        """
+        self.model.set_attn_implementation(self._plain_attention)
+        try:
+            logits = self.model(input_ids=tokens[None], use_cache=False).logits[0, :-1].float()
+        finally:
+            self.model.set_attn_implementation(NAME)
+        return logits.log_softmax(-1).gather(1, tokens[1:, None])[:, 0]
 
 
 def load_model(checkpoint: Path, precision: Literal["float32", "bfloat16"]) -> PreTrainedModel:

@@ -35,7 +35,7 @@ import torch.distributed as dist
 from accelerate import Accelerator, init_empty_weights
 from accelerate.utils import InitProcessGroupKwargs
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
@@ -153,7 +153,12 @@ def init_parallel(precision: Precision, timeout_seconds: float = 3600.0) -> Para
 
 
 def build_policy(
-    parallel: ParallelContext, checkpoint: Path, lora: Lora | None = None, seed: int = 0, frozen: bool = False
+    parallel: ParallelContext,
+    checkpoint: Path,
+    lora: Lora | None = None,
+    seed: int = 0,
+    frozen: bool = False,
+    float32_head: bool = False,
 ) -> Policy:
     """Loads a checkpoint as a policy with float32 master weights, sharded where the mode says so.
 
@@ -163,6 +168,7 @@ def build_policy(
         lora: adapters to add.
         seed: of the adapters' initial values.
         frozen: whether it will never be trained (the reference policy).
+        float32_head: whether the output layer's products are float32 whatever the precision.
 
     Raises:
         InputError: there is no loadable checkpoint.
@@ -170,7 +176,7 @@ def build_policy(
     sharded = parallel.mode == "fsdp"
     # What is never trained needs no master weights: the forward pass would round them to its precision anyway.
     dtype = getattr(torch, parallel.precision if frozen else "float32")
-    policy = Policy(build_on_meta(checkpoint, dtype) if sharded else load_model(checkpoint, "float32"))
+    policy = Policy(build_on_meta(checkpoint, dtype) if sharded else load_model(checkpoint, "float32"), float32_head)
     if lora is not None:
         add_adapters(policy.model, lora, on_meta=sharded)
     if frozen:
@@ -206,6 +212,7 @@ def _shard(policy: Policy, parallel: ParallelContext, frozen: bool) -> None:
     if not policy.model.config.tie_word_embeddings:
         fully_shard(body.embed_tokens, mesh=mesh, mp_policy=mixed, reshard_after_forward=True)
     fully_shard(policy, mesh=mesh, mp_policy=mixed, reshard_after_forward=frozen)
+    register_fsdp_forward_method(policy, "plain_logprobs")
     buffers = {name: buffer.clone() for name, buffer in policy.named_buffers()}
     policy.to_empty(device=parallel.accelerator.device)
     for name, buffer in policy.named_buffers():

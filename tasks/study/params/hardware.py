@@ -43,6 +43,17 @@ class Hardware(ConfigBlock):
     token_budget: PositiveInt = Field(default=16384, description="Tokens of a packed micro-batch.")
     generation_batch: PositiveInt = Field(default=1024, description="Sequences decoded together at most.")
     gradient_checkpointing: bool = False
+    kernels: Literal["transformers", "liger"] = Field(
+        default="transformers", description="Of norms, rotary embedding and SwiGLU in training; liger needs a GPU."
+    )
+    compile_layers: bool = Field(
+        default=False, description="torch.compile for each layer in training: minutes at the start, faster updates."
+    )
+    deterministic: bool = Field(
+        default=False,
+        description="On GPUs: deterministic kernels only, which is slower; without them a step repeated on the same "
+        "machine may differ in its last bits. On a CPU they always are.",
+    )
     accelerate_config: str | None = Field(
         default=None, description="Overrides the config chosen from infra/accelerate."
     )
