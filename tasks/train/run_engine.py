@@ -91,6 +91,51 @@ ENGINE_CACHE = EngineCache()
 atexit.register(ENGINE_CACHE.clear)
 
 
+class GlooGroup:
+    """Some of a run's processes; see `buckets.Group`. All of them make every call; the first one leads."""
+
+    def __init__(self, ranks: Sequence[int], group: dist.ProcessGroup) -> None:
+        """Takes their ranks in the default group and a gloo group of them."""
+        self._ranks, self._group = ranks, group
+        self.rank = dist.get_rank(group)
+
+    def all_gather(self, value: Any) -> list[Any]:
+        """Every process's value, by rank; nobody returns before all have come."""
+        values: list[Any] = [None] * len(self._ranks)
+        dist.all_gather_object(values, value, group=self._group)
+        return values
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every process's value, by rank, on the leader; nothing on the others."""
+        values: list[Any] = [None] * len(self._ranks) if self.rank == 0 else []
+        dist.gather_object(value, values or None, dst=self._ranks[0], group=self._group)
+        return values
+
+    def scatter(self, values: list[Any]) -> Any:
+        """This process's entry of the leader's list."""
+        own: list[Any] = [None]
+        dist.scatter_object_list(own, values or None, src=self._ranks[0], group=self._group)
+        return own[0]
+
+    def broadcast(self, value: Any) -> Any:
+        """The leader's value."""
+        values = [value]
+        dist.broadcast_object_list(values, src=self._ranks[0], group=self._group)
+        return values[0]
+
+
+def form_groups(rank: int, world_size: int, size: int) -> GlooGroup:
+    """Cuts a run's processes into groups of `size` consecutive ones; returns this process's. All make the call."""
+    own: GlooGroup | None = None
+    for start in range(0, world_size, size):
+        ranks = range(start, min(start + size, world_size))
+        group = dist.new_group(list(ranks), backend="gloo", timeout=PATIENCE)
+        if rank in ranks:
+            own = GlooGroup(ranks, group)
+    assert own is not None
+    return own
+
+
 class SharedEngine(Engine):
     """An engine shared by a group of processes; see `tasks.sampling.protocol.Engine`. All of them make every call."""
 
@@ -102,15 +147,10 @@ class SharedEngine(Engine):
             size: processes per group; divides those of a machine.
             open_on: opens the engine; its argument is the leader's rank on its machine.
         """
-        for start in range(0, parallel.world_size, size):
-            ranks = list(range(start, start + size))
-            group = dist.new_group(ranks, backend="gloo", timeout=PATIENCE)
-            if parallel.rank in ranks:
-                self._group, self._ranks = group, ranks
-        self._is_leader = parallel.rank == self._ranks[0]
-        self._engine = open_on(int(os.environ.get("LOCAL_RANK", "0"))) if self._is_leader else None
+        self._group = form_groups(parallel.rank, parallel.world_size, size)
+        self._engine = open_on(int(os.environ.get("LOCAL_RANK", "0"))) if self._group.rank == 0 else None
         layout = self._engine.bucket_layout if isinstance(self._engine, BucketEngine) else None
-        self.name, layout = self._broadcast((self._engine.name, layout) if self._engine else None)
+        self.name, layout = self._group.broadcast((self._engine.name, layout) if self._engine else None)
         device = parallel.accelerator.device
         self._sender = None if layout is None else BucketSender(layout, device, self._group)
 
@@ -128,23 +168,20 @@ class SharedEngine(Engine):
 
         Every process gives equally many batches, with the same settings.
         """
-        gathered: list[Any] | None = [None] * len(self._ranks) if self._is_leader else None
-        dist.gather_object([list(batch.requests) for batch in batches], gathered, dst=self._ranks[0], group=self._group)
-        answers: list[Any] | None = None
-        if self._engine is not None and gathered is not None:
-            answers = _sample_together(self._engine, gathered, [batch.settings for batch in batches])
-        scattered: list[Any] = [None]
-        dist.scatter_object_list(scattered, answers, src=self._ranks[0], group=self._group)
-        return iter(scattered[0])
+        requests = self._group.gather([list(batch.requests) for batch in batches])
+        answers: list[Any] = []
+        if self._engine is not None:
+            answers = _sample_together(self._engine, requests, [batch.settings for batch in batches])
+        return iter(self._group.scatter(answers))
 
     def load(self, checkpoint: Path) -> str:
         """Replaces the weights by a checkpoint's."""
-        return str(self._broadcast(self._engine.load(checkpoint) if self._engine else None))
+        return str(self._group.broadcast(self._engine.load(checkpoint) if self._engine else None))
 
     def update(self, weights: Iterable[tuple[str, torch.Tensor]]) -> str:
         """Replaces the weights; every process goes through all of them, one tensor at a time on its device."""
         free_cached_memory()
-        dist.barrier(group=self._group)  # no engine wakes before every process beside it has given memory back
+        self._group.all_gather(None)  # no engine wakes before every process beside it has given memory back
         fingerprint: str | None = None
         if isinstance(self._engine, BucketEngine) and self._sender is not None:
             fingerprint = self._engine.update_in_buckets(weights, self._sender)
@@ -155,28 +192,22 @@ class SharedEngine(Engine):
         else:
             for _ in weights:
                 pass
-        return str(self._broadcast(fingerprint))
+        return str(self._group.broadcast(fingerprint))
 
     def fingerprint(self) -> str:
         """Digest of the weights the engine samples with."""
-        return str(self._broadcast(self._engine.fingerprint() if self._engine else None))
+        return str(self._group.broadcast(self._engine.fingerprint() if self._engine else None))
 
     def release(self) -> None:
         """Gives the device's memory back until the next update, where the engine can."""
         if self._engine is not None:
             self._engine.release()
-        dist.barrier(group=self._group)
+        self._group.all_gather(None)
 
     def close(self) -> None:
         """Ends the leader's engine."""
         if self._engine is not None:
             self._engine.close()
-
-    def _broadcast(self, value: Any) -> Any:
-        """The leader's value, on every process."""
-        values = [value]
-        dist.broadcast_object_list(values, src=self._ranks[0], group=self._group)
-        return values[0]
 
 
 def _sample_together(

@@ -17,7 +17,6 @@ from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-import torch.distributed as dist
 
 from tasks.policy.policy_model import tensor_checksum
 from tasks.sampling.vllm.device_buffer import DeviceBuffer, Entry, Handles, pack, unpack
@@ -57,6 +56,33 @@ class BucketEngine(Protocol):
         """Replaces the weights; the group's other processes call `sender.send` meanwhile. Returns the fingerprint."""
 
 
+class Group(Protocol):
+    """Processes that share an engine; all of them make every call."""
+
+    rank: int
+    """This process's number in the group; 0 leads."""
+
+    def all_gather(self, value: Any) -> list[Any]:
+        """Every process's value, by rank; nobody returns before all have come."""
+
+    def broadcast(self, value: Any) -> Any:
+        """The leader's value."""
+
+
+class Alone:
+    """A process that shares its engine with none; see `Group`."""
+
+    rank = 0
+
+    def all_gather(self, value: Any) -> list[Any]:
+        """The value itself."""
+        return [value]
+
+    def broadcast(self, value: Any) -> Any:
+        """The value itself."""
+        return value
+
+
 @dataclass(frozen=True)
 class SentWeights:
     """What passed in a transfer.
@@ -77,7 +103,7 @@ class BucketSender:
         self,
         layout: WeightLayout,
         device: torch.device,
-        group: dist.ProcessGroup | None = None,
+        group: Group | None = None,
         bucket_bytes: int = BUCKET_BYTES,
     ) -> None:
         """Allocates nothing yet.
@@ -85,11 +111,10 @@ class BucketSender:
         Args:
             layout: what the workers take.
             device: of this process.
-            group: the processes that share the engine, a gloo group whose first one leads; None: this one alone.
+            group: the processes that share the engine, the first one leads; None: this one alone.
             bucket_bytes: of a buffer; more where a tensor is larger.
         """
-        self._layout, self._device, self._group = layout, device, group
-        self._rank = 0 if group is None else dist.get_rank(group)
+        self._layout, self._device, self._group = layout, device, group or Alone()
         self._num_bytes = max(min(bucket_bytes, layout.total), layout.largest)
 
     def send(self, weights: Iterable[tuple[str, torch.Tensor]], target: BucketTarget | None = None) -> SentWeights:
@@ -103,18 +128,18 @@ class BucketSender:
             StaleWeights: a worker read something else (on the leader).
             TransferFailed: the leader failed (on the others).
         """
-        buffer = DeviceBuffer(self._num_bytes, self._device, self._rank)
+        buffer = DeviceBuffer(self._num_bytes, self._device, self._group.rank)
         sent = SentWeights({}, {})
-        handles = self._gather(buffer.key, buffer.handle)
+        handles = dict(self._group.all_gather((buffer.key, buffer.handle)))
         self._lead(target, lambda workers: workers.open_buffers(handles))
         for entries in pack(self._laid_out(weights, sent, target is not None), buffer.data):
             _synchronize(self._device)
-            self._wait()  # every buffer holds this bucket now
+            self._group.all_gather(None)  # every buffer holds this bucket now
             self._lead(target, partial(_load, entries, buffer.data))
         self._lead(target, lambda workers: workers.close_buffers())
         buffer.free()
         free_cached_memory()
-        self._wait()
+        self._group.all_gather(None)  # all memory is given back
         return sent
 
     def _laid_out(
@@ -131,18 +156,6 @@ class BucketSender:
                 sent.checksums[name] = tensor_checksum(tensor)
             yield name, tensor if layout.padding is None else pad_tensor(name, tensor, layout.padding)
 
-    def _gather(self, key: str, handle: bytes) -> Handles:
-        """The group's handles, on every process."""
-        if self._group is None:
-            return {key: handle}
-        gathered: list[Any] = [None] * dist.get_world_size(self._group)
-        dist.all_gather_object(gathered, (key, handle), group=self._group)
-        return dict(gathered)
-
-    def _wait(self) -> None:
-        if self._group is not None:
-            dist.barrier(group=self._group)
-
     def _lead(self, target: BucketTarget | None, call: Callable[[BucketTarget], None]) -> None:
         """The leader makes a call while the others wait; where it fails, all fail."""
         failure: Exception | None = None
@@ -151,13 +164,11 @@ class BucketSender:
                 call(target)
             except Exception as error:
                 failure = error
-        if self._group is not None:
-            message = [None if failure is None else f"{type(failure).__name__}: {failure}"]
-            dist.broadcast_object_list(message, group_src=0, group=self._group)
-            if failure is None and message[0] is not None:
-                raise TransferFailed(f"the engine's leader could not hand over the weights: {message[0]}")
+        message = self._group.broadcast(None if failure is None else f"{type(failure).__name__}: {failure}")
         if failure is not None:
             raise failure
+        if message is not None:
+            raise TransferFailed(f"the engine's leader could not hand over the weights: {message}")
 
 
 def _load(entries: list[Entry], buffer: torch.Tensor, workers: BucketTarget) -> None:
