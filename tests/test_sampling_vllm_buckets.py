@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickle
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -61,16 +61,16 @@ class Workers:
 
 
 class ThreadGroup:
-    """One of some threads that stand for the processes of a group; a wait without an end fails after 20 seconds."""
+    """One of some threads that stand for the processes of a group; a wait without an end fails after 5 seconds."""
 
     def __init__(self, rank: int, values: list[Any], barrier: threading.Barrier) -> None:
         self.rank, self._values, self._barrier = rank, values, barrier
 
     def all_gather(self, value: Any) -> list[Any]:
         self._values[self.rank] = value
-        self._barrier.wait(20)
+        self._barrier.wait(5)
         values = list(self._values)
-        self._barrier.wait(20)
+        self._barrier.wait(5)
         return values
 
     def broadcast(self, value: Any) -> Any:
@@ -114,7 +114,12 @@ def test_every_worker_reads_all_weights_from_the_process_on_its_own_device(
 
     def send(group: ThreadGroup) -> SentWeights:
         sender = BucketSender(layout, CPU, group, bucket_bytes=layout.largest)
-        return sender.send(weights.items(), workers if group.rank == 0 else None)
+        return sender.send(late(group.rank), workers if group.rank == 0 else None)
+
+    def late(rank: int) -> Iterator[tuple[str, torch.Tensor]]:
+        for entry in weights.items():
+            time.sleep(0.002 * rank)  # the last one's buffer is full long after the leader's
+            yield entry
 
     before = set(SHARED_MEMORY.glob("rlscale-weights-*"))
     answers = on_ranks(size, send)
