@@ -52,6 +52,13 @@ def train(source: Params, root: Path, engine: str) -> tuple[Params, Run, dict[st
     return params, run, {"params": params.model_dump_json(), "run": asdict(run), "fingerprint": "mark"}
 
 
+def is_running(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def assert_equal_rows(params: Params, run: Run, expected: tuple[Params, Run]) -> None:
     """Rows as those of one process that samples with the transformers engine."""
     rows, others = numbers(params, run), numbers(*expected)
@@ -85,7 +92,7 @@ def test_a_tied_model_whose_engine_dies_goes_on_at_its_checkpoint_and_ends_as_in
         workers["sharded"].run(LOSE_ENGINE, job)
     lost = json.loads((StudyPaths.of(params).run(run) / "lost.json").read_text())
     assert len(lost) == 3  # the engine's core and a worker for each of the two devices
-    assert not any(psutil.pid_exists(pid) for pid in lost)
+    assert not any(is_running(pid) for pid in lost)
     workers["sharded"].run(LOSE_ENGINE, job)
     alone, same, job = train(source, tmp_path / "alone", "transformers")
     workers["single"].run(TRAIN_TASK, job)
