@@ -19,6 +19,9 @@ from tasks.policy.logprobs import HeadOptions, token_logprobs
 from tasks.policy.packing import PackedBatch
 from tasks.study.errors import InputError
 
+_COLUMNS = 1024
+_TABLE_BYTES = 8 * _COLUMNS
+
 
 class Policy(torch.nn.Module):
     """A causal language model over packed batches."""
@@ -103,11 +106,28 @@ def weights_digest(tensors: Mapping[str, torch.Tensor]) -> str:
 
 
 def tensor_checksum(tensor: torch.Tensor) -> list[int]:
-    """The two sums of one tensor, for callers that see the tensors one at a time."""
-    tensor = tensor.detach().contiguous()
-    bits = tensor.view(torch.int32 if tensor.element_size() == 4 else torch.int16).flatten().to(torch.int64)
-    weights = torch.arange(1, bits.numel() + 1, device=bits.device)
-    return torch.stack((bits.sum(), (bits * weights).sum())).tolist()
+    """The two sums of one tensor's bits, for callers that see the tensors one at a time.
+
+    The bits are read as 64-bit words w_0, w_1, ..., zeros after the last: sum w_i and sum (i + 1) w_i, modulo 2^64. The
+    second one is put together from the sums of rows and columns of a table of words, so no copy of the tensor is made.
+    """
+    data = tensor.detach().contiguous().flatten().view(torch.uint8)
+    if data.storage_offset() % 8:
+        data = data.clone()
+    whole = data.numel() // _TABLE_BYTES * _TABLE_BYTES
+    sums = _table_sums(data[:whole].view(torch.int64).view(-1, _COLUMNS), 0)
+    if whole < data.numel():
+        rest = torch.nn.functional.pad(data[whole:], (0, _TABLE_BYTES - data.numel() + whole))
+        sums = sums + _table_sums(rest.view(torch.int64).view(1, _COLUMNS), whole // _TABLE_BYTES)
+    return [int(value) for value in sums.tolist()]
+
+
+def _table_sums(table: torch.Tensor, first_row: int) -> torch.Tensor:
+    """Sum of the words of some rows, and their sum weighted by position; int64 [2], wrapping around."""
+    rows, columns = table.sum(1), table.sum(0)
+    row_numbers = torch.arange(first_row, first_row + len(rows), device=table.device)
+    column_numbers = torch.arange(1, _COLUMNS + 1, device=table.device)
+    return torch.stack((rows.sum(), _COLUMNS * (rows * row_numbers).sum() + (columns * column_numbers).sum()))
 
 
 def combine_checksums(sums: Mapping[str, list[int]]) -> str:

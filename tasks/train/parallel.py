@@ -269,17 +269,17 @@ def iter_full_state_dict(policy: Policy, precision: Precision) -> Iterator[tuple
     """
     if isinstance(policy, FSDPModule):
         policy.reshard()  # a pass without gradients leaves the root's parameters gathered
-    layers = adapted_layers(policy.model)
+    layers, dtype = adapted_layers(policy.model), getattr(torch, precision)
     for key, value in policy.model.state_dict().items():
         if is_adapter(key):
             continue
         name = base_name(key)
-        tensor = full_tensor(value)
         if name in layers:
             layer: Any = layers[name]
             low, high = (full_tensor(part[ADAPTER].weight) for part in (layer.lora_A, layer.lora_B))
-            tensor = tensor + layer.scaling[ADAPTER] * (high @ low)
-        yield name, tensor.to(getattr(torch, precision))
+            yield name, (full_tensor(value) + layer.scaling[ADAPTER] * (high @ low)).to(dtype)
+        else:
+            yield name, full_tensor(value.to(dtype))  # shards are rounded before they travel
 
 
 def local_state_dict(policy: Policy) -> dict[str, torch.Tensor]:

@@ -129,6 +129,7 @@ class PolicyUpdater:
                 raise TrainingDiverged(f"{label}: loss {loss_sum}, gradient norm {norm} in update {index + 1}")
             self.optimizer.step()
             grad_norms.append(norm)
+        self.optimizer.zero_grad(set_to_none=True)  # a sampler on the same device gets the gradients' memory
         return totals.reduce(self.parallel.accelerator, grad_norms)
 
     def _old_logprobs(self, micro: MicroBatch, totals: RunningTotals) -> torch.Tensor:

@@ -148,3 +148,28 @@ def update_sharded(checkpoint: str) -> list[Any]:
     norm = parallel.clip_grad_norm(policy, 1.0)
     optimizer.step()
     return [parallel.mode, norm, {name: tensor.tolist() for name, tensor in iter_full_state_dict(policy, "float32")}]
+
+
+def lose_engine_once(params: str, run: dict[str, Any], fingerprint: str) -> dict[str, Any]:
+    """Trains, but the first time kills vLLM's processes after the first checkpoint; notes their ids in the run."""
+    import signal
+    import threading
+
+    import psutil
+
+    from tasks.train.loop import train_job
+
+    folder = Path(json.loads(params)["study"]["data_root"], "train", run["run_id"])
+
+    def watch() -> None:
+        while not (folder / "checkpoints" / "step-000001" / "manifest.json").exists():
+            time.sleep(0.001)
+        children = psutil.Process().children(recursive=True)
+        engine = [child.pid for child in children if "VLLM::" in " ".join(child.cmdline())]
+        (folder / "lost.json").write_text(json.dumps(engine))
+        for pid in engine:
+            os.kill(pid, signal.SIGKILL)
+
+    if os.environ.get("RANK", "0") == "0" and not (folder / "lost.json").exists():
+        threading.Thread(target=watch, daemon=True).start()
+    return train_job(params, run, fingerprint)
