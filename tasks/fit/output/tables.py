@@ -222,9 +222,9 @@ def _way(steps: int | None, cost: Any) -> tuple[str, str, str]:
     return ("out of reach", "", "") if cost is None else (str(steps), number(cost.gpu_hours), f"{cost.usd:,.0f}")
 
 
-def plan_notes(plan: Plan, law: str, gpu: Gpu, assumed: list[str], need: ReuseNeed | None) -> list[str]:
+def plan_notes(plan: Plan, law_reason: str, gpu: Gpu, assumed: list[str], need: ReuseNeed | None) -> list[str]:
     """Sentences below the tables: law, price, assumptions, and whether the problems suffice."""
-    notes = [f"law {law}; {gpu.usd_per_hour:g} USD per GPU-hour (table of {gpu.as_of})", *assumed, *plan.notes]
+    notes = [law_reason, f"{gpu.usd_per_hour:g} USD per GPU-hour (table of {gpu.as_of})", *assumed, *plan.notes]
     if need is None:
         return notes
     verdict = "enough" if need.enough else "not enough"
