@@ -151,8 +151,9 @@ def fit_record(fit: BootstrappedFit, variant: str, per_size: BootstrappedFit, pr
 
 
 def to_estimate(value: Interval) -> Estimate:
-    """The 95 % interval of a record."""
-    return Estimate(value.value, value.low95, value.high95)
+    """The 95 % interval of a record; an end that the data do not give is null."""
+    low, high = (bound if np.isfinite(bound) else None for bound in (value.low95, value.high95))
+    return Estimate(value.value, low, high)
 
 
 def _by_size(fit: BootstrappedFit, per_size: BootstrappedFit) -> list[SizeSlope]:

@@ -17,6 +17,8 @@ from tasks.records.findings import Finding, ReuseEffect
 from tasks.records.fits import BackTest, Estimate, ForecastRecord, WindowFit
 from tasks.records.format import bounds, number
 
+_OPEN = "not determined"
+
 TextTable = tuple[str, Sequence[str], Iterable[Sequence[Any]]]
 
 
@@ -25,7 +27,12 @@ def fit_tables(summary: Summary) -> list[TextTable]:
     fit = summary.fit
     title = f"{summary.group}, {fit.resource}: {fit.equation}  ({fit.points} points, {fit.runs} runs)"
     coefficients = [
-        (name, number(value.value, 5), bounds(value), bounds(fit.profile[name]) if name in fit.profile else "")
+        (
+            name,
+            number(value.value, 5),
+            bounds(value, missing=_OPEN),
+            bounds(fit.profile[name], missing=_OPEN) if name in fit.profile else "",
+        )
         for name, value in fit.coefficients.items()
     ]
     scores = [("R2 (linear loss)", number(fit.r2_linear, 5), "", ""), ("R2 (log loss)", number(fit.r2_log, 5), "", "")]
