@@ -50,10 +50,19 @@ def fit_tables(summary: Summary) -> list[TextTable]:
     if summary.published:
         tables.append(_published_table(summary))
     rows = [
-        (r.law, r.parameters, number(r.r2_linear, 5), number(r.rmse_log), number(r.aicc, 6), number(r.bic, 6))
+        (
+            r.law,
+            r.parameters,
+            number(r.r2_linear, 5),
+            number(r.rmse_log),
+            number(r.later_error, 3),
+            number(r.aicc, 6),
+            number(r.bic, 6),
+        )
         for r in summary.rivals
     ]
-    tables.append(("laws on the same points", ("law", "parameters", "R2", "RMSE log10 L", "AICc", "BIC"), rows))
+    names = ("law", "parameters", "R2", "RMSE log10 L", "later steps", "AICc", "BIC")
+    tables.append(("laws on the same points; error on later steps from the earlier ones", names, rows))
     if summary.held_out is not None:
         tables.append(held_out_table([summary.held_out], "largest size held out, nothing refitted"))
     if summary.ahead:
