@@ -35,6 +35,7 @@ class Measurements:
         trials: graded answers behind each loss [P], or None where unknown.
         unit: name of the resource: compute (FLOPs), data (prompts), or the source's column.
         labels: names of sizes by N, where the source has any.
+        count: rows that each point is the mean of [P]; None: one each.
     """
 
     n: Floats
@@ -46,6 +47,7 @@ class Measurements:
     trials: Floats | None = None
     unit: str = "compute"
     labels: dict[float, str] = field(default_factory=dict)
+    count: Floats | None = None
 
     @cached_property
     def x(self) -> Floats:
@@ -86,6 +88,7 @@ class Measurements:
             runs=tuple(self.runs[index] for index in runs),
             step=self.step[mask],
             trials=None if self.trials is None else self.trials[mask],
+            count=None if self.count is None else self.count[mask],
         )
 
 

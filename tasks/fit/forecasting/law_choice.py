@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tasks.fit.data.averaging import averaged
 from tasks.fit.data.measurements import Measurements
-from tasks.fit.forecasting.forecast import run_fraction, size_errors
+from tasks.fit.forecasting.forecast import run_fraction
 from tasks.fit.laws import LAWS, SIZE_LAWS, Law, law_named
 from tasks.fit.solver.estimate import Options, fit_law
 from tasks.fit.uncertainty.inference import BootstrappedFit, with_draws
@@ -83,26 +84,32 @@ def later_errors(points: Measurements, options: Options) -> dict[str, float | No
     cuts = [fraction <= cut for cut in _CUTS]
     if any(np.bincount(points.size[early], minlength=len(points.sizes)).min() < _FEWEST for early in cuts):
         return {}
-    parts = [(points.where(early), points.where(~early)) for early in cuts]
+    parts = [(averaged(points.where(early)), averaged(points.where(~early))) for early in cuts]
     errors: dict[str, float | None] = {}
     for name in SIZE_LAWS:
         try:
-            fits = [fit_law(train, LAWS[name], options).parameters for train, _ in parts]
+            errors[name] = _root_mean_square([_error(train, test, LAWS[name], options) for train, test in parts])
         except InputError:
             errors[name] = None
-            continue
-        wrong = [fit.predict(test.n, test.x) - test.y for fit, (_, test) in zip(fits, parts, strict=True)]
-        errors[name] = _root_mean_square([_root_mean_square(error) for error in wrong])
     return errors
+
+
+def _error(train: Measurements, test: Measurements, law: Law, options: Options) -> float:
+    """Root mean square error in log10 L of a law on points that it was not fitted to."""
+    error = fit_law(train, law, options).parameters.predict(test.n, test.x) - test.y
+    return float(np.sqrt(np.average(error**2, weights=test.count)))
 
 
 def unseen_errors(points: Measurements, options: Options) -> dict[str, float | None]:
     """Root mean square error in log10 L of each larger size forecast from the smaller ones, by law; empty: too few."""
-    return {
-        name: _root_mean_square(size_errors(points, law, options, inner=False).larger_sizes)
-        for name, law in LAWS.items()
-        if law.forecasts_unseen and len(points.sizes) > max(law.minimum_sizes, 3)
-    }
+    points = averaged(points)
+    sizes, errors = points.sizes, dict[str, float | None]()
+    for name, law in LAWS.items():
+        start = max(law.minimum_sizes, 3)
+        if law.forecasts_unseen and len(sizes) > start:
+            cuts = ((points.where(points.n < size), points.where(points.n == size)) for size in sizes[start:])
+            errors[name] = _root_mean_square([_error(*cut, law, options) for cut in cuts])
+    return errors
 
 
 def best_for_unseen(points: Measurements, options: Options, variant: str) -> LawChoice | None:
