@@ -225,7 +225,7 @@ class LawChoice:
 
     Attributes:
         errors: by law, RMSE in log10 loss of next_size forecasts.
-        chosen: the law with the smallest error.
+        chosen: pivot, or the law of smallest error where that is at most 0.8 of pivot's.
     """
 
     variant: str

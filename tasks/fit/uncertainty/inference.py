@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tasks.fit.data.measurements import Floats
-from tasks.fit.laws.forms import LineLaw
+from tasks.fit.laws.forms import CurveLaw, LineLaw
 from tasks.fit.solver.estimate import FitResult
 from tasks.fit.solver.line_statistics import LineStatistics, line_statistics
 from tasks.fit.solver.parameters import CurveParameters, LineParameters, Parameters
@@ -143,17 +143,31 @@ def _open_curve_draws(fit: BootstrappedFit) -> dict[str, Floats]:
             ended = step * moved[..., index] >= _FARTHEST * (1 - 1e-9)
             further = draws.p + step * (np.arange(moved.shape[-1]) == index)
             named = _opened(named, replace(draws, p=further).coefficients(), ended)
-    return named
+    # A share so near 0 that the curve no longer feels it does not move at all.
+    return {n: np.where(_exact(fit, n) | (np.ptp(v) == 0), np.nan, v) for n, v in named.items()}
+
+
+def _exact(fit: BootstrappedFit, name: str) -> bool:
+    """Whether a curve passes through the points behind this coefficient whatever they are: as many parameters."""
+    points, law = fit.result.points, fit.result.law
+    assert isinstance(law, CurveLaw)
+    behind = int((points.size == _size_index(name)).sum()) if law.per_size else len(points)
+    return behind <= len(law.names)
+
+
+def _size_index(name: str) -> int:
+    """Index of the size of a coefficient of a law fitted to each size alone: name[index]."""
+    return int(name.rsplit("[", 1)[1][:-1])
 
 
 def _opened(named: dict[str, Floats], further: dict[str, Floats], ended: np.ndarray) -> dict[str, Floats]:
     """Coefficients with infinity where the search ended, in the direction in which they would have gone further.
 
-    `ended` is [B], or [B, S] for laws fitted to each size alone, whose coefficients are called name[size index].
+    `ended` is [B], or [B, S] for laws fitted to each size alone.
     """
     out = {}
     for name, values in named.items():
-        where = ended if ended.ndim == 1 else ended[:, int(name.rsplit("[", 1)[1][:-1])]
+        where = ended if ended.ndim == 1 else ended[:, _size_index(name)]
         change = further[name] - values
         goes_on = where & (np.abs(change) > 0.01 * np.abs(values))
         out[name] = np.where(goes_on, np.copysign(np.inf, change), values)

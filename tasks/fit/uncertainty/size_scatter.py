@@ -41,12 +41,12 @@ def with_size_scatter(result: FitResult, lines: LineDraws) -> LineDraws:
     free = 2 * sizes - law.parameters(sizes)
     if free <= 0:
         return lines
-    straight = line_statistics(points.x, result.response, result.weight, points.size, sizes)
+    fitted = line_statistics(points.x, result.eta, result.weight, points.size, sizes)
     misfit = line_statistics(points.x, result.residual_working, result.weight, points.size, sizes)
     free_levels = isinstance(law, LineLaw) and law.free_levels
     dof = float(free if free_levels else free / 2)
-    slope = _scatter(misfit.slope, lines.slope.var(axis=0), straight.slope, dof)
-    level = np.zeros(sizes) if free_levels else _scatter(misfit.my, lines.level.var(axis=0), straight.my, dof)
+    slope = _scatter(misfit.slope, lines.slope.var(axis=0), fitted.slope, dof)
+    level = np.zeros(sizes) if free_levels else _scatter(misfit.my, lines.level.var(axis=0), fitted.my, dof)
     rng = np.random.default_rng([result.options.seed, 6])
     shape = lines.level.shape
     tails = student_factor(rng, np.array([max(dof, _FEWEST_DOF)]), (shape[0], 1))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tasks.fit.data.measurements import Measurements
 from tasks.fit.forecasting.forecast import run_fraction
 from tasks.fit.forecasting.law_choice import MARGIN
+from tasks.fit.laws.forms import CurveLaw
 from tasks.fit.solver.line_statistics import line_statistics
 from tasks.fit.uncertainty.inference import BootstrappedFit
 from tasks.records.fits import Estimate, Flag
@@ -32,7 +35,10 @@ def flags_of(fit: BootstrappedFit, profile: dict[str, Estimate], per_size: Boots
     flags += _of_n0(fit, profile)
     if len(points.sizes) < 4:
         flags.append(Flag("few_sizes", f"only {len(points.sizes)} sizes; a law of size wants at least 4"))
-    flags += _of_runs(points)
+    if exact := _exact(fit):
+        text = f"{result.law.name} has as many parameters as points at size {exact}; it passes through them by itself"
+        flags.append(Flag("exact_fit", text))
+    flags += _of_runs(fit)
     flags += _of_learning(fit, per_size)
     flags += _of_scatter(fit)
     if (result.eta > np.log10(1.02)).any():
@@ -40,16 +46,28 @@ def flags_of(fit: BootstrappedFit, profile: dict[str, Estimate], per_size: Boots
     return flags
 
 
-def _of_runs(points: Measurements) -> list[Flag]:
-    runs = np.array([len(np.unique(points.run[points.size == index])) for index in range(len(points.sizes))])
-    if (runs == 1).all():
-        text = "one run per size: intervals come from blocks of each run and hold no run-to-run variation"
-        return [Flag("one_run_per_size", text)]
-    single = int((runs == 1).sum())
-    if not single:
+def _exact(fit: BootstrappedFit) -> str:
+    """Names of the sizes whose points do not outnumber a law's parameters; empty where all do."""
+    points, law = fit.result.points, fit.result.law
+    per_size = isinstance(law, CurveLaw) and law.per_size
+    counts = np.bincount(points.size) if per_size else np.full(len(points.sizes), len(points))
+    parameters = law.parameters(1) if per_size else law.parameters(len(points.sizes))
+    return _labels(points, counts <= parameters)
+
+
+def _of_runs(fit: BootstrappedFit) -> list[Flag]:
+    """Whether sizes have several runs that carry lines of their own, by how their draws were made."""
+    points, method = fit.result.points, fit.lines.method
+    borrowed = method.count("effects of other sizes")
+    if borrowed:
+        text = f"{borrowed} of {len(method)} sizes have one run; they borrow the others' run-to-run variation"
+        return [Flag("some_single_runs", text)]
+    if "blocks" not in method:
         return []
-    text = f"{single} of {len(runs)} sizes have one run; they borrow the others' run-to-run variation"
-    return [Flag("some_single_runs", text)]
+    single = len(points.runs) == len(points.sizes)
+    what = "one run per size" if single else "no size has two runs with a line of their own"
+    text = f"{what}: intervals come from blocks of each run and hold no run-to-run variation"
+    return [Flag("one_run_per_size", text)]
 
 
 def _of_learning(fit: BootstrappedFit, per_size: BootstrappedFit) -> list[Flag]:
@@ -128,6 +146,18 @@ def _of_n0(fit: BootstrappedFit, profile: dict[str, Estimate]) -> list[Flag]:
         if rho > 0.9:
             flags.append(Flag("ridge", f"Kmax and N0 trade off against each other (correlation {rho:.2f} in log)"))
     return flags
+
+
+def initial_models_flag(models: Sequence[int]) -> Flag | None:
+    """What intervals hold of the variation of initial models, by how many of them every size has; None: all of it."""
+    single = sum(count == 1 for count in models)
+    if not single:
+        return None
+    which = "every size has" if single == len(models) else f"{single} of {len(models)} sizes have"
+    text = (
+        f"{which} one initial model: intervals hold what runs from it do, not what another such model would have done"
+    )
+    return Flag("one_initial_model", text)
 
 
 def rejection_of(

@@ -1,6 +1,7 @@
 """Does k(N) grow, and does its growth saturate?
 
-Growth: `saturating` against constant k, by the likelihood ratio in units of a dispersion that knows about runs.
+Growth: `saturating` against constant k, by the likelihood ratio in units of a dispersion that knows about runs, and the
+largest against the smallest size, each alone. It is said of these sizes: their scatter about a law is no doubt of it.
 Saturation: `saturating` against `power_k`, which have equally many parameters and are not nested: Vuong's test on the
 log-likelihood difference of each run, and the error of forecasting the next larger size's slope. A verdict needs both
 to agree; otherwise it is undecided. Beside it stand the share of studies like this one in which a true saturation would
@@ -14,7 +15,7 @@ import numpy as np
 from tasks.fit.data.measurements import Floats
 from tasks.fit.laws import LAWS
 from tasks.fit.solver.estimate import FitResult, fit_law
-from tasks.fit.uncertainty.inference import BootstrappedFit
+from tasks.fit.uncertainty.inference import BootstrappedFit, with_draws
 from tasks.fit.uncertainty.student_t import two_sided_p
 from tasks.fit.validation.saturation_power import chance_of_support, vuong_z
 from tasks.records.fits import Estimate, SaturationTest
@@ -33,23 +34,20 @@ def saturation_test(saturating: BootstrappedFit, profile: dict[str, Estimate], v
     result = saturating.result
     points, options = result.points, result.options
     flat, power = (fit_law(points, LAWS[name], options) for name in ("constant", "power_k"))
-    residual_dof = max(len(points) - result.law.parameters(len(points.sizes)), 1)
-    variance = _weighted_rss(result) / residual_dof
-    # Points without any scatter about the law would make every ratio infinite.
-    dispersion = max(variance * _slope_effect(saturating, variance), 1e-24)
-    dof = float(np.min(saturating.lines.dof))
+    per_size = with_draws(fit_law(points, LAWS["loglinear"], options))
+    dispersion, dof = _dispersion(saturating, per_size), float(np.min(saturating.lines.dof))
     ratio = max(_weighted_rss(flat, result) - _weighted_rss(result), 0.0) / dispersion
     growth_p = two_sided_p(float(np.sqrt(ratio)), dof)
     difference = _by_run(power, result) - _by_run(result, result)
     z = float(vuong_z(difference))
     rival_p = two_sided_p(z, max(len(difference) - 1.0, 1.0))
     held_out = {name: _slope_error(result, name) for name in ("saturating", "power_k", "constant")}
-    ends = saturating.draws.k(points.sizes[[0, -1]])
+    ends = per_size.draws.k(points.sizes[[0, -1]])
     gain = np.quantile(ends[:, 1] - ends[:, 0], [0.025, 0.975])
     growth = SUPPORTED if gain[0] > 0 and growth_p < 0.05 else CONTRADICTED if gain[1] < 0 else UNDECIDED
     verdict, reason = _verdict(z, rival_p, held_out, profile, growth)
     without = _z_without_largest(result)
-    chance = chance_of_support(saturating, dispersion)
+    chance = chance_of_support(saturating, (dispersion, dof), _dispersion(saturating, saturating))
     return SaturationTest(
         variant=variant,
         resource=points.unit,
@@ -65,6 +63,15 @@ def saturation_test(saturating: BootstrappedFit, profile: dict[str, Estimate], v
         z_without_largest=without,
         power=chance,
     )
+
+
+def _dispersion(saturating: BootstrappedFit, slopes: BootstrappedFit) -> float:
+    """Variance of a point's working residual, times what the slopes of a fit's draws vary by beyond it."""
+    result = saturating.result
+    spare = max(len(result.points) - result.law.parameters(len(result.points.sizes)), 1)
+    variance = _weighted_rss(result) / spare
+    # Points without any scatter about the law would make every ratio infinite.
+    return max(variance * _slope_effect(slopes, variance), 1e-24)
 
 
 def _z_without_largest(result: FitResult) -> float | None:

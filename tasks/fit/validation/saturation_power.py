@@ -31,12 +31,13 @@ def vuong_z(difference: Floats) -> Floats:
     return np.divide(difference.sum(-1), deviation, out=np.zeros_like(deviation), where=deviation > 0)
 
 
-def chance_of_support(saturating: BootstrappedFit, dispersion: float) -> float | None:
+def chance_of_support(saturating: BootstrappedFit, of_runs: tuple[float, float], with_sizes: float) -> float | None:
     """Share of simulated studies with this fit's design and scatter in which saturation is supported.
 
     Args:
         saturating: the fit with its draws.
-        dispersion: variance of a point's working residual, with all that the slopes vary by.
+        of_runs: variance of a point's working residual with all that runs vary by, and its degrees of freedom.
+        with_sizes: the same variance with the scatter of sizes.
 
     Returns:
         None with fewer than 4 sizes, for which the verdict never leaves undecided.
@@ -60,8 +61,8 @@ def chance_of_support(saturating: BootstrappedFit, dispersion: float) -> float |
     grid_end = np.full(_STUDIES, np.log10(sizes[-1]) + 3.0)
     rise = profile(laws["saturating"], total, sizes, grid_end)[0] - fits["saturating"].rss
     gain = fits["constant"].rss - fits["saturating"].rss
-    grows = gain > quantile(0.95, float(np.min(lines.dof))) ** 2 * dispersion
-    bounded = rise > 1.959964**2 * dispersion
+    grows = gain > quantile(0.95, of_runs[1]) ** 2 * of_runs[0]
+    bounded = rise > 1.959964**2 * with_sizes
     ahead = [_next_size_error(law, slopes, own.cxx, size, sizes) for law in (laws["saturating"], laws["power_k"])]
     return float(np.mean((z > limit) & grows & bounded & (ahead[0] < ahead[1])))
 
