@@ -125,18 +125,16 @@ def groups_of(table: Table, columns: Columns, allow_mixed: bool = False) -> dict
 
 def _scale_axis(table: Table) -> Table:
     """Leaves out step 0 and, where the table has the study's axes, all but tau = 1 and the most common group size."""
-    keep = list(range(len(table)))
+    keep = np.ones(len(table), dtype=bool)
     if "step" in table.values:
-        step = table.numbers("step")
-        keep = [i for i in keep if step[i] != 0]
+        keep &= table.numbers("step") != 0
     if "tau" in table.values:
-        tau = table.numbers("tau")
-        keep = [i for i in keep if tau[i] == 1]
+        keep &= table.numbers("tau") == 1
     if "group_size" in table.values:
         sizes = table.numbers("group_size")
-        most_common = Counter(sizes[i] for i in keep).most_common(1)
-        keep = [i for i in keep if sizes[i] == most_common[0][0]]
-    if not keep:
+        most_common = Counter(sizes[keep].tolist()).most_common(1)
+        keep &= sizes == most_common[0][0] if most_common else False
+    if not keep.any():
         raise InputError(f"{table.path}: no row is a point of a scaling law (step > 0, tau = 1)")
     return table.only(keep)
 
@@ -167,9 +165,9 @@ def _points(table: Table, columns: Columns) -> Measurements:
         extra["step"] = table.numbers("step").astype(int)
     if columns.trials:
         extra["trials"] = _trials(table, columns.trials)
-    runs = [str(v) for v in table.values[columns.run]] if columns.run else [short_count(value) for value in n]
+    runs = [str(v) for v in table.values[columns.run]] if columns.run else None
     points = measure(n, x, loss, runs, lambda index, name: table.where(index, names[name]), **extra)
-    _refuse_duplicates(table, columns, runs, extra.get("step", x))
+    _refuse_duplicates(table, columns, runs, n, extra.get("step", x))
     counts = np.bincount(points.size)
     if counts.min() < 3:
         size = points.label(float(points.sizes[int(np.argmin(counts))]))
@@ -182,7 +180,7 @@ def _points(table: Table, columns: Columns) -> Measurements:
 def _size_labels(table: Table, n: Floats) -> dict[float, str]:
     """Names of sizes by N, from a column size or model."""
     source = next((name for name in ("size", "model") if name in table.values), None)
-    return {} if source is None else {float(v): str(name) for v, name in zip(n, table.values[source], strict=True)}
+    return {} if source is None else {v: str(name) for v, name in zip(n.tolist(), table.values[source], strict=True)}
 
 
 def _trials(table: Table, column: str) -> Floats:
@@ -193,17 +191,23 @@ def _trials(table: Table, column: str) -> Floats:
     return values
 
 
-def _refuse_duplicates(table: Table, columns: Columns, runs: list[str], position: Any) -> None:
+def _refuse_duplicates(table: Table, columns: Columns, runs: list[str] | None, sizes: Floats, position: Any) -> None:
+    """Refuses a second row of a run at the same step, or at the same X where there are no steps."""
+    names: dict[str, int] = {}
+    run = np.array([names.setdefault(name, len(names)) for name in runs or ()] or np.zeros(len(sizes)))
+    order = np.lexsort((np.arange(len(sizes)), position, sizes, run))
+    same = np.all([np.diff(values[order]) == 0 for values in (run, sizes, position)], axis=0)
+    if not same.any():
+        return
+    # Of equal rows the later one is named; of several pairs the one whose later row comes first.
+    pair = int(np.argmin(np.where(same, order[1:], len(sizes))))
+    first, second = order[pair], order[pair + 1]
     by = "step" if "step" in table.values else str(columns.x)
-    seen: dict[tuple[str, float, float], int] = {}
-    sizes = table.sizes(str(columns.n))
-    for index, key in enumerate(zip(runs, sizes, position, strict=True)):
-        first = seen.setdefault((key[0], float(key[1]), float(key[2])), index)
-        if first != index:
-            raise InputError(
-                f"{table.path}: {table.word} {table.rows[index]} repeats {table.word} {table.rows[first]} "
-                f"(run {key[0]}, {by} {key[2]:g}) in column {by}"
-            )
+    name = runs[second] if runs is not None else short_count(sizes[second])
+    raise InputError(
+        f"{table.path}: {table.word} {table.rows[second]} repeats {table.word} {table.rows[first]} "
+        f"(run {name}, {by} {position[second]:g}) in column {by}"
+    )
 
 
 def reuse_groups(table: Table, loss: str | None = None) -> dict[str, Measurements]:

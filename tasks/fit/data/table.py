@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tasks.fit.data.measurements import Floats, parse_count
+from tasks.fit.data.measurements import Floats, Mask, parse_count
 from tasks.study.errors import InputError
 
 SIZE_COLUMNS = ("n_params", "params", "n", "N", "parameters")
@@ -48,14 +48,24 @@ class Table:
         has_size = any(name in self.values for name in SIZE_COLUMNS)
         return "reuse" if "tau" in self.values and not has_size else "scaling"
 
-    def only(self, keep: Sequence[int]) -> Table:
-        """The rows with these indices."""
-        values = {name: [column[i] for i in keep] for name, column in self.values.items()}
-        return replace(self, values=values, rows=[self.rows[i] for i in keep])
+    def only(self, keep: Sequence[int] | Mask) -> Table:
+        """The rows with these indices, or of this mask."""
+        chosen = np.flatnonzero(keep) if isinstance(keep, np.ndarray) else keep
+        if len(chosen) == len(self):
+            return self
+        values = {name: [column[i] for i in chosen] for name, column in self.values.items()}
+        return replace(self, values=values, rows=[self.rows[i] for i in chosen])
 
     def sizes(self, column: str) -> Floats:
         """A column of model sizes as numbers; 7B or 394k are read too."""
-        return self.numbers(column, lambda value: parse_count(str(value)))
+        known: dict[Any, float] = {}
+
+        def read(value: Any) -> float:
+            if value not in known:
+                known[value] = parse_count(str(value))
+            return known[value]
+
+        return self.numbers(column, read)
 
     def numbers(self, column: str, read: Callable[[Any], float] = float) -> Floats:
         """A column as numbers, each entry by `read`.
@@ -63,19 +73,28 @@ class Table:
         Raises:
             InputError: an entry is empty, NaN or no number.
         """
-        out = np.empty(len(self))
-        for index, value in enumerate(self.values[column]):
-            try:
-                out[index] = read(value)
-            except (TypeError, ValueError):
-                out[index] = np.nan
-            if np.isnan(out[index]):
-                raise InputError(f"{self.where(index, column)}: expected a number, found {value!r}")
+        values = self.values[column]
+        try:
+            out = np.fromiter(map(read, values), np.float64, len(values))
+        except (TypeError, ValueError):
+            out = np.array([_number(value, read) for value in values])
+        wrong = np.flatnonzero(np.isnan(out))
+        if len(wrong):
+            index = int(wrong[0])
+            raise InputError(f"{self.where(index, column)}: expected a number, found {values[index]!r}")
         return out
 
     def where(self, index: int, column: str) -> str:
         """Names an entry in a message."""
         return f"{self.path}: {self.word} {self.rows[index]}, column {column}"
+
+
+def _number(value: Any, read: Callable[[Any], float]) -> float:
+    """An entry as a number, NaN where it is none."""
+    try:
+        return read(value)
+    except (TypeError, ValueError):
+        return float("nan")
 
 
 def read_table(path: Path) -> Table:
