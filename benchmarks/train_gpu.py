@@ -23,19 +23,21 @@ from typing import Any
 
 import torch
 import transformers
-from packing import OBJECTIVE, draw_groups
+from packing import OBJECTIVE, draw_groups, micro_batches
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from tasks.costs.flops import Architecture
 from tasks.costs.gpu_table import peak_of_device
 from tasks.policy.attention import supports_varlen
 from tasks.pretrain.tiny import build_tokenizer
-from tasks.train.batching import MicroBatch, RolloutGroup, micro_batches
+from tasks.study.params import load_params
+from tasks.train.batching import MicroBatch, RolloutGroup
 from tasks.train.ledger import model_flops
 from tasks.train.parallel import build_policy, init_parallel
 from tasks.train.update import PolicyUpdater
 
 UPDATES = 4
+SETTINGS = load_params(Path(__file__).parents[1] / "params.paper.yaml").train.optimizer
 SHAPE: dict[str, Any] = {
     "vocab_size": 151936,
     "hidden_size": 896,
@@ -82,11 +84,11 @@ def ours(checkpoint: Path, groups: list[RolloutGroup], rows: int) -> tuple[float
         parallel=parallel,
         policy=policy,
         reference=build_policy(parallel, checkpoint, frozen=True),
-        optimizer=torch.optim.AdamW(policy.parameters(), lr=1e-6, fused=True),
+        optimizer=torch.optim.AdamW(policy.parameters(), lr=SETTINGS.learning_rate, fused=True),
         objective=OBJECTIVE,
         temperature=1.0,
         sampler_is_exact=True,  # the old log-probabilities are drawn, not computed
-        grad_clip=1.0,
+        settings=SETTINGS,
     )
     architecture = Architecture.from_config(policy.model.config.to_dict())
     varlen = supports_varlen(device, "bfloat16", architecture.head_dim)
@@ -95,12 +97,9 @@ def ours(checkpoint: Path, groups: list[RolloutGroup], rows: int) -> tuple[float
     def step() -> None:
         share = -(-len(groups) // UPDATES)
         parts = [groups[start : start + share] for start in range(0, len(groups), share)]
-        minibatches = []
-        for part in parts:
-            totals = (sum(len(c.tokens) for g in part for c in g.completions), sum(len(g.completions) for g in part))
-            minibatches.append(micro_batches(part, rows, totals, "token_mean", device, varlen))
+        minibatches = [micro_batches(part, rows, device, varlen) for part in parts]
         held[:] = [minibatches]
-        updater.step(minibatches, "benchmark")
+        updater.step(minibatches, 1, "benchmark")
 
     seconds, peak = timed(device, step)
     return seconds, peak, model_flops(architecture, held[0], {"reference": True})

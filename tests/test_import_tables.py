@@ -175,10 +175,10 @@ def test_runs_are_told_apart_with_their_size(tmp_path: Path) -> None:
     ]
     path.write_text("seed,params,step,compute,loss\n" + "".join(rows))
     points = load(path)
-    assert points.runs == ("1B seed 0", "1B seed 1", "7B seed 0", "7B seed 1")
+    assert points.runs == ("seed 0@1B", "seed 0@7B", "seed 1@1B", "seed 1@7B")
     assert np.bincount(points.run).tolist() == [3, 3, 3, 3]
     path.write_text("runid,params,step,compute,loss\n" + "".join(rows))
-    assert load(path).runs == ("1B 0", "1B 1", "7B 0", "7B 1")
+    assert load(path).runs == ("0@1B", "0@7B", "1@1B", "1@7B")
 
 
 def test_the_last_of_repeated_steps_counts_and_is_said(tmp_path: Path) -> None:

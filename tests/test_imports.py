@@ -296,7 +296,7 @@ def test_real_logs_give_the_values_worked_out_by_hand() -> None:
 
 @pytest.mark.slow
 def test_a_study_imports_to_exactly_the_points_that_fit_uses(tmp_path: Path) -> None:
-    from tasks.runtime.mlflow_tracking import sync
+    from tasks.runtime.tracking.publishing import sync
 
     params = make_finished_study(tmp_path, {"sizes": ["3k", "7k"], "seeds": [0, 1], "reuse": None}, steps=5)
     paths = StudyPaths.of(params)

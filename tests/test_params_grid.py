@@ -56,6 +56,48 @@ def test_the_order_of_the_grid_is_stable(mini: Params) -> None:
     assert ids[-1] == "instruct-56k-tau100-g8-s0-0af6da70"
 
 
+@pytest.mark.parametrize(
+    ("block", "key", "default", "other"),
+    [
+        ("objective", "loss", "ppo", "gspo"),
+        ("objective", "clip_dual", None, 3.0),
+        ("objective", "kl_clamp", None, 10.0),
+        ("objective", "advantage_scale", "group_std", "none"),
+        ("objective", "entropy_coefficient", 0.0, 0.01),
+        ("objective", "mask_truncated", False, True),
+        ("objective", "overlong_buffer", None, 4),
+        ("optimizer", "warmup_steps", 0, 10),
+        (None, "float32_head", False, True),
+    ],
+)
+def test_a_switch_of_the_loss_changes_ids_and_its_default_does_not(
+    mini: Params, tmp_path: Path, block: str | None, key: str, default: object, other: object
+) -> None:
+    path = ("train", key) if block is None else ("train", block, key)
+    plain, same, changed = (
+        [run.run_id for run in expand_grid(params)]
+        for params in (mini, *(load_params(_changed(tmp_path, *path, value)) for value in (default, other)))
+    )
+    assert same == plain
+    assert not set(changed) & set(plain)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"clip_dual": 1.1}, r"clip_dual 1.1 must be above 1 \+ clip_high = 1.2"),
+        ({"clip_dual": 3.0, "loss": "cispo"}, "clip_dual has no place in loss cispo"),
+        ({"overlong_buffer": 13}, "overlong_buffer 13 is more than sampling.max_completion_tokens 12"),
+    ],
+)
+def test_switches_that_contradict_each_other_are_refused(
+    mini: Params, tmp_path: Path, changes: dict[str, object], sentence: str
+) -> None:
+    objective = mini.train.objective.model_dump() | changes
+    with pytest.raises(InputError, match=sentence):
+        load_params(_changed(tmp_path, "train", "objective", objective))
+
+
 def test_hardware_paths_trackers_and_checkpoints_do_not_change_ids(mini: Params) -> None:
     hardware = mini.hardware.model_copy(update={"workers": 7, "token_budget": 99, "threads_per_worker": 3})
     changed = mini.model_copy(

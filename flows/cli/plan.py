@@ -90,12 +90,13 @@ def plan(
     from tasks.costs.step_cost import parse_budget
     from tasks.fit.data.columns import Columns
     from tasks.fit.data.groups import read_group
-    from tasks.fit.forecasting.law_choice import fit_for_sizes
+    from tasks.fit.forecasting.law_choice import pick_law
     from tasks.fit.forecasting.plan import PlanSettings, make_plan
     from tasks.fit.forecasting.workload import reuse_need, workload_of
     from tasks.fit.output.plot import draw_plan
     from tasks.fit.output.tables import plan_notes, plan_tables
-    from tasks.fit.solver.estimate import Options
+    from tasks.fit.solver.estimate import Options, fit_law
+    from tasks.fit.uncertainty.inference import with_draws
     from tasks.fit.validation.reuse_effect import reuse_limit
 
     amount = parse_budget(budget)
@@ -105,15 +106,16 @@ def plan(
     )
     work, assumed = workload_of(points, **vars(step))
     settings = PlanSettings(work, gpu, efficiency)
-    fit = fit_for_sizes(points, law, candidates, Options())
+    picked = pick_law(points, law, candidates, Options())
+    fit = with_draws(fit_law(points, picked.law, Options()))
     result, need = make_plan(fit, candidates, amount, settings, target_loss), None
     if problems is not None:
         count = round(parse_size(problems, "--problems"))
         need = reuse_need(result.options[0].steps, count, work, *reuse_limit(reuse))
-    law_name = fit.result.law.name
-    record = {**vars(result), "law": law_name, "setting": settings, "assumed": assumed, "reuse": need}
+    law_used = {"law": picked.law.name, "law_reason": picked.reason}
+    record = {**vars(result), **law_used, "setting": settings, "assumed": assumed, "reuse": need}
     tables = plan_tables(result, f"{name}: what {amount} buys on {gpu.name}")
-    notes = plan_notes(result, law_name, gpu, assumed, need)
+    notes = plan_notes(result, picked.reason, gpu, assumed, need)
     output.show(record, lambda: draw_plan(result.options, result.axis), lambda: print_tables(tables, notes))
 
 

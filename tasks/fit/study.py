@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tasks.fit.laws import SIZE_LAWS
 from tasks.fit.solver.estimate import Options
 from tasks.fit.solver.parameters import LineParameters
 from tasks.fit.validation.findings import larger_is_better, law_holds, learning_grows, pair_effects, reuse_is_harmless
+from tasks.fit.validation.flags import initial_models_flag
 from tasks.fit.validation.reuse_effect import reuse_effects
 from tasks.records.findings import Finding, FindingsFile, ReuseEffect
 from tasks.records.fits import BackTestsFile, DrawColumns, FitsFile, ForecastsFile, PointColumns
@@ -75,8 +77,21 @@ def _analyses(rows: list[dict[str, Any]], params: Params) -> dict[tuple[str, str
         for resource in RESOURCES:
             if primary := primary_points(rows, variant, resource, params):
                 points, law = primary
-                out[variant, resource] = analyze(points, variant, law, SIZE_LAWS, options_of(params))
+                analysis = analyze(points, variant, law, SIZE_LAWS, options_of(params))
+                if flag := initial_models_flag(_initial_models(params, variant)):
+                    first = analysis.fits[0]
+                    analysis.fits[0] = replace(first, flags=[*first.flags, flag])
+                out[variant, resource] = analysis
     return out
+
+
+def _initial_models(params: Params, variant: str) -> list[int]:
+    """How many initial models the runs of each size start from."""
+    models: dict[str, set[str]] = {}
+    for run in expand_grid(params):
+        if run.variant == variant and run.tau == 1:
+            models.setdefault(run.size, set()).add(run.model)
+    return [len(names) for names in models.values()]
 
 
 def write_results(

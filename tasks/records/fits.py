@@ -197,6 +197,11 @@ class SaturationTest:
         held_out: RMSE in log10 k of forecasting the next larger size's slope, by law.
         growth: verdict on "k grows with N": supported, contradicted or undecided.
         verdict: verdict on "k saturates".
+        reason: the numbers behind it.
+        z: Vuong's statistic, positive where saturating fits better than power_k.
+        z_without_largest: the same without the largest size; null with too few sizes, or in older files.
+        power: share of simulated studies with this scatter in which a true saturation is supported; null with fewer
+            than 4 sizes, or in older files.
     """
 
     variant: str
@@ -209,6 +214,9 @@ class SaturationTest:
     growth: str
     verdict: str
     reason: str
+    z: float | None = None
+    z_without_largest: float | None = None
+    power: float | None = None
 
 
 @dataclass(frozen=True)
@@ -217,7 +225,7 @@ class LawChoice:
 
     Attributes:
         errors: by law, RMSE in log10 loss of next_size forecasts.
-        chosen: the law with the smallest error.
+        chosen: pivot, or the law of smallest error where that is at most 0.8 of pivot's.
     """
 
     variant: str

@@ -17,7 +17,7 @@ from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
 from tasks.study.policies import StudyPolicy, find_benchmark
 
-VERSIONS = {"prepare": "1", "pretrain": "2", "train": "2", "evaluate": "1", "fit": "1", "report": "2"}
+VERSIONS = {"prepare": "1", "pretrain": "2", "train": "2", "evaluate": "1", "fit": "2", "report": "2"}
 
 GRADER_VERSION = "2"
 """Goes up whenever any verdict of `tasks.grading` may change."""

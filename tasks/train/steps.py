@@ -27,6 +27,7 @@ from tasks.train.launch import RunLauncher, train_once
             StudyPaths.of(arguments["params"]).run(arguments["run"]),
             run_fingerprint(arguments["params"], arguments["run"]),
         ),
+        retries=0,  # the launcher's own: it knows whether a run gets on
     ),
 )
 def train_run(params: Params, run: Run, launcher: RunLauncher) -> Path:

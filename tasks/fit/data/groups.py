@@ -113,22 +113,20 @@ def is_empty(value: object) -> bool:
 
 def _scale_axis(table: Table, columns: Columns) -> tuple[Table, list[str]]:
     """Leaves out step 0 and, where the table has the study's axes, all but tau = 1 and the most common group size."""
-    keep = list(range(len(table)))
+    keep = np.ones(len(table), dtype=bool)
     notes = []
     if columns.step and columns.step in table.values:
-        step = table.numbers(columns.step)
-        keep = [i for i in keep if step[i] != 0]
+        keep &= table.numbers(columns.step) != 0
     for name in ("tau", "group_size"):
         if name not in table.values:
             continue
-        values = table.numbers(name)
-        most_common = Counter(values[i] for i in keep).most_common(1)
+        values, before = table.numbers(name), int(keep.sum())
+        most_common = Counter(values[keep].tolist()).most_common(1)
         wanted = 1.0 if name == "tau" else most_common[0][0] if most_common else 0.0
-        before = len(keep)
-        keep = [i for i in keep if values[i] == wanted]
-        if len(keep) < before:
-            notes.append(f"{before - len(keep)} of {before} rows with another {name} than {wanted:g} are left out")
-    if not keep:
+        keep &= values == wanted
+        if keep.sum() < before:
+            notes.append(f"{before - keep.sum()} of {before} rows with another {name} than {wanted:g} are left out")
+    if not keep.any():
         raise InputError(f"{table.path}: no row is a point of a scaling law (step > 0, tau = 1)")
     return table.only(keep), notes
 
@@ -154,7 +152,7 @@ def _points(table: Table, columns: Columns, group: str, min_points: int = 3) -> 
     table, n = _sizes(table, columns)
     names = {"n": str(columns.n), "x": str(columns.x), "loss": str(columns.loss)}
     labels = _size_labels(table, n)
-    runs = _run_names(table, columns, n, labels)
+    runs = _run_names(table, columns)
     table, n, runs, notes = _once_per_step(table, columns, n, runs)
     x = table.numbers(names["x"])
     trials = _trials(table, columns.trials) if columns.trials else None
@@ -203,23 +201,17 @@ def _sizes(table: Table, columns: Columns) -> tuple[Table, Floats]:
     return table, n
 
 
-def _run_names(table: Table, columns: Columns, n: Floats, labels: dict[float, str]) -> list[str]:
-    """A name for each row's run; runs of one name at several sizes get the size in front."""
-    sizes = [labels.get(float(value)) or short_count(value) for value in n]
+def _run_names(table: Table, columns: Columns) -> list[str] | None:
+    """A name for each row's run; None: the table has no run column. `measure` tells equal names apart by size."""
     if columns.run is None:
-        return sizes
-    names = [str(value) for value in table.values[columns.run]]
-    pairs = Counter(name for name, _ in set(zip(names, n.tolist(), strict=True)))
+        return None
     word = "seed " if columns.run.lower() == "seed" else ""
-    return [
-        name if pairs[name] == 1 and not word else f"{size} {word}{name}"
-        for name, size in zip(names, sizes, strict=True)
-    ]
+    return [f"{word}{value}" for value in table.values[columns.run]]
 
 
 def _once_per_step(
-    table: Table, columns: Columns, n: Floats, runs: list[str]
-) -> tuple[Table, Floats, list[str], list[str]]:
+    table: Table, columns: Columns, n: Floats, runs: list[str] | None
+) -> tuple[Table, Floats, list[str] | None, list[str]]:
     """Of rows of one run and step the last: a resumed run logs some steps again.
 
     Raises:
@@ -227,27 +219,35 @@ def _once_per_step(
     """
     by = columns.step if columns.step and columns.step in table.values else str(columns.x)
     position = table.numbers(by)
-    last: dict[tuple[str, float, float], int] = {}
-    for index, key in enumerate(zip(runs, n.tolist(), position.tolist(), strict=True)):
-        first = last.get(key)
-        if first is not None and columns.run is None:
-            raise InputError(
-                f"{table.path}: {table.word} {table.rows[index]} repeats {table.word} {table.rows[first]} "
-                f"(size {key[0]}, {by} {key[2]:g}) in column {by}; --run names the column of a size's runs"
-            )
-        last[key] = index
-    if len(last) == len(table):
+    names: dict[str, int] = {}
+    run = np.array([names.setdefault(name, len(names)) for name in runs or ()] or np.zeros(len(n)))
+    order = np.lexsort((np.arange(len(n)), position, n, run))
+    same = np.all([np.diff(values[order]) == 0 for values in (run, n, position)], axis=0)
+    if not same.any():
         return table, n, runs, []
-    keep = sorted(last.values())
-    notes = [f"{len(table) - len(keep)} rows repeat the {by} of their run: the last one counts"]
-    return table.only(keep), n[keep], [runs[index] for index in keep], notes
+    if runs is None:
+        # Of equal rows the later one is named; of several pairs the one whose later row comes first.
+        pair = int(np.argmin(np.where(same, order[1:], len(n))))
+        first, second = order[pair], order[pair + 1]
+        raise InputError(
+            f"{table.path}: {table.word} {table.rows[second]} repeats {table.word} {table.rows[first]} "
+            f"(size {short_count(n[second])}, {by} {position[second]:g}) in column {by}; "
+            "--run names the column of a size's runs"
+        )
+    keep = np.ones(len(n), dtype=bool)
+    keep[order[:-1][same]] = columns.log.keep == "first"
+    if columns.log.keep == "first":
+        keep[order[1:][same]] = False
+    notes = [f"{(~keep).sum()} rows repeat the {by} of their run: the {columns.log.keep} one counts"]
+    kept = np.flatnonzero(keep)
+    return table.only(keep), n[keep], [runs[index] for index in kept], notes
 
 
 def _size_labels(table: Table, n: Floats) -> dict[float, str]:
     """Names of sizes by N, from a column size or model that names each N differently."""
     for source in ("size", "model"):
         if source in table.values:
-            labels = {float(v): str(name) for v, name in zip(n, table.values[source], strict=True)}
+            labels = {v: str(name) for v, name in zip(n.tolist(), table.values[source], strict=True)}
             if len(set(labels.values())) == len(labels):
                 return labels
     return {}

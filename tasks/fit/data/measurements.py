@@ -37,6 +37,7 @@ class Measurements:
         labels: names of sizes by N, where the source has any.
         steps_known: whether `step` is the source's own.
         notes: what was left out or converted while reading.
+        count: rows that each point is the mean of [P]; None: one each.
     """
 
     n: Floats
@@ -50,6 +51,7 @@ class Measurements:
     labels: dict[float, str] = field(default_factory=dict)
     steps_known: bool = True
     notes: tuple[str, ...] = ()
+    count: Floats | None = None
 
     @cached_property
     def x(self) -> Floats:
@@ -90,6 +92,7 @@ class Measurements:
             runs=tuple(self.runs[index] for index in runs),
             step=self.step[mask],
             trials=None if self.trials is None else self.trials[mask],
+            count=None if self.count is None else self.count[mask],
         )
 
 
@@ -107,7 +110,8 @@ def measure(
         n: N per point, parameters.
         resource: X per point.
         loss: L per point, in (0, 1].
-        runs: name of each point's run; None: one run per size.
+        runs: name of each point's run; None: one run per size. A name that several sizes share is a run of each, then
+            called name@size.
         locate: names an entry in messages, from its index and n, x or loss; None: by its position from 1.
         others: `step`, `trials` (columns), `unit` and `labels` of `Measurements`.
 
@@ -116,8 +120,7 @@ def measure(
     """
     n, resource, loss = (np.asarray(column, dtype=np.float64) for column in (n, resource, loss))
     _check_ranges(n, resource, loss, locate or (lambda index, name: f"point {index + 1}, {name}"))
-    names = [short_count(value) for value in n] if runs is None else [str(name) for name in runs]
-    unique, run = np.unique(np.asarray(names, dtype=object).astype(str), return_inverse=True)
+    unique, run = _runs_of(n, runs)
     step = others.pop("step", None)
     steps = _positions(run, resource) if step is None else np.asarray(step, dtype=np.int64)
     order = np.lexsort((loss, resource, steps, run, n))
@@ -126,12 +129,32 @@ def measure(
         n[order],
         resource[order],
         loss[order],
-        run[order].astype(np.int64),
-        tuple(str(name) for name in unique),
+        run[order],
+        unique,
         steps[order],
         None if trials is None else np.asarray(trials, dtype=np.float64)[order],
         **others,  # type: ignore[arg-type]
     )
+
+
+def _runs_of(n: Floats, runs: Sequence[str] | None) -> tuple[tuple[str, ...], Ints]:
+    """Names of the runs in their order, and the index of each point's run [P]."""
+    sizes, size = np.unique(n, return_inverse=True)
+    labels = [short_count(value) for value in sizes]
+    if runs is None:
+        names, name = labels, size
+    else:
+        first: dict[str, int] = {}
+        name = np.fromiter((first.setdefault(str(run), len(first)) for run in runs), np.int64, len(n))
+        names = list(first)
+    pairs, pair = np.unique(name * len(sizes) + size, return_inverse=True)
+    of_name, of_size = np.divmod(pairs, len(sizes))
+    shared = np.bincount(of_name, minlength=len(names)) > 1
+    called = [f"{names[a]}@{labels[b]}" if shared[a] else names[a] for a, b in zip(of_name, of_size, strict=True)]
+    order = np.argsort(np.array(called), kind="stable")
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    return tuple(called[index] for index in order), rank[pair]
 
 
 def _positions(run: Ints, resource: Floats) -> Ints:

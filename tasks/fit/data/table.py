@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tasks.costs.units import parse_count
-from tasks.fit.data.measurements import Floats
+from tasks.fit.data.measurements import Floats, Mask
 from tasks.imports.delimited import read_text_table
 from tasks.imports.json_lines import rows_of
 from tasks.imports.text_files import STDIN, read_text
@@ -51,16 +51,24 @@ class Table:
             return "benchmarks"
         return "reuse" if {"tau", "step"} <= set(self.values) and not _SIZES & set(self.values) else "scaling"
 
-    def only(self, keep: Sequence[int]) -> Table:
-        """The rows with these indices."""
-        values = {name: [column[i] for i in keep] for name, column in self.values.items()}
-        return replace(self, values=values, rows=[self.rows[i] for i in keep])
+    def only(self, keep: Sequence[int] | Mask) -> Table:
+        """The rows with these indices, or of this mask."""
+        chosen = np.flatnonzero(keep) if isinstance(keep, np.ndarray) else keep
+        if len(chosen) == len(self):
+            return self
+        values = {name: [column[i] for i in chosen] for name, column in self.values.items()}
+        return replace(self, values=values, rows=[self.rows[i] for i in chosen])
 
     def sizes(self, column: str) -> Floats:
         """A column of model sizes as numbers; 7B or 394k are read too."""
-        if (typed := _as_floats(self.values[column])) is not None:
-            return typed
-        return self.numbers(column, lambda value: parse_count(str(value)))
+        known: dict[Any, float] = {}
+
+        def read(value: Any) -> float:
+            if value not in known:
+                known[value] = parse_count(str(value))
+            return known[value]
+
+        return self.numbers(column, read)
 
     def numbers(self, column: str, read: Callable[[Any], float] = float) -> Floats:
         """A column as numbers, each entry by `read`.
@@ -68,16 +76,15 @@ class Table:
         Raises:
             InputError: an entry is empty, NaN or no number.
         """
-        if read is float and (typed := _as_floats(self.values[column])) is not None:
-            return typed
-        out = np.empty(len(self))
-        for index, value in enumerate(self.values[column]):
-            try:
-                out[index] = read(value)
-            except (TypeError, ValueError):
-                out[index] = np.nan
-            if np.isnan(out[index]):
-                raise InputError(f"{self.where(index, column)}: expected a number, found {value!r}")
+        values = self.values[column]
+        try:
+            out = np.fromiter(map(read, values), np.float64, len(values))
+        except (TypeError, ValueError):
+            out = np.array([_number(value, read) for value in values])
+        wrong = np.flatnonzero(np.isnan(out))
+        if len(wrong):
+            index = int(wrong[0])
+            raise InputError(f"{self.where(index, column)}: expected a number, found {values[index]!r}")
         return out
 
     def where(self, index: int, column: str) -> str:
@@ -85,13 +92,12 @@ class Table:
         return f"{self.path}: {self.word} {self.rows[index]}, column {column}"
 
 
-def _as_floats(values: Sequence[Any]) -> Floats | None:
-    """A column at once; None where an entry is no number, which a message then names."""
+def _number(value: Any, read: Callable[[Any], float]) -> float:
+    """An entry as a number, NaN where it is none."""
     try:
-        typed = np.array(values, dtype=np.float64)
+        return read(value)
     except (TypeError, ValueError):
-        return None
-    return None if np.isnan(typed).any() else typed
+        return float("nan")
 
 
 def read_table(path: Path) -> Table:

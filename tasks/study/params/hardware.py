@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from tasks.study.params.block import ConfigBlock, Fraction
 
@@ -29,6 +29,7 @@ class VllmHardware(ConfigBlock):
 class Hardware(ConfigBlock):
     """What the work runs on. Nothing here enters a run id or a fingerprint."""
 
+    added: ClassVar[frozenset[str]] = frozenset({"grace_seconds", "collective_timeout_seconds"})
     workers: PositiveInt | None = Field(
         default=None, description="Runs trained side by side; null: one per core or GPU set."
     )
@@ -42,6 +43,17 @@ class Hardware(ConfigBlock):
     token_budget: PositiveInt = Field(default=16384, description="Tokens of a packed micro-batch.")
     generation_batch: PositiveInt = Field(default=1024, description="Sequences decoded together at most.")
     gradient_checkpointing: bool = False
+    kernels: Literal["transformers", "liger"] = Field(
+        default="transformers", description="Of norms, rotary embedding and SwiGLU in training; liger needs a GPU."
+    )
+    compile_layers: bool = Field(
+        default=False, description="torch.compile for each layer in training: minutes at the start, faster updates."
+    )
+    deterministic: bool = Field(
+        default=False,
+        description="On GPUs: deterministic kernels only, which is slower; without them a step repeated on the same "
+        "machine may differ in its last bits. On a CPU they always are.",
+    )
     accelerate_config: str | None = Field(
         default=None, description="Overrides the config chosen from infra/accelerate."
     )
@@ -50,6 +62,13 @@ class Hardware(ConfigBlock):
         default=None,
         description="Prefix of every training launch, e.g. `sbatch --wait --nodes={nodes} infra/slurm/train.sbatch`; "
         "may use {nodes}, {gpus}, {gpus_per_node} and {run}.",
+    )
+    grace_seconds: NonNegativeFloat = Field(
+        default=60.0,
+        description="After SIGTERM, SIGUSR1 or Ctrl-C: time for a run to end its step and to write a checkpoint.",
+    )
+    collective_timeout_seconds: PositiveFloat = Field(
+        default=3600.0, description="A process that others wait for so long counts as lost."
     )
     grading_workers: PositiveInt = 1
     grading_seconds: PositiveFloat = 5.0
