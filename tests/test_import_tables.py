@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flows.cli.main import main
 from tasks.fit.data.columns import Columns, resolve
 from tasks.fit.data.groups import groups_of
 from tasks.fit.data.measurements import Measurements
@@ -220,3 +221,60 @@ def test_rows_without_a_size_are_left_out_only_when_asked(tmp_path: Path) -> Non
     points = load(path, drop_missing=True)
     assert len(points) == len(ROWS)
     assert points.notes == ("1 of 9 rows have no params and are left out",)
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    shown = capsys.readouterr()
+    return int(ended.value.code or 0), shown.out, shown.err
+
+
+def test_fit_of_a_wide_chart_equals_that_of_the_long_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes, steps = {"0.6b": (6e8, 0.05), "1.7b": (1.7e9, 0.08), "4b": (4e9, 0.12)}, range(10, 130, 10)
+    share = {name: [round(1 - 1.2 * (s * 512) ** -k, 4) for s in steps] for name, (_, k) in sizes.items()}
+    wide = "Step," + ",".join(sizes) + "\n"
+    wide += "".join(f"{s},{','.join(str(share[name][i]) for name in sizes)}\n" for i, s in enumerate(steps))
+    long = "run,params,step,data,loss\n" + "".join(
+        f"{name},{n:g},{s},{s * 512},{1 - share[name][i]!r}\n"
+        for name, (n, _) in sizes.items()
+        for i, s in enumerate(steps)
+    )
+    (tmp_path / "wandb.csv").write_text(wide)
+    (tmp_path / "long.csv").write_text(long)
+    code, of_wide, said = run(capsys, "fit", str(tmp_path / "wandb.csv"), "--batch", "512", "--draws", "100", "--json")
+    assert code == 0
+    assert "N = 600M (name '0.6b'); loss = 1 - value" in said
+    _, of_long, said = run(capsys, "fit", str(tmp_path / "long.csv"), "--draws", "100", "--json")
+    assert said == ""
+    assert of_wide == of_long
+
+
+@pytest.mark.parametrize("resource", ["flops", "C", "samples", "D", "tokens", "step"])
+def test_plan_takes_the_resources_that_fit_recognizes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], resource: str
+) -> None:
+    per_step = {"flops": 6e12, "C": 6e12, "samples": 512, "D": 512, "tokens": 1e6, "step": 1}[resource]
+    header = "params,step,loss" if resource == "step" else f"params,step,{resource},loss"
+    lines = []
+    for n, k in ((1e9, 0.05), (3e9, 0.1), (7e9, 0.15)):
+        for s in range(1, 13):
+            x = s * per_step * (n / 1e9 if per_step == 6e12 else 1)
+            lines.append(f"{n:g},{s},{'' if resource == 'step' else f'{x:g},'}{0.7 * s**-k:.4f}")
+    path = tmp_path / "points.csv"
+    path.write_text("\n".join([header, *lines]))
+    code, _, err = run(capsys, "plan", str(path), "--budget", "100gpu-h")
+    assert code == 0, err
+
+
+def test_plan_without_steps_says_so_and_takes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "points.csv"
+    rows = [
+        f"{n:g},{10 * s * 6 * n * 4096:g},{0.7 * s**-k:.4f}\n" for n, k in ((1e9, 0.1), (7e9, 0.2)) for s in (1, 2, 3)
+    ]
+    path.write_text("params,compute,loss\n" + "".join(rows))
+    _, out, _ = run(capsys, "plan", str(path), "--budget", "1gpu-h")
+    assert "the file has no steps: --steps-per-point" in out
+    assert "1000 tokens per completion with its prompt, assumed" in out
+    _, out, _ = run(capsys, "plan", str(path), "--budget", "1gpu-h", "--steps-per-point", "10")
+    assert "so that a step has the 4.1e+03 tokens of the points" in out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -185,6 +185,12 @@ def print_tables(tables: list[TextTable], notes: list[str]) -> None:
         print_table(*table)
     for note in notes:
         print(f"- {note}")
+
+
+def print_reading(notes: Iterable[str]) -> None:
+    """What was taken for what, or left out, while a file was read; on standard error, beside tables and JSON."""
+    for note in dict.fromkeys(notes):
+        typer.echo(f"- {note}", err=True)
 
 
 def parse_size(text: str, option: str) -> float:

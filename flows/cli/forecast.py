@@ -15,6 +15,7 @@ from flows.cli.column_options import (
     OutputOptions,
     VariantOption,
     parse_size,
+    print_reading,
     print_tables,
     study_points_path,
 )
@@ -57,6 +58,7 @@ def forecast(
     resource = None if x is None else parse_size(x, "--x")
     options = fitting.options()
     name, points = read_group(file or study_points_path(params), columns.columns(), allow_mixed, variant)
+    print_reading(points.notes)
     if run is not None:
         from tasks.fit.forecasting.trajectory import forecast_run
         from tasks.fit.laws import law_named

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.column_options import (
+    ColumnOptions,
     FileArgument,
+    FitOptions,
     LawOption,
+    MixedOption,
     OutputOptions,
     VariantOption,
-    XOption,
     parse_size,
+    print_reading,
     print_tables,
     study_points_path,
 )
@@ -71,8 +74,14 @@ def plan(
     reuse: Annotated[Path | None, typer.Option("--reuse", help="Table of the reuse axis, for the limit.")] = None,
     step: _StepOptions,
     law: LawOption = None,
-    x_column: XOption = None,
+    columns: ColumnOptions,
     variant: VariantOption = None,
+    fitting: FitOptions,
+    skip_steps: Annotated[int, typer.Option("--skip-steps", min=0, help="Leave out the first steps of every run.")] = 0,
+    allow_mixed: MixedOption = False,
+    steps_per_point: Annotated[
+        int | None, typer.Option("--steps-per-point", min=1, help="Steps between two points, where the file has none.")
+    ] = None,
     params: ParamsOption = DEFAULT_PARAMS,
     output: OutputOptions,
 ) -> None:
@@ -88,26 +97,28 @@ def plan(
     if budget is None:
         raise InputError("plan: give --budget, or --grid for a whole study")
     from tasks.costs.step_cost import parse_budget
-    from tasks.fit.data.columns import Columns
     from tasks.fit.data.groups import read_group
     from tasks.fit.forecasting.law_choice import pick_law
     from tasks.fit.forecasting.plan import PlanSettings, make_plan
-    from tasks.fit.forecasting.workload import reuse_need, workload_of
+    from tasks.fit.forecasting.workload import reuse_need, with_steps, workload_of
     from tasks.fit.output.plot import draw_plan
     from tasks.fit.output.tables import plan_notes, plan_tables
-    from tasks.fit.solver.estimate import Options, fit_law
+    from tasks.fit.solver.estimate import fit_law
     from tasks.fit.uncertainty.inference import with_draws
     from tasks.fit.validation.reuse_effect import reuse_limit
 
     amount = parse_budget(budget)
-    name, points = read_group(file or study_points_path(params), Columns(x=x_column), variant=variant)
+    options = fitting.options(skip_steps)
+    name, points = read_group(file or study_points_path(params), columns.columns(), allow_mixed, variant)
+    points = with_steps(points, steps_per_point)
+    print_reading(points.notes)
     candidates = (
         [parse_size(text, "--sizes") for text in sizes.split(",")] if sizes is not None else points.sizes.tolist()
     )
     work, assumed = workload_of(points, **vars(step))
     settings = PlanSettings(work, gpu, efficiency)
-    picked = pick_law(points, law, candidates, Options())
-    fit = with_draws(fit_law(points, picked.law, Options()))
+    picked = pick_law(points, law, candidates, options)
+    fit = with_draws(fit_law(points, picked.law, options))
     result, need = make_plan(fit, candidates, amount, settings, target_loss), None
     if problems is not None:
         count = round(parse_size(problems, "--problems"))
