@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -95,6 +95,12 @@ class Train(ConfigBlock):
     sampling: Sampling
     heldout: HeldoutEvaluation
     lora: Lora | None = None
+    reward: Literal["strict", "lenient"] = Field(
+        default="strict",
+        description="strict: an answer must stand in its form (a box, as published); lenient: wherever it stands.",
+    )
+
+    added: ClassVar[frozenset[str]] = frozenset({"reward"})
 
     @model_validator(mode="after")
     def _batches_are_possible(self) -> Train:
