@@ -35,6 +35,7 @@ MAX_UNBOXED_LENGTH = 20_000
 _MAX_LIST = 50
 _OPTION = re.compile(r"(?:\\(?:text|textbf|mathrm|mathbf)\{\s*)\(\s*([A-Z])\s*\)\s*\}|\(([A-Z])\)")
 _LIST = re.compile(r"[^,]+(?:,[^,]+)+")
+_SPACE = re.compile(r"(?<![0-9A-Za-z]) | (?![0-9A-Za-z])")  # between two letters or digits a space counts
 
 
 def grade_fast(request: GradeRequest) -> Verdict | DeferredGrade:
@@ -92,7 +93,7 @@ def _grade_answer(ground_truth: str, answer: str) -> Verdict | DeferredGrade:
     gold_text, answer_text = normalize(ground_truth), normalize(answer)
     if conflicting_units(ground_truth, answer):
         return Verdict("wrong", 0.0, answer, "another unit")
-    if gold_text == answer_text and re.search(r"[0-9A-Za-z]", gold_text):
+    if re.search(r"[0-9A-Za-z]", gold_text) and _SPACE.sub("", gold_text) == _SPACE.sub("", answer_text):
         return Verdict("right", 1.0, answer, "same text")
     verdict = _compare(gold_text, answer_text, answer)
     if verdict is not None:
@@ -154,7 +155,11 @@ def grade_number(request: GradeRequest) -> Verdict | DeferredGrade:
     same = same_plain_number(ground_truth, answer) if len(answer) <= MAX_ANSWER_LENGTH else None
     if same:
         return Verdict("right", 1.0, answer, "same number", in_form=boxed is not None)
-    if same is None and len(answer) <= MAX_ANSWER_LENGTH and same_number(ground_truth, normalize(answer.rpartition("=")[2])):
+    if (
+        same is None
+        and len(answer) <= MAX_ANSWER_LENGTH
+        and same_number(ground_truth, normalize(answer.rpartition("=")[2]))
+    ):
         return Verdict("right", 1.0, answer, "same number without its dress", in_form=False)
     return Verdict("wrong", 0.0, answer[:100], "another number" if same is False else "not a plain number")
 
