@@ -42,7 +42,7 @@ PROBES: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("lists", "2, 5", (r"\boxed{2} and \boxed{5}", r"\boxed{5}, \boxed{2}", r"\{2,5\}", "x=2,x=5"),
      ("2", r"\boxed{2} and \boxed{6}", "2,5,7")),
     ("lists", r"\pm 3", ("3,-3", r"x=\pm 3", r"-3 \text{ or } 3"), ("3", "-3")),
-    ("remarks", "7", (r"\text{The answer is } 7", r"7\,.", r"7 \text{ (by symmetry)}", r"7 \checkmark", r"\text{seven}"),
+    ("remarks", "7", (r"\text{The answer is } 7", r"7\,.", r"7 \text{ (by symmetry)}", r"7 \checkmark", "seven"),
      (r"\text{not } 7", "7?", r"7 \text{ or } 8", "7!")),
     ("remarks", r"\frac{1}{2}", (r"\text{Probability} = \frac{1}{2}", r"\left(\frac12\right)", r"P=\frac12"),
      (r"\frac{1}{2}x",)),
