@@ -79,7 +79,7 @@ def main() -> None:
     with ProcessPoolExecutor(2) as processes:
         theirs = list(processes.map(partial(reference, wrappings=wrappings), pairs, chunksize=20))
     reference_seconds = time.perf_counter() - start
-    print(f"pairs {len(pairs)} from {len({pair.gold for pair in pairs})} golds, right {stats.right}")
+    print(f"pairs {len(pairs)} from {len({pair.gold for pair in pairs})} golds, right {stats.right_lenient}")
     print(
         f"ours {stats.seconds:.1f} s (fast path {stats.fast_path / stats.graded:.3f}), theirs {reference_seconds:.1f} s"
     )
