@@ -1,58 +1,26 @@
-r"""Reads an answer, all or nothing: precedence climbing over tokens, bounded in depth.
-
-Operators bind in this order, from loose to tight: separators; `\mid` and `:`; relations; units; `\cup`; sums; products,
-written or not; the sign of a product; powers; `!`, `%` and degrees.
-"""
+"""Reads an answer, all or nothing; what is words is kept as words."""
 
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 
-from tasks.grading.second_opinion.nodes import ALL_REALS, INFINITY, TUPLES, Node, UnreadError, negative, number, symbol
-from tasks.grading.second_opinion.tokens import Token, prepared, tokenize
+from tasks.grading.second_opinion.nodes import Node, UnreadError
+from tasks.grading.second_opinion.parser import LOOSEST, Parser
+from tasks.grading.second_opinion.tokens import prepared, tokenize
 
-MAX_DEPTH = 40
-_SEPARATED, _MODULUS, _GIVEN, _RELATED, _UNIT, _JOINED, _SUM, _SIGNED, _PRODUCT, _POWER = range(10, 110, 10)
-_LOOSEST = 0
-_END = Token("end", "")
-_OPERATORS = {
-    "+": _SUM, "-": _SUM, "\\cup": _JOINED, ":": _GIVEN, "\\pmod": _MODULUS,
-    "\\bmod": _MODULUS, "*": _PRODUCT, "\\cdot": _PRODUCT, "\\times": _PRODUCT, "/": _PRODUCT, "\\div": _PRODUCT,
-    "^": _POWER, "!": _POWER, "%": _POWER, "\\degree": _POWER,
-}  # fmt: skip
-_CLOSING = {"(": (")", "]"), "[": (")", "]"), "\\{": ("\\}",), "{": ("}",), "\\langle": ("\\rangle",)}
-_GREEK = frozenset({
-    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi",
-    "rho", "sigma", "tau", "phi", "varphi", "chi", "psi", "omega", "Gamma", "Delta", "Theta", "Lambda", "Sigma", "Phi",
-    "Psi", "Omega", "pi", "infty",
-})  # fmt: skip
-_BINARY = {"\\frac": "/", "\\dfrac": "/", "\\tfrac": "/", "\\binom": "binom", "\\dbinom": "binom", "\\tbinom": "binom"}
-_STARTS = {"(", "[", "{", "\\{", "|", "\\sqrt", *_BINARY}
 _REMARK = re.compile(
     r"[(,]?\s*(?:since|where|because|with|as|for(?!\s+(?:odd|even|positive|negative|prime)))\b", re.IGNORECASE
 )
 _LEAD = re.compile(r"(?:so\s+)?(?:the\s+)?(?:final\s+)?(?:answer|result|value)\s*(?:is|:)\s*", re.IGNORECASE)
-_CURRENCY = re.compile(r"(?:rs|usd|us|eur|gbp|inr)\.?", re.IGNORECASE)
-_MULTIPLIERS = {"hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_NOT_UNITS = {
-    "squared", "cubed", "factorial", "half", "dozen", "not", "or", "and", "is", "are", "odd", "even", "times", "if",
-}  # fmt: skip
-_MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
-_REPEATING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\s*\{?(\d+)\}?", re.ASCII)
 
 
-def read(text: str, grouped: bool = True) -> Node:
-    """Returns the tree of an answer.
-
-    Args:
-        text: the answer, without its box.
-        grouped: whether `1,234` is one number where it stands alone.
+def read(text: str) -> Node:
+    """Returns the tree of an answer without its box.
 
     Raises:
         UnreadError: the text leaves the grammar.
     """
-    tokens = tokenize(_LEAD.sub("", prepared(text), count=1), grouped)
+    tokens = tokenize(_LEAD.sub("", prepared(text), count=1))
     for place, token in enumerate(tokens):  # a remark, with the parenthesis around it
         if place and token.kind == "words" and _REMARK.match(token.text):
             tokens = tokens[: place - (tokens[place - 1].text in ("(", ","))]
@@ -60,8 +28,8 @@ def read(text: str, grouped: bool = True) -> Node:
     if not tokens:
         raise UnreadError("nothing to read")
     try:
-        reader = _Reader(tokens)
-        node = reader.parse(_LOOSEST)
+        reader = Parser(tokens)
+        node = reader.parse(LOOSEST)
         if reader.next.kind != "end":
             raise UnreadError(f"cannot place {reader.next.text!r}")
         return node
@@ -70,298 +38,3 @@ def read(text: str, grouped: bool = True) -> Node:
         if "words" in kinds and "command" not in kinds:
             return Node("words", name=" ".join(token.text.casefold() for token in tokens))
         raise
-
-
-class _Reader:
-    def __init__(self, tokens: list[Token]) -> None:
-        self.tokens = [*tokens, _END, _END]
-        self.place = self.depth = 0
-        self.inside = ""  # the delimiter that is open
-
-    @property
-    def next(self) -> Token:
-        return self.tokens[self.place]
-
-    def ahead(self, count: int) -> str:
-        return "".join(token.text for token in self.tokens[self.place : self.place + count])
-
-    def step(self) -> Token:
-        token = self.next
-        self.place += token.kind != "end"
-        return token
-
-    def take(self, *texts: str) -> bool:
-        found = self.next.text in texts and self.next.kind not in ("end", "words")
-        self.place += found
-        return found
-
-    def need(self, text: str) -> None:
-        if not self.take(text):
-            raise UnreadError(f"expected {text!r} before {self.next.text!r}")
-
-    def parse(self, loosest: int) -> Node:
-        """Reads on until an operator that binds no tighter than `loosest`."""
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise UnreadError("too deep")
-        node = self.prefix()
-        while (binds := self.binding()) > loosest:
-            node = self.infix(node, binds)
-        self.depth -= 1
-        return node
-
-    def binding(self) -> int:
-        """How tightly what comes next binds what was read; 0 where it ends it."""
-        token = self.next
-        if token.kind in ("separator", "relation", "words"):
-            kinds = {"separator": _SEPARATED, "relation": _GIVEN if token.text == "mid" else _RELATED, "words": _UNIT}
-            return kinds[token.kind]
-        if token.text in _OPERATORS and token.kind != "end":
-            return _OPERATORS[token.text]
-        if token.text == "(" and self.ahead(2) in ("(mod", "(\\mod"):
-            return _MODULUS
-        if token.text == "|":
-            return {"|": 0, "\\{": _GIVEN}.get(self.inside, _PRODUCT)
-        return _PRODUCT if self.starts_factor() else 0
-
-    def starts_factor(self) -> bool:
-        token = self.next
-        known = token.kind in ("sign", "command") and (token.text in _STARTS or token.text[1:] in _GREEK)
-        return known or token.kind in ("number", "symbol", "function")
-
-    def infix(self, left: Node, binds: int) -> Node:
-        """Reads an operator behind `left`, and its right side."""
-        if binds == _SEPARATED:
-            return self.listed(left)
-        if binds == _RELATED:
-            sides, signs = [left], []
-            while self.next.kind == "relation" and self.next.text != "mid":
-                signs.append(self.step().text)
-                sides.append(self.parse(_RELATED))
-            return _related(sides, signs)
-        if binds == _UNIT:
-            return self.with_words(left)
-        if binds == _POWER:
-            return self.raised(left)
-        if binds == _PRODUCT:
-            return self.multiplied(left)
-        sign = self.step().text
-        if binds == _MODULUS:
-            if sign == "(":
-                self.step()
-            modulus = self.parse(_MODULUS) if sign == "(" else self.group()
-            if sign == "(":
-                self.need(")")
-            if left.kind != "relation" or left.name != "equiv":
-                raise UnreadError("a modulus without a congruence")
-            return Node("congruence", (*left.args, modulus))
-        right = self.parse(binds)
-        if binds == _GIVEN:
-            ratio = left.args if left.kind == "ratio" else (left,)
-            return Node("ratio", (*ratio, right)) if sign == ":" else Node("relation", (left, right), "mid")
-        if binds == _JOINED:
-            return _union([*(left.args if left.kind == "union" else (left,)), right])
-        return Node("+", (left, negative(right) if sign == "-" else right))
-
-    def listed(self, first: Node) -> Node:
-        found, separators = [first], set()
-        while self.next.kind == "separator":
-            while self.next.kind == "separator":  # ", and"
-                separators.add(self.step().text)
-            found.append(self.parse(_SEPARATED))
-        bounds = all(item.kind in TUPLES and item.name for item in found)
-        return _union(found) if bounds and separators == {"or"} else Node("list", tuple(found))
-
-    def multiplied(self, left: Node) -> Node:
-        if self.take("/", "\\div"):
-            return Node("/", (left, self.parse(_PRODUCT)))
-        if not self.take("*", "\\cdot", "\\times") and self.next.kind == "number":
-            raise UnreadError("two numbers side by side")
-        return Node("*", (left, self.parse(_PRODUCT)))
-
-    def raised(self, left: Node) -> Node:
-        """Reads an exponent, a factorial, a percent or a degree sign."""
-        degree = re.match(r"\^?(?:\{\\circ\}|\\circ|\\degree)", self.ahead(4))
-        if degree:
-            self.place += degree.group().startswith("^") + (3 if "{" in degree.group() else 1)
-            return Node("deg", (left,))
-        sign = self.step().text
-        if sign == "%":
-            return Node("quantity", (Node("/", (left, number(100))),), "%")
-        if sign == "!":
-            return Node("!", (left,))
-        return Node("^", (left, negative(self.parse(_POWER)) if self.take("-") else self.group()))
-
-    def with_words(self, node: Node) -> Node:
-        """Reads units behind a value, and further values with units of their own."""
-        parts = [self.quantity(node)]
-        while self.next.kind == "number":
-            parts.append(self.quantity(self.parse(_UNIT)))
-        if len(parts) > 1 and any(part.kind != "quantity" for part in parts):
-            raise UnreadError("values and words in turn")
-        return parts[0] if len(parts) == 1 else Node("measures", tuple(parts))
-
-    def quantity(self, node: Node) -> Node:
-        """Returns a value with its unit; "thousand" and the like multiply."""
-        words = []
-        while self.next.kind == "words":
-            words += self.step().text.casefold().split()
-            if self.take("/"):
-                words.append("/" + self.step().text)
-            if self.take("^"):  # m/s^2
-                words.append("^" + self.next.text)
-                self.group()
-        while words and words[0] in _MULTIPLIERS:
-            node = Node("*", (node, number(_MULTIPLIERS[words.pop(0)])))
-        unit = " ".join(words)
-        if unit in ("percent", "per cent"):
-            return Node("quantity", (Node("/", (node, number(100))),), "%")
-        names = re.findall(r"[^\W\d_]+", unit)
-        if len(names) > 3 or _NOT_UNITS & set(names):
-            raise UnreadError(f"{unit!r} is no unit")
-        return Node("quantity", (node,), unit) if unit else node
-
-    def prefix(self) -> Node:
-        """Reads what begins an expression: a sign, a number, a name, a function, a command, a delimiter."""
-        if self.next.kind == "relation":  # "> 5"
-            return symbol("?")
-        token = self.step()
-        if token.kind == "words" and _CURRENCY.fullmatch(token.text):
-            return self.prefix()
-        if token.text in ("+", "-") and token.kind == "sign":
-            return negative(self.parse(_SIGNED)) if token.text == "-" else self.parse(_SIGNED)
-        if token.kind == "number":
-            return self.based(token.text)
-        if token.kind in ("symbol", "label"):
-            return self.indexed(token.text)
-        if token.kind == "function":
-            return self.function(token.text)
-        if token.kind in ("sign", "command"):
-            return self.command(token.text)
-        raise UnreadError(f"cannot read {token.text!r} here")
-
-    def command(self, text: str) -> Node:
-        if text in _CLOSING or text == "|":
-            return self.delimited(text)
-        if text in _BINARY:
-            return Node(_BINARY[text], (self.group(), self.group()))
-        if text == "\\sqrt":
-            index = (self.delimited("["),) if self.take("[") else ()
-            return Node("sqrt", (self.group(), *index))
-        if text == "\\mathbb" and self.ahead(3) == "{R}":
-            self.place += 3
-            return ALL_REALS
-        if text in ("\\emptyset", "\\varnothing"):
-            return Node("set")
-        if text in ("\\ldots", "\\dots", "\\cdots"):
-            return symbol("...")
-        if text[1:] in _GREEK:
-            return self.indexed(text[1:])
-        raise UnreadError(f"cannot read {text!r}")
-
-    def delimited(self, opening: str) -> Node:
-        """Reads up to the closing delimiter: a group, a tuple or interval, a set, an absolute value."""
-        if opening == "\\{" and self.take("\\}"):
-            return Node("set")
-        outside, self.inside = self.inside, opening
-        inner, closing = self.parse(_LOOSEST), self.step().text
-        self.inside = outside
-        if closing not in _CLOSING.get(opening, ("|",)):
-            raise UnreadError(f"{opening!r} is closed by {closing!r}")
-        if opening == "|":
-            return Node("abs", (inner,))
-        parts = inner.args if inner.kind == "list" else (inner,)
-        if opening == "\\{":
-            condition = inner.args[-1] if inner.kind == "ratio" or inner.name == "mid" else inner
-            return condition if condition.kind == "union" or _bounds(condition) else Node("set", parts)
-        if len(parts) > 1:
-            return Node("set" if opening == "{" else "()" if opening == "\\langle" else opening + closing, parts)
-        if opening + closing in ("()", "{}", "[]"):
-            return inner
-        raise UnreadError("delimiters that do not match around one value")
-
-    def group(self) -> Node:
-        """Reads the argument of a command: braces, one digit of a number, or one factor."""
-        digits = self.next.text
-        if self.next.kind == "number" and len(digits) > 1 and digits.isdecimal():
-            self.tokens[self.place] = Token("number", digits[1:])
-            return number(int(digits[0]))
-        return self.parse(_POWER)
-
-    def indexed(self, name: str) -> Node:
-        """Reads the index and primes of a name."""
-        if self.take("_"):
-            start = self.place
-            self.group()
-            name += "_" + "".join(token.text for token in self.tokens[start : self.place] if token.text not in "{}")
-        while self.take("'"):
-            name += "'"
-        return symbol(name)
-
-    def based(self, digits: str) -> Node:
-        """Reads a number, and the base behind it (`52_8`)."""
-        node = _written_number(digits)
-        if not self.take("_"):
-            return node
-        base = self.group().value
-        if base.denominator != 1 or not 2 <= base <= 36 or not digits.isdecimal() or int(max(digits)) >= base:
-            raise UnreadError("not a number in a base")
-        return Node("quantity", (number(int(digits, int(base))),), f"base {base}")
-
-    def function(self, name: str) -> Node:
-        r"""Reads a function: `\sin^2 x`, `\log_2 8`, `\cos\frac{\pi}{7}`; its argument ends at a sum or a dot."""
-        base = (self.group(),) if name == "log" and self.take("_") else ()
-        exponent = self.group() if self.take("^") else None
-        if exponent is not None and exponent.value < 0:
-            raise UnreadError("an inverse function or a reciprocal")
-        bracketed = self.next.text in ("(", "{")
-        argument = self.parse(_PRODUCT)
-        while not bracketed and self.starts_factor() and self.next.kind != "function":
-            argument = Node("*", (argument, self.parse(_PRODUCT)))
-        while not bracketed and self.next.text == "/" and self.tokens[self.place + 1].kind == "number":
-            self.step()
-            argument = Node("/", (argument, self.parse(_PRODUCT)))
-        node = Node(name, (argument, *base))
-        return node if exponent is None else Node("^", (node, exponent))
-
-
-def _bounds(node: Node) -> bool:
-    return node.kind in TUPLES and bool(node.name)
-
-
-def _union(parts: list[Node]) -> Node:
-    if any(part.kind not in TUPLES or len(part.args) != 2 for part in parts):
-        raise UnreadError("a union of what is no interval")
-    return Node("union", tuple(parts))
-
-
-def _related(sides: list[Node], signs: list[str]) -> Node:
-    """Returns sides joined by relations: an interval where they bound one letter, else the chain."""
-    if signs == ["in"] and sides[0].kind == "symbol":
-        return sides[1]
-    chain = Node("relation", tuple(sides), " ".join(signs))
-    if all(sign.startswith(">") for sign in signs):
-        sides, signs = sides[::-1], [_MIRRORED[sign] for sign in signs[::-1]]
-    letter = next((place for place, side in enumerate(sides) if side.kind == "symbol" and side != INFINITY), None)
-    if letter is None or letter == len(signs) == 2 or len(signs) > 2 or not all(sign.startswith("<") for sign in signs):
-        return chain
-    if len(signs) == 2 and letter != 1:
-        return chain
-    low, high = (sides[0] if letter else None), (sides[-1] if letter < len(signs) else None)
-    left = "[" if low is not None and signs[0] == "<=" else "("
-    right = "]" if high is not None and signs[-1] == "<=" else ")"
-    return Node(left + right, (low or negative(INFINITY), high or INFINITY), sides[letter].name)
-
-
-def _written_number(text: str) -> Node:
-    """Returns the value of digits, a decimal, a repeating decimal or scientific notation."""
-    repeating = _REPEATING.fullmatch(text)
-    if repeating is not None:
-        whole, fixed, period = repeating.groups()
-        head = Fraction(int((whole or "0") + fixed))
-        return number((head + Fraction(int(period), 10 ** len(period) - 1)) / 10 ** len(fixed))
-    mantissa, _, power = text.lower().partition("e")
-    if len(text) > 1_000 or len(power) > 5 or abs(int(power or 0)) > 2_000:
-        raise UnreadError("a number too long")
-    digits = len(mantissa.partition(".")[2]) - int(power or 0) if "." in mantissa else None
-    return Node("number", value=Fraction(mantissa) * Fraction(10) ** int(power or 0), digits=digits)

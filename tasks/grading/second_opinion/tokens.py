@@ -82,12 +82,8 @@ def has_grouped_digits(text: str) -> bool:
     return _GROUPED.search(text) is not None
 
 
-def tokenize(text: str, grouped: bool) -> list[Token]:
-    """Splits a prepared text.
-
-    Args:
-        text: as `prepared` returns it.
-        grouped: whether `1,234` outside of all delimiters is one number.
+def tokenize(text: str) -> list[Token]:
+    """Splits a prepared text; `1,234` outside of all delimiters is one number.
 
     Raises:
         UnreadError: a letter has no place in the grammar, or there are too many tokens.
@@ -98,7 +94,7 @@ def tokenize(text: str, grouped: bool) -> list[Token]:
         if text[place].isspace():
             place += 1
             continue
-        group = _GROUPED.match(text, place) if grouped and depth == 0 else None
+        group = _GROUPED.match(text, place) if depth == 0 else None
         if group is not None:
             text = text[:place] + group.group().replace(",", "") + text[group.end() :]
         match = _TOKEN.match(text, place)
