@@ -7,8 +7,8 @@ from pathlib import Path
 from prefect import flow
 
 from flows.futures import thread_runner, wait_all
-from tasks.runtime.mlflow_tracking import publishing
 from tasks.runtime.progress import watch_runs
+from tasks.runtime.tracking.publishing import publishing
 from tasks.study.grid import expand_grid, longest_first
 from tasks.study.params import load_params
 from tasks.train.launch import RunLauncher
