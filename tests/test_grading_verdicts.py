@@ -117,7 +117,7 @@ def test_arithmetic_wants_a_plain_number_in_a_box_and_rewards_no_copied_sum(pool
         "12+34=46",
     ):
         verdict = grade(pool, completion, "46", "arithmetic")
-        assert (verdict.status, verdict.lenient) == ("wrong", 0.0), completion
+        assert verdict.strict == 0.0, completion
     assert grade(pool, "\\boxed{12+34}", "46", "math").correct
 
 
