@@ -117,6 +117,13 @@ def test_a_scientific_value_changes_every_id(mini: Params) -> None:
     assert not {run.run_id for run in expand_grid(changed)} & {run.run_id for run in expand_grid(mini)}
 
 
+def test_the_reward_changes_every_id_once_it_is_not_the_published_one(mini: Params) -> None:
+    strict, lenient = (mini.model_copy(update={"train": mini.train.model_copy(update={"reward": reward})})
+                       for reward in ("strict", "lenient"))  # fmt: skip
+    assert expand_grid(strict) == expand_grid(mini)
+    assert not {run.run_id for run in expand_grid(lenient)} & {run.run_id for run in expand_grid(mini)}
+
+
 def test_the_group_size_axis_adds_runs(mini: Params) -> None:
     assert mini.grid.group_size is not None
     axis = mini.grid.group_size.model_copy(update={"values": (4, 16, 32)})

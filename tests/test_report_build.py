@@ -11,12 +11,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from support import REPOSITORY
 from support.report_study import make_finished_study
 
 from tasks.grading import GradeRequest
 from tasks.report.build import build_report
+from tasks.report.format_gain import bootstrap_gains
 from tasks.report.grading_check import draw, sampled_answers
 from tasks.study.errors import InputError
 from tasks.study.fingerprints import report_fingerprint
@@ -138,8 +141,39 @@ def test_summary_repeats_verdicts_laws_and_audit(folder: Path) -> None:
     assert sum(summary["verdicts"].values()) == len(summary["claims"])
     assert {law["variant"] for law in summary["laws"]} == {"base", "instruct"}
     assert summary["audit"]["audited"] == 6
-    assert summary["audit"]["right"] == 3
+    assert summary["audit"]["right_lenient"] == 3
     assert summary["audit"]["disagreements"] == 1
+
+
+def test_gain_that_is_format_is_told_by_variant_with_its_interval(study: Params, folder: Path) -> None:
+    gains = json.loads((folder / "summary.json").read_text())["format"]
+    assert [gain["variant"] for gain in gains] == ["base", "instruct"]
+    for gain in gains:
+        assert gain["strict"]["value"] == pytest.approx(1 / 6)
+        assert gain["lenient"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+        assert gain["difference"] == gain["strict"]
+    text = read((folder / "index.html").read_text(encoding="utf-8")).text
+    assert "from the first to the last step the strict loss fell by 0.167" in text
+    assert "k lenient, against compute" in text
+
+
+def test_paired_draws_of_runs_and_problems_have_the_known_spread() -> None:
+    rng = np.random.default_rng(5)
+    gains = np.stack([rng.normal(0.3, 0.4, (6, 400)), np.zeros((6, 400))], axis=-1) + 0.1
+    strict, lenient = bootstrap_gains(gains, ["3k"] * 6, np.random.default_rng(1), draws=4000)
+    centered = gains[:, :, 0]
+    by_problem, by_run = centered.mean(axis=0).var() / 400, centered.mean(axis=1).var() / 6
+    assert strict.mean() == pytest.approx(centered.mean(), abs=0.003)
+    assert strict.std() == pytest.approx(np.sqrt(by_problem + by_run + centered.var() / 2400), rel=0.1)
+    np.testing.assert_allclose(lenient, 0.1)
+
+
+def test_samples_of_older_versions_are_said_to_hold_one_score(tmp_path: Path) -> None:
+    params = make_finished_study(tmp_path, {"sizes": ["3k", "7k"], "seeds": [0], "reuse": None}, steps=12, draws=20)
+    for path in StudyPaths.of(params).stage("evaluate").rglob("samples.parquet"):
+        pq.write_table(pq.read_table(path).drop_columns(["lenient"]), path)
+    text = read((build_report(params) / "index.html").read_text(encoding="utf-8")).text
+    assert "Part of the gain that is format: not measured, the samples of initial-3k-base hold no lenient score" in text
 
 
 def test_audit_grades_every_distinct_answer_once(study: Params) -> None:

@@ -101,6 +101,16 @@ def analyze_primary(points: Measurements, variant: str, law: str, options: Optio
     return PrimaryAnalysis(points, primary, per_size, record, parts, saturation)
 
 
+def fit_one(points: Measurements, variant: str, law: str, options: Options) -> FitRecord:
+    """Fits one law, and every size alone, with draws; the record alone, without tests.
+
+    Raises:
+        InputError: the law cannot be fitted to these points.
+    """
+    per_size = with_draws(fit_law(points, LAWS["loglinear"], options))
+    return fit_record(with_draws(fit_law(points, law_named(law), options)), variant, per_size, primary=True)
+
+
 def analyze(points: Measurements, variant: str, primary: str, laws: Sequence[str], options: Options) -> Analysis:
     """Fits and compares laws.
 

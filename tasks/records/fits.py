@@ -4,6 +4,7 @@
 |---|---|
 | points.parquet | one row per run and step, columns as in `tasks.fit.data.points.COLUMNS`; `PointColumns` reads some |
 | fits.json | `FitsFile`: every law for each variant x resource; `primary` marks the law named in params |
+| lenient_fits.json | `LenientFitsFile`: the primary laws fitted to the lenient losses |
 | bootstrap.parquet | `DrawColumns`: draws of the primary laws, one row per variant, resource, coefficient and draw |
 | backtests.json | `BackTestsFile`: held-out error, fits to parts of the runs, saturation of k, law for unseen sizes |
 | forecasts.json | `ForecastsFile`: twice the largest size, twice the resource of the largest |
@@ -262,6 +263,20 @@ class FitsFile(JsonFile):
 
     NAME: ClassVar[str] = "fits.json"
     fits: list[FitRecord]
+
+
+@dataclass(frozen=True)
+class LenientFitsFile(JsonFile):
+    """lenient_fits.json: the primary laws on lenient losses (right final answers counted wherever they stand).
+
+    Attributes:
+        fits: as in `FitsFile`.
+        missing: which runs recorded no lenient loss (older versions did not), None where all did.
+    """
+
+    NAME: ClassVar[str] = "lenient_fits.json"
+    fits: list[FitRecord]
+    missing: str | None
 
 
 @dataclass(frozen=True)

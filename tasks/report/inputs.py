@@ -20,6 +20,7 @@ from tasks.records.fits import (
     ForecastRecord,
     ForecastsFile,
     LawChoice,
+    LenientFitsFile,
     PointColumns,
     WindowFit,
 )
@@ -93,6 +94,7 @@ class StudyResults:
         points: measurements of all runs, by column.
         draws: bootstrap draws of the primary laws, by column.
         fits: all laws for each variant and resource.
+        lenient: the primary laws on lenient losses.
         backtests: held-out error of all laws.
         windows: primary laws fitted to parts of the runs.
         choices: the law for unseen sizes of each variant and resource.
@@ -108,6 +110,7 @@ class StudyResults:
     points: PointColumns
     draws: DrawColumns
     fits: list[FitRecord]
+    lenient: LenientFitsFile
     backtests: list[BackTest]
     windows: list[WindowFit]
     choices: list[LawChoice]
@@ -194,6 +197,7 @@ def read_results(params: Params) -> StudyResults:
         points=PointColumns.read(folder),
         draws=DrawColumns.read(folder),
         fits=FitsFile.read(folder).fits,
+        lenient=LenientFitsFile.read(folder),
         backtests=tests.backtests,
         windows=tests.windows,
         choices=tests.choice,

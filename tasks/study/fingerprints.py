@@ -17,9 +17,9 @@ from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
 from tasks.study.policies import StudyPolicy, find_benchmark
 
-VERSIONS = {"prepare": "1", "pretrain": "2", "train": "2", "evaluate": "1", "fit": "2", "report": "2"}
+VERSIONS = {"prepare": "1", "pretrain": "2", "train": "3", "evaluate": "2", "fit": "2", "report": "3"}
 
-GRADER_VERSION = "2"
+GRADER_VERSION = "3"
 """Goes up whenever any verdict of `tasks.grading` may change."""
 
 SAMPLING_FIELDS = {"samples", "temperature", "top_p", "max_completion_tokens"}

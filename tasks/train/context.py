@@ -138,7 +138,7 @@ def open_context(params: Params, run: Run, fingerprint: str) -> TrainingContext:
         architecture=architecture,
         policy=policy,
         updater=updater,
-        sampler=RolloutSampler(open_sampler(params, parallel, checkpoint), grader),
+        sampler=RolloutSampler(open_sampler(params, parallel, checkpoint), grader, train.reward),
         train=prompts,
         heldout=heldout,
         peak_flops=peak_of_device(torch.cuda.get_device_name(device)) if device.type == "cuda" else None,

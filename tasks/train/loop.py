@@ -244,12 +244,15 @@ def _evaluate(context: TrainingContext, step: int, timer: PhaseTimer) -> tuple[d
     timer.add("evaluation", sampled.seconds)
     with timer.phase("evaluation"):
         graded = context.sampler.grade(prompts, completions)
-    sums = _all_reduce(context, {"right": float(graded.right), "trials": float(len(indices) * heldout.samples)})
-    trials, right = int(sums["trials"]), int(sums["right"])
+    counts = {"right": graded.right, "lenient": graded.right_lenient, "trials": len(indices) * heldout.samples}
+    sums = _all_reduce(context, {name: float(value) for name, value in counts.items()})
+    trials, right, lenient = (int(sums[name]) for name in ("trials", "right", "lenient"))
     loss = 1.0 - right / trials
     fields = {"test_loss": loss, "test_loss_se": math.sqrt(loss * (1.0 - loss) / trials)}
+    fields |= {"test_trials": trials, "test_right": right}
+    fields |= {"test_loss_lenient": 1.0 - lenient / trials, "test_right_lenient": lenient}
     flops = {"evaluation": sampling_flops(context.architecture, prompts.requests, completions)}
-    return fields | {"test_trials": trials, "test_right": right}, flops
+    return fields, flops
 
 
 def _rollout_sums(groups: list[RolloutGroup]) -> Sums:

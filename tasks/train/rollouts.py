@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 
@@ -27,18 +28,20 @@ from tasks.train.objective import group_advantages, overlong_penalty
 
 @dataclass(frozen=True)
 class GradedCompletions:
-    """Completions of some problems with their scores.
+    """Completions of some problems with their rewards.
 
     Attributes:
         completions: per problem, n completions.
-        scores: per problem, n scores in [0, 1]; answers that cannot be judged score 0.
-        right: completions judged right as a whole.
+        rewards: per problem, n rewards in [0, 1]; answers that cannot be judged get 0.
+        right: completions right as a whole and in their form (strict).
+        right_lenient: completions whose final answer is right, wherever it stands.
         stats: how the grading went.
     """
 
     completions: list[list[Completion]]
-    scores: list[list[float]]
+    rewards: list[list[float]]
     right: int
+    right_lenient: int
     stats: GradeStats
 
 
@@ -57,11 +60,13 @@ class RolloutSampler:
     Attributes:
         engine: samples.
         grader: grades.
+        reward: which of a verdict's two scores is the reward.
         ahead: what was sampled before it was asked for, by its settings.
     """
 
     engine: Engine
     grader: GradingPool
+    reward: Literal["strict", "lenient"] = "strict"
     ahead: dict[SamplingSettings, Sampled] = field(default_factory=dict)
 
     @property
@@ -97,10 +102,12 @@ class RolloutSampler:
     def grade(self, prompts: PromptSet, completions: list[list[Completion]]) -> GradedCompletions:
         """Grades the completions of prompts."""
         graded = grade_completions(prompts, completions, self.grader)
+        verdicts = [[entry.verdict for entry in row] for row in graded]
         return GradedCompletions(
             completions=completions,
-            scores=[[entry.verdict.score for entry in row] for row in graded],
-            right=sum(entry.verdict.correct for row in graded for entry in row),
+            rewards=[[each.lenient if self.reward == "lenient" else each.strict for each in row] for row in verdicts],
+            right=sum(each.strictly_correct for row in verdicts for each in row),
+            right_lenient=sum(each.correct for row in verdicts for each in row),
             stats=self.grader.last_stats,
         )
 
@@ -110,13 +117,13 @@ def rollout_groups(requests: Sequence[Request], graded: GradedCompletions, train
     if not requests:
         return []
     objective, limit = train.objective, train.sampling.max_completion_tokens
-    scores = torch.tensor(graded.scores, dtype=torch.float32)
+    scores = torch.tensor(graded.rewards, dtype=torch.float32)
     if objective.overlong_buffer is not None:
         lengths = torch.tensor([[len(completion.tokens) for completion in row] for row in graded.completions])
         scores = scores + overlong_penalty(lengths, limit, objective.overlong_buffer)
     advantages = group_advantages(scores, objective.advantage_eps, objective.advantage_scale).tolist()
-    rows = zip(requests, graded.completions, graded.scores, advantages, strict=True)
+    rows = zip(requests, graded.completions, graded.rewards, advantages, strict=True)
     return [
-        RolloutGroup(request.prompt_id, request.tokens, tuple(completions), tuple(scores), tuple(advantages))
-        for request, completions, scores, advantages in rows
+        RolloutGroup(request.prompt_id, request.tokens, tuple(completions), tuple(rewards), tuple(advantages))
+        for request, completions, rewards, advantages in rows
     ]

@@ -116,6 +116,8 @@ def _step(params: Params, run: Run, step: int, shift: float, rng: np.random.Gene
     right = trials - int(rng.binomial(trials, loss))
     tested = {"test_loss": 1 - right / trials, "test_trials": trials, "test_right": right}
     tested["test_loss_se"] = float(np.sqrt(loss * (1 - loss) / trials))
+    stated = right + (trials - right) * (params.train.steps - step) // (20 * params.train.steps)
+    tested |= {"test_right_lenient": stated, "test_loss_lenient": 1 - stated / trials}
     if step == 0:
         return StepMetrics(0, **tested, seconds={"evaluation": 0.5})  # type: ignore[arg-type]
     answers, tokens = params.train.batch * run.group_size, data * run.group_size * 14
@@ -164,17 +166,19 @@ def _write_scores(params: Params, rng: np.random.Generator) -> None:
             low, high = wilson_interval(pass_at_1, problems)
             score = Score(subject.name, benchmark, problems, samples, right, pass_at_1, low, high, pass_at_k, 0.01, 4.4,
                           0, 0.7, 9000.0, "transformers")  # fmt: skip
-            write_samples(folder / "samples.parquet", list(_samples(benchmark)))
+            write_samples(folder / "samples.parquet", list(_samples(benchmark, subject.run is not None)))
             write_json(folder / "score.json", vars(score))
             files = ["samples.parquet", "score.json"]
             write_manifest(folder, "evaluate", evaluate_fingerprint(params, subject, benchmark), files, {})
     write_all(params)
 
 
-def _samples(benchmark: str) -> Iterable[Sample]:
-    """Six problems, right and wrong in turn; the last is right but not boxed."""
+def _samples(benchmark: str, trained: bool) -> Iterable[Sample]:
+    """Six problems, right and wrong in turn; initial policies leave a box out, and the last answer is an open sum."""
     for index in range(6):
         right, gold = index % 2 == 0, 10 + 4 * index
-        text = f"\\boxed{{{gold if right else gold + 1}}}" if index < 5 else f"{gold}"
-        status = "right" if right else "wrong"
-        yield Sample(f"{benchmark}/{index}", 0, text, 4, "stop", status, text, float(right), "equal")
+        text = f"\\boxed{{{gold if right else gold + 1}}}" if index < 5 else f"\\boxed{{{gold}+0}}"
+        boxed = trained or index != 2
+        status, strict = "right" if right else "wrong", float(right and boxed)
+        text = text if boxed else str(gold)
+        yield Sample(f"{benchmark}/{index}", 0, text, 4, "stop", status, text, strict, "equal", float(right))

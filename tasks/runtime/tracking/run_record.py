@@ -159,6 +159,8 @@ def _summary(paths: StudyPaths, run: Run, rows: list[StepMetrics]) -> dict[str, 
 def _score_values(score: Score) -> dict[str, float]:
     values = {f"eval/{score.benchmark}/pass_at_{k}": value for k, value in score.pass_at_k.items()}
     named = {"pass_at_1": score.pass_at_1, "pass_at_1_low": score.low, "pass_at_1_high": score.high}
+    if score.pass_at_1_lenient is not None:
+        named["pass_at_1_lenient"] = score.pass_at_1_lenient
     named |= {"truncated": score.truncated, "mean_length": score.mean_length}
     return values | {f"eval/{score.benchmark}/{name}": value for name, value in named.items()}
 

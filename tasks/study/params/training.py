@@ -135,7 +135,7 @@ class Lora(ConfigBlock):
 class Train(ConfigBlock):
     """GRPO. `batch` and `minibatch` count prompts; each prompt gets `group_size` completions."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"float32_head"})
+    added: ClassVar[frozenset[str]] = frozenset({"float32_head", "reward"})
 
     engine: Literal["transformers", "vllm"]
     steps: PositiveInt
@@ -151,6 +151,10 @@ class Train(ConfigBlock):
     lora: Lora | None = None
     float32_head: bool = Field(
         default=False, description="The trainer's logits are float32 products, not rounded to bfloat16 first."
+    )
+    reward: Literal["strict", "lenient"] = Field(
+        default="strict",
+        description="strict: an answer must stand in its form (a box, as published); lenient: wherever it stands.",
     )
 
     @model_validator(mode="after")
