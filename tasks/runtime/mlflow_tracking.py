@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 RUN_TAG, FINGERPRINT_TAG, ROWS_TAG = "rlscale.run", "rlscale.fingerprint", "rlscale.rows"
 DIGEST_TAG, SUMMARY_TAG, MODEL_TAG = "rlscale.digest", "rlscale.finals", "rlscale.model"
+STOPPED_TAG = "rlscale.stopped"
 PARENT = "study"
 BATCH = 1000
 CLOSING_SECONDS = 120.0
@@ -248,7 +249,8 @@ class TrackedStudy:
         ended = tracked.info.start_time + int(1000 * record.points[-1].elapsed) if record.points else None
         self._client.set_terminated(run_id, "FINISHED", ended)
         self._log_model(tracked, record)
-        self._tag(tracked, {SUMMARY_TAG: fingerprint})
+        closing = {} if record.stopped is None else {STOPPED_TAG: record.stopped}
+        self._tag(tracked, closing | {SUMMARY_TAG: fingerprint})
 
     def _log_model(self, tracked: TrackedRun, record: RunRecord) -> None:
         """A model record that points at the checkpoint, without copying it. Names may not hold `.`, `/`, `:`."""

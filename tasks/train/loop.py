@@ -34,15 +34,17 @@ from tasks.train.update import TrainingDiverged, UpdateTotals
 Sums = dict[str, float]
 
 
-def train_job(params: str, run: dict[str, Any], fingerprint: str) -> dict[str, Any]:
-    """A worker's job: trains one run; params as JSON text, the run as its fields."""
+def train_job(
+    params: str, run: dict[str, Any], fingerprint: str, until: int | None = None, close: bool = True
+) -> dict[str, Any]:
+    """A worker's job: trains one run; params as JSON text, the run as its fields, the rest as `train` takes it."""
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
     study, experiment = Params.model_validate_json(params), Run(**run)
     torch.set_num_threads(study.hardware.threads_per_worker)
     with training_lock(StudyPaths.of(study).run(experiment)):
         context = open_context(study, experiment, fingerprint)
         try:
-            facts = train(context)
+            facts = train(context, until, close)
         except BaseException:
             context.close(reusable=False)
             raise
@@ -50,11 +52,16 @@ def train_job(params: str, run: dict[str, Any], fingerprint: str) -> dict[str, A
         return facts
 
 
-def train(context: TrainingContext) -> dict[str, Any]:
-    """Trains a run to its last step, from its last checkpoint if it has one.
+def train(context: TrainingContext, until: int | None = None, close: bool = True) -> dict[str, Any]:
+    """Trains a run to a step, from its last checkpoint if it has one.
+
+    Args:
+        context: the run.
+        until: the step; None: the run's last one. A run that has a checkpoint behind it ends there.
+        close: whether the run ends with this step and its final policy; otherwise it pauses with a checkpoint.
 
     Returns:
-        Facts for the run's manifest.
+        Facts for the run's manifest; none for a pause.
 
     Raises:
         TrainingDiverged: loss or gradient became NaN or infinite.
@@ -67,15 +74,16 @@ def train(context: TrainingContext) -> dict[str, Any]:
         fields = _evaluate(context, 0, PhaseTimer())[0]
         append_metrics(context, StepMetrics(step=0, sampler_fingerprint=fingerprint, **fields))
     timer = PhaseTimer()
-    for step in range(state.step + 1, context.params.train.steps + 1):
+    last = context.run.steps if until is None else until
+    for step in range(state.step + 1, last + 1):
         state, row = train_step(context, step, state, timer)
         append_metrics(context, row)
         timer = PhaseTimer()
-        if step % context.params.checkpoints.every == 0 and step < context.params.train.steps:
+        if not close if step == last else step % context.params.checkpoints.every == 0:
             # The row is on disk before the checkpoint that follows it, so its seconds stand in the next row.
             with timer.phase("checkpoint"):
                 save_run_checkpoint(context, state)
-    return save_final_policy(context)
+    return save_final_policy(context) if close else {}
 
 
 class PhaseTimer:
@@ -182,7 +190,7 @@ def _minibatches(context: TrainingContext, groups: list[RolloutGroup], sizes: li
 
 
 def _is_evaluated(context: TrainingContext, step: int) -> bool:
-    return step % context.params.train.heldout.every == 0 or step == context.params.train.steps
+    return step % context.params.train.heldout.every == 0 or step == context.run.steps
 
 
 def _evaluate(context: TrainingContext, step: int, timer: PhaseTimer) -> tuple[dict[str, Any], Sums]:
