@@ -29,6 +29,7 @@ COMMANDS = (
     "fit",
     "forecast",
     "plan",
+    "design",
     "grade",
     "status",
     "verify",

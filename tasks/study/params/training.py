@@ -105,9 +105,8 @@ class Stopping(ConfigBlock):
     @property
     def marks(self) -> tuple[float, ...]:
         """Fractions of its steps at which a run is forecast, ascending."""
-        return tuple(
-            self.first + index * self.every for index in range(math.ceil((1.0 - self.first) / self.every - 1e-9))
-        )
+        count = math.ceil((1.0 - self.first) / self.every - 1e-9)
+        return tuple(round(self.first + index * self.every, 9) for index in range(count))
 
 
 class Train(ConfigBlock):
