@@ -22,9 +22,8 @@ class RunState:
 
     Attributes:
         run: the run.
-        progress: done; stopped by forecast (done too, before its last step); running (its folder is locked by a live
-            process); stopped (has steps, no process works on it);
-            waiting (no steps yet).
+        progress: done; stopped by forecast (closed before its last step); running (its folder is locked by a live
+            process); stopped (has steps, no process works on it); waiting (no steps yet).
         steps: steps whose row is on disk.
         first: the row before training, None where there is none.
         last: the newest row.
@@ -35,6 +34,11 @@ class RunState:
     steps: int
     first: StepMetrics | None
     last: StepMetrics | None
+
+    @property
+    def finished(self) -> bool:
+        """Whether its folder is closed: trained to its end, or stopped by forecast."""
+        return self.progress in ("done", "stopped by forecast")
 
 
 def run_state(params: Params, run: Run) -> RunState:

@@ -10,11 +10,11 @@ where the chance that its end lies below the favourite's is small.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
 
 from tasks.fit.data.measurements import Floats
 from tasks.fit.forecasting.misfit import misfit_covariance
@@ -64,7 +64,7 @@ class Ends:
     def chances(self) -> Floats:
         """Chance that each candidate ends below the favorite [K]; the favorite's own is 1."""
         lead, spread = self._lead
-        out: Floats = norm.sf(lead / spread)
+        out = _upper_tail(lead / spread)
         out[self.favorite] = 1.0
         return out
 
@@ -75,7 +75,13 @@ class Ends:
         """
         lead, spread = self._lead
         z = lead / spread
-        return np.asarray(10.0 ** self.mean[self.favorite] * LN10 * (spread * norm.pdf(z) - lead * norm.sf(z)))
+        density = np.exp(-0.5 * z**2) / math.sqrt(2.0 * math.pi)
+        return np.asarray(10.0 ** self.mean[self.favorite] * LN10 * (spread * density - lead * _upper_tail(z)))
+
+
+def _upper_tail(z: Floats) -> Floats:
+    """Chance of a standard normal above z."""
+    return np.array([0.5 * math.erfc(value / math.sqrt(2.0)) for value in z])
 
 
 def forecast_ends(curves: Sequence[Curve]) -> Ends:
