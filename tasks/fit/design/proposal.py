@@ -117,7 +117,8 @@ def make_design(points: Measurements, goal: Goal, sizes: list[float], settings: 
     notes = [
         f"expected loss {loss:.3g}; sd of its log10 {before:.3g} before and {after:.3g} after the purchases",
         f"law: pivot through sizes weighted by what they carry, Kmax {coefficients.kmax:.3g}, N0 {coefficients.n0:.3g}",
-        f"scatter of sizes about the law assumed: {LEVEL_EFFECT:.0%} of the level, {SLOPE_EFFECT:.0%} of the slope",
+        f"scatter of sizes about the law assumed: {LEVEL_EFFECT:.0%} of the level at {points.unit} "
+        f"{10.0**pilot.center:.3g}, {SLOPE_EFFECT:.0%} of the slope",
         "the table's runs tell the law alone"
         if goal.from_scratch
         else f"{sum(counts.values())} runs are there already",

@@ -28,9 +28,9 @@ def stopping_marks(params: Params) -> tuple[float, ...]:
 
 
 def runs_to_mark(params: Params, mark: float) -> list[tuple[Run, int]]:
-    """The open runs of all comparisons, longest first, each with the step at which it is judged."""
+    """The open runs that are judged at a mark, longest first, each with the step at which that is."""
     paths = StudyPaths.of(params)
-    compared = [run for runs in _comparisons(params) for run in runs]
+    compared = [run for runs in _candidates(params, mark) for run in runs]
     waiting = [run for run in compared if not is_complete(paths.run(run), run_fingerprint(params, run))]
     return [(run, _step(params, run, mark)) for run in longest_first(params, waiting)]
 
@@ -41,22 +41,24 @@ def dominated_runs(params: Params, mark: float) -> list[tuple[Run, StoppedRun]]:
     Those that were closed at this very mark are judged again with the others: a stage that was killed between two
     closings must see what it saw before.
     """
-    return [
-        entry
-        for runs in _comparisons(params)
-        for entry in _judge(params, [run for run in runs if _is_candidate(params, run, mark)], mark)
-    ]
+    return [entry for runs in _candidates(params, mark) for entry in _judge(params, runs, mark)]
+
+
+def _candidates(params: Params, mark: float) -> list[list[Run]]:
+    """Of every comparison the runs that are still in it at a mark, where there are two or more."""
+    still = [[run for run in runs if _is_candidate(params, run, mark)] for runs in _comparisons(params)]
+    return [runs for runs in still if len(runs) > 1]
 
 
 def _comparisons(params: Params) -> list[list[Run]]:
-    """Runs that differ on the axes of `train.stopping.compare` alone, at least two together."""
+    """Runs that differ on the axes of `train.stopping.compare` alone."""
     assert params.train.stopping is not None
     own = {"run_id", "steps", *params.train.stopping.compare}
     groups: dict[tuple[object, ...], list[Run]] = {}
     for run in expand_grid(params):
         key = tuple(value for name, value in asdict(run).items() if name not in own)
         groups.setdefault(key, []).append(run)
-    return [runs for runs in groups.values() if len(runs) > 1]
+    return list(groups.values())
 
 
 def _step(params: Params, run: Run, mark: float) -> int:

@@ -84,7 +84,8 @@ class Lora(ConfigBlock):
 class Stopping(ConfigBlock):
     """Runs that are compared are forecast on the way; one that can hardly win is stopped. Off where it is absent.
 
-    Candidates of a comparison differ on the axes of `compare` and agree on all others. The rule stands in
+    Candidates of a comparison differ on the axes of `compare` and agree on all others, so that every seed has its own
+    comparison unless `seed` is named. Each is forecast at its own last step, by the rule of
     `tasks.fit.design.dominance`.
     """
 
