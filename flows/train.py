@@ -8,8 +8,8 @@ from prefect import flow
 
 from flows.futures import thread_runner, wait_all
 from tasks.fit.design.stopping import dominated_runs, runs_to_mark, stopping_marks
-from tasks.runtime.mlflow_tracking import publishing
 from tasks.runtime.progress import watch_runs
+from tasks.runtime.tracking.publishing import publishing
 from tasks.study.grid import expand_grid, longest_first
 from tasks.study.params import load_params
 from tasks.train.launch import RunLauncher

@@ -20,6 +20,7 @@ from flows.cli.overrides import write_overridden_params
 from tasks.records.run_state import run_state
 from tasks.study.errors import InputError
 from tasks.study.grid import expand_grid
+from tasks.study.manifests import write_manifest
 from tasks.study.params import load_params
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,7 +42,7 @@ def run_cli(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
 def test_light_modules_import_nothing_heavy() -> None:
     modules = "tasks.study.params, tasks.study.grid, tasks.study.paths, tasks.study.manifests, tasks.study.errors"
     modules += ", tasks.study.fingerprints, tasks.study.status, tasks.records.metrics, tasks.records.findings"
-    modules += ", tasks.runtime.run_record, tasks.runtime.mlflow_tracking, tasks.runtime.prefect_options"
+    modules += ", tasks.runtime.tracking.run_record, tasks.runtime.tracking.publishing, tasks.runtime.prefect_options"
     modules += ", flows.cli.stage_runner"
     code = f"import sys, {modules}\nfrom flows.cli.main import build_app\nbuild_app()\n"
     answer = python(code + f"print([name for name in {HEAVY!r} if name in sys.modules])")
@@ -186,6 +187,23 @@ def test_set_makes_a_checked_params_file_in_the_data_root(tmp_path: Path, monkey
         write_overridden_params(Path("params.yaml"), ["train.steps"])
     with pytest.raises(InputError, match="stepz"):
         write_overridden_params(Path("params.yaml"), ["train.stepz=3"])
+
+
+def test_set_does_not_mix_a_study_into_finished_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(ROOT / "params.small.yaml", tmp_path / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    root = load_params(tmp_path / "params.yaml").root
+    write_manifest(root / "train", "train", "0", [], {})
+    with pytest.raises(
+        InputError, match=r"finished work \(train\): add --set study.data_root=FOLDER .* or edit params.yaml"
+    ):
+        write_overridden_params(Path("params.yaml"), ["train.steps=12"])
+    assert not (root / "params.yaml").exists()
+    assert load_params(write_overridden_params(Path("params.yaml"), ["hardware.workers=1"])).hardware.workers == 1
+    own = ["train.steps=12", "study.data_root=other"]
+    made = write_overridden_params(Path("params.yaml"), own)
+    write_manifest(tmp_path / "other" / "train", "train", "0", [], {})
+    assert write_overridden_params(Path("params.yaml"), own) == made, "the same study goes on"
 
 
 @pytest.mark.slow

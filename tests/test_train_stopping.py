@@ -19,7 +19,7 @@ from tasks.fit.data.points import collect_points
 from tasks.records.metrics import read_metrics
 from tasks.records.run_state import run_state
 from tasks.records.stopping import read_stopped
-from tasks.runtime.run_record import read_record
+from tasks.runtime.tracking.run_record import read_record
 from tasks.study.grid import Run, expand_grid
 from tasks.study.manifests import read_manifest
 from tasks.study.params import Params

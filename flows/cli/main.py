@@ -34,6 +34,7 @@ COMMANDS = (
     "status",
     "verify",
     "sync",
+    "ui",
     "doctor",
 )
 """In the order of `--help`; each is the function of that name in the module of that name."""

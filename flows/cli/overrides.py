@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 
 from tasks.study.errors import InputError
-from tasks.study.manifests import write_text
+from tasks.study.manifests import read_manifest, write_text
 from tasks.study.params import Params, load_params, make_params
+from tasks.study.paths import STAGES, StudyPaths
 
 
 def write_overridden_params(params_file: Path, changes: list[str]) -> Path:
@@ -25,10 +26,11 @@ def write_overridden_params(params_file: Path, changes: list[str]) -> Path:
         Path of `<data root>/params.yaml`, checked.
 
     Raises:
-        InputError: a change is not KEY=VALUE, names no key of the file, or makes an impossible study.
+        InputError: a change is not KEY=VALUE, names no key of the file, makes an impossible study, or would mix its
+            results with those that another study has finished in the data root.
     """
     raw, target = _changed(params_file, changes)
-    make_params(raw, target)
+    _refuse_mixing(make_params(raw, target), params_file, target)
     write_text(target, yaml.safe_dump(raw, sort_keys=False))
     return Path(os.path.relpath(target))
 
@@ -65,6 +67,23 @@ def write_design_params(params_file: Path, target: Path, entries: list[dict[str,
 def preview(params_file: Path, changes: list[str]) -> Params:
     """The params that `write_overridden_params` would write, without writing them; raises as it does."""
     return make_params(*_changed(params_file, changes))
+
+
+def _refuse_mixing(changed: Params, params_file: Path, target: Path) -> None:
+    """A data root with finished work belongs to the study that made it, or to an earlier call with these changes."""
+    finished = [stage for stage in STAGES if read_manifest(StudyPaths.of(changed).stage(stage)) is not None]
+    owners = [path for path in (params_file, target) if path.is_file()]
+    if finished and _results(changed) not in [_results(load_params(path)) for path in owners]:
+        raise InputError(
+            f"--set changes what study {changed.study.name} computes, and {changed.root} holds its finished work "
+            f"({', '.join(finished)}): add --set study.data_root=FOLDER for a study of its own, or edit {params_file} "
+            "and run it without --set to go on in this one"
+        )
+
+
+def _results(params: Params) -> dict[str, Any]:
+    """The params that decide results."""
+    return params.model_dump(mode="json", exclude={"study", "hardware", "tracking", "checkpoints", "report"})
 
 
 def _changed(params_file: Path, changes: list[str]) -> tuple[dict[str, Any], Path]:

@@ -76,8 +76,8 @@ def train_single_run(run_id: str, params_file: Path) -> None:
             earlier stage has not been run.
     """
     require_study()
-    from tasks.runtime.mlflow_tracking import publishing
     from tasks.runtime.progress import watch_runs
+    from tasks.runtime.tracking.publishing import publishing
     from tasks.train.launch import RunLauncher
     from tasks.train.steps import train_run
 
