@@ -18,7 +18,7 @@ from tasks.fit.design.information import DesignModel
 
 FIRST_STEPS, STEP_RATIO, TARGET_RATIO = 4, 1.3, 1.1
 """Lengths that are considered: geometric ladders from `FIRST_STEPS` to the longest run, of sizes and of the target."""
-LEAST_GAIN = 1e-3
+LEAST_GAIN = 3e-3
 """A purchase lowers the standard deviation at least by this share."""
 MOST_OF_TARGET = 0.5
 """Of the target's steps: whoever can pay for more needs no forecast."""

@@ -28,6 +28,8 @@ from tasks.fit.forecasting.misfit import binomial_variance, misfit_covariance
 LEVEL_EFFECT, SLOPE_EFFECT = 0.06, 0.15
 """Scatter of sizes about the law, relative to level and slope, as measured on the published curves (3B to 32B, levels
 at the middle of the table's log10 X: 0.067 and 0.166)."""
+LEAST_EFFECT = 0.01
+"""Scatter that is left where level and slope are small, of log10 L and of k: 0.5B to 3B show 0.008 and 0.009."""
 RUN_LEVEL = 0.01
 """Scatter of the levels of runs of one size, relative."""
 PRIOR_SPREAD = (1.0, 2.0, 5.0, 0.5)
@@ -59,7 +61,8 @@ class LineModel:
     @property
     def effects(self) -> Floats:
         """Covariance of the size's own deviation from the law [2, 2]."""
-        return np.diag([(LEVEL_EFFECT * self.level) ** 2, (SLOPE_EFFECT * self.slope) ** 2])
+        relative = np.array([LEVEL_EFFECT * self.level, SLOPE_EFFECT * self.slope])
+        return np.diag(relative**2 + LEAST_EFFECT**2)
 
     def design(self, x: Floats) -> Floats:
         """A: log10 L at x = log10 X by (m, k) [P, 2]."""

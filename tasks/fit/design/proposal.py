@@ -12,7 +12,7 @@ from tasks.costs.step_cost import Budget
 from tasks.costs.units import short_count
 from tasks.fit.data.measurements import Floats, Measurements
 from tasks.fit.design.greedy import FIRST_STEPS, LEAST_GAIN, Purchase, Runs, buy, final_runs
-from tasks.fit.design.information import LEVEL_EFFECT, SLOPE_EFFECT, DesignModel, LineModel
+from tasks.fit.design.information import LEAST_EFFECT, LEVEL_EFFECT, SLOPE_EFFECT, DesignModel, LineModel
 from tasks.fit.design.weighted_fit import Pilot, fit_pivot, size_line
 from tasks.fit.forecasting.plan import PlanSettings
 from tasks.fit.forecasting.workload import per_step
@@ -118,7 +118,7 @@ def make_design(points: Measurements, goal: Goal, sizes: list[float], settings: 
         f"expected loss {loss:.3g}; sd of its log10 {before:.3g} before and {after:.3g} after the purchases",
         f"law: pivot through sizes weighted by what they carry, Kmax {coefficients.kmax:.3g}, N0 {coefficients.n0:.3g}",
         f"scatter of sizes about the law assumed: {LEVEL_EFFECT:.0%} of the level at {points.unit} "
-        f"{10.0**pilot.center:.3g}, {SLOPE_EFFECT:.0%} of the slope",
+        f"{10.0**pilot.center:.3g}, {SLOPE_EFFECT:.0%} of the slope, and {LEAST_EFFECT:g} of each",
         "the table's runs tell the law alone"
         if goal.from_scratch
         else f"{sum(counts.values())} runs are there already",
