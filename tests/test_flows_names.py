@@ -59,7 +59,7 @@ def test_rooms_import_downward_only_and_stages_not_one_another() -> None:
 
 
 def test_the_sub_rooms_of_fit_import_only_those_before_them() -> None:
-    order = ("data", "laws", "solver", "uncertainty", "forecasting", "validation")
+    order = ("data", "laws", "solver", "uncertainty", "forecasting", "design", "validation")
     for index, room in enumerate(order):
         for path in (ROOT / "tasks" / "fit" / room).glob("*.py"):
             for module in re.findall(r"tasks\.fit\.(\w+)[\w.]* import", path.read_text()):

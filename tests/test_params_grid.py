@@ -11,7 +11,7 @@ from support import REPOSITORY
 
 from tasks.study.errors import InputError
 from tasks.study.grid import expand_grid, find_run
-from tasks.study.params import Params, load_params
+from tasks.study.params import Params, RunsEntry, load_params
 
 FILES = sorted(REPOSITORY.glob("params*.yaml"))
 
@@ -131,6 +131,24 @@ def test_the_group_size_axis_adds_runs(mini: Params) -> None:
     assert len(expand_grid(changed)) == 60
 
 
+def test_entries_of_runs_have_steps_and_seeds_of_their_own_and_leave_other_ids_alone(mini: Params) -> None:
+    entries = (
+        RunsEntry(size="3k", variant="base", steps=40, seeds=(0, 5)),
+        RunsEntry(size="3k", variant="base", steps=mini.train.steps, seeds=(7,)),
+    )
+    grid = mini.grid.model_copy(update={"runs": entries})
+    runs = expand_grid(mini.model_copy(update={"grid": grid}))
+    cells = [(run.seed, run.steps) for run in runs if (run.size, run.variant, run.tau) == ("3k", "base", 1)]
+    assert cells == [(0, 40), (5, 40), (7, mini.train.steps)]
+    before = expand_grid(mini)
+    others = [run for run in before if (run.size, run.variant, run.tau) != ("3k", "base", 1)]
+    assert [run for run in runs if run in before] == others
+    assert runs[0].run_id.startswith("base-3k-tau1-g8-s0-40steps-")
+    # As long as all others, a run has the id that it would have without an entry.
+    seeded = mini.grid.model_copy(update={"seeds": (7,)})
+    assert runs[2] in expand_grid(mini.model_copy(update={"grid": seeded}))
+
+
 def test_a_run_is_found_by_an_unambiguous_prefix_only(mini: Params) -> None:
     run = expand_grid(mini)[0]
     assert find_run(mini, run.run_id) == find_run(mini, run.run_id[:-3]) == run
@@ -150,6 +168,11 @@ def test_a_run_is_found_by_an_unambiguous_prefix_only(mini: Params) -> None:
         (("train", "steps", 2.5), ["train.steps"]),
         (("grid", "reuse", "factors", [3]), ["grid.reuse.factors", "3 does not divide"]),
         (("grid", "sizes", ["3k", "900k"]), ["900k", "pretrain.family.models"]),
+        (("grid", "runs", [{"size": "3k", "variant": "base", "steps": 999, "seeds": [0]}]), ["grid.runs", "999 steps"]),
+        (("grid", "runs", [{"size": "9k", "variant": "base", "steps": 9, "seeds": [0]}]), ["grid.runs", "9k base"]),
+        (("train", "stopping", {"rule": "dominated", "compare": []}), ["train.stopping.compare"]),
+        (("train", "stopping", {"rule": "worst", "compare": ["size"]}), ["train.stopping.rule", "'worst'"]),
+        (("train", "stopping", {"rule": "dominated", "compare": ["size"], "from": 1.5}), ["train.stopping.from"]),
         (("evaluate", "temperature", -1.0), ["evaluate.temperature"]),
     ],
 )
@@ -164,6 +187,15 @@ def test_an_impossible_value_is_refused_in_one_sentence_naming_file_and_key(
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+def test_stopping_is_judged_at_every_tenth_from_a_quarter_on_and_survives_json(tmp_path: Path) -> None:
+    params = load_params(_changed(tmp_path, "train", "stopping", {"rule": "dominated", "compare": ["size"]}))
+    assert params.train.stopping is not None
+    assert params.train.stopping.marks == (0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95)
+    assert Params.model_validate_json(params.model_dump_json()) == params
+    plain = load_params(REPOSITORY / "params.yaml")
+    assert not {run.run_id for run in expand_grid(params)} & {run.run_id for run in expand_grid(plain)}
 
 
 def test_two_runs_with_one_id_are_refused(tmp_path: Path) -> None:

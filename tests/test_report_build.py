@@ -18,7 +18,10 @@ from support import REPOSITORY
 from support.report_study import make_finished_study
 
 from tasks.grading import GradeRequest
+from tasks.records.metrics import read_metrics
+from tasks.records.run_state import run_state
 from tasks.report.build import build_report
+from tasks.report.format import percent
 from tasks.report.format_gain import bootstrap_gains
 from tasks.report.grading_check import draw, sampled_answers
 from tasks.study.errors import InputError
@@ -226,3 +229,19 @@ def test_report_needs_neither_torch_nor_prefect_nor_the_fit_stage() -> None:
     code += "'mlflow', 'matplotlib'} or m.startswith(('tasks.fit.', 'tasks.train', 'tasks.evaluate'))])"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_study_of_unequal_runs_says_so_and_shows_what_stopping_saved(tmp_path: Path, page: str) -> None:
+    runs = [{"size": size, "variant": "base", "steps": 12, "seeds": [0, 1]} for size in ("3k", "25k")]
+    grid = {"sizes": ["3k", "25k", "99k"], "variants": ["base"], "seeds": [0], "reuse": None, "runs": runs}
+    stopping = {"rule": "dominated", "compare": ["size"]}
+    params = make_finished_study(tmp_path, grid, steps=16, draws=20, stopping=stopping)
+    text = read((build_report(params) / "index.html").read_text(encoding="utf-8")).text
+    assert "1 to 2 seeds" in text
+    assert "12 to 16 steps of" in text
+    assert "1 of 5 runs were stopped" in text
+    flops = [read_metrics(StudyPaths.of(params).metrics(run))[-1].flops_total for run in expand_grid(params)]
+    assert percent(flops[0] / (flops[0] + sum(flops))) in text
+    assert "0.0004 of loss a run" in text
+    assert "Stopped runs" not in page
+    assert run_state(params, expand_grid(params)[0]).progress == "stopped by forecast"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from flows.cli.main import main
 from tasks.runtime.tracking.publishing import publish_study, publishing, sync
 from tasks.runtime.tracking.run_record import flatten, numbers, read_record
 from tasks.runtime.tracking.store import lasting_root, store_uri
-from tasks.runtime.tracking.tracked_study import RUN_TAG, TrackedStudy
+from tasks.runtime.tracking.tracked_study import RUN_TAG, STOPPED_TAG, TrackedStudy
 from tasks.study.grid import expand_grid
 from tasks.study.manifests import folder_lock, write_json, write_manifest
 from tasks.study.params import Params, load_params
@@ -87,6 +88,17 @@ def test_publishing_again_adds_nothing(tmp_path: Path) -> None:
     before = content(params, store_uri(params))
     assert sync(params)["rows"] == 0
     assert content(params, store_uri(params)) == before
+
+
+def test_a_run_that_was_stopped_by_forecast_is_tagged_with_the_reason_and_no_other(tmp_path: Path) -> None:
+    params = make_recorded_study(tmp_path)
+    first, second = (read_record(params, run) for run in expand_grid(params)[:2])
+    study = TrackedStudy(params)
+    study.publish(replace(first, stopped="stopped by forecast at step 2 of 4"))
+    study.publish(second)
+    tags = {name: run.data.tags for name, run in runs_of(params, store_uri(params)).items()}
+    assert tags[first.name][STOPPED_TAG] == "stopped by forecast at step 2 of 4"
+    assert STOPPED_TAG not in tags[second.name]
 
 
 def test_every_run_is_named_by_its_id_below_one_parent_with_axes_as_params_and_tags(tmp_path: Path) -> None:

@@ -367,7 +367,7 @@ def test_two_machines_join_through_a_launch_command(tmp_path: Path) -> None:
         update={"launch_command": _script(tmp_path / "sbatch", body)}
     )
     placement = Placement(2, 2, CONFIGS / "fsdp2_multi_node.yaml", True, True)
-    run = Run("run", "3k", "base", 0, 1, 4)
+    run = Run("run", "3k", "base", 0, 1, 4, 3)
     command = cluster_command(hardware, placement, run)
     environment = launch_environment(hardware, placement) | PATH
     job = ("tests.support.worker_jobs:report", {"folder": str(tmp_path)})

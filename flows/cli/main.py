@@ -30,6 +30,7 @@ COMMANDS = (
     "fit",
     "forecast",
     "plan",
+    "design",
     "grade",
     "status",
     "verify",

@@ -1,8 +1,9 @@
-"""A params file made from another one by changing values, for `rlscale study --set KEY=VALUE`."""
+"""A params file made from another one by changing values: `rlscale study --set KEY=VALUE`, `rlscale design --write`."""
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,35 @@ def write_overridden_params(params_file: Path, changes: list[str]) -> Path:
     _refuse_mixing(make_params(raw, target), params_file, target)
     write_text(target, yaml.safe_dump(raw, sort_keys=False))
     return Path(os.path.relpath(target))
+
+
+def write_design_params(params_file: Path, target: Path, entries: list[dict[str, Any]], steps: int) -> None:
+    """Writes the params of a designed study: the scale axis has the designed runs alone, the other axes are left out.
+
+    Args:
+        params_file: the file to start from; it is not touched.
+        target: the file to write; its study and data root are named after it.
+        entries: of `grid.runs`.
+        steps: `train.steps`, for which the curriculum is cut.
+
+    Raises:
+        InputError: the file to start from is not valid, or the design is impossible with it.
+    """
+    load_params(params_file)
+    if target.absolute() == params_file.absolute():
+        raise InputError(f"--write {target}: would overwrite the params file it starts from")
+    raw = yaml.safe_load(params_file.read_text(encoding="utf-8"))
+    name = re.sub(r"[^A-Za-z0-9_.]", "_", target.name.removesuffix(target.suffix).removeprefix("params."))
+    raw["study"] |= {"name": name, "data_root": f"data-{name}"}
+    raw["train"]["steps"] = steps
+    raw["grid"] = {
+        "sizes": list(dict.fromkeys(entry["size"] for entry in entries)),
+        "variants": list(dict.fromkeys(entry["variant"] for entry in entries)),
+        "seeds": [0],
+        "runs": entries,
+    }
+    make_params(raw, target)
+    write_text(target, yaml.safe_dump(raw, sort_keys=False))
 
 
 def preview(params_file: Path, changes: list[str]) -> Params:

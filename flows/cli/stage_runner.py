@@ -83,7 +83,7 @@ def train_single_run(run_id: str, params_file: Path) -> None:
 
     params = load_params(params_file)
     run = find_run(params, run_id)
-    if run_state(params, run).progress == "done":
+    if run_state(params, run).finished:
         print(f"{run.run_id}: nothing to do")
         return
     _check_inputs(params, "train")

@@ -57,7 +57,9 @@ def _show_plan(params: Params, as_json: bool) -> None:
     for run in expand_grid(params):
         state = run_state(params, run)
         rows.append(
-            asdict(run) | asdict(estimate_run_cost(params, run)) | {"state": state.progress, "steps_done": state.steps}
+            asdict(run)
+            | asdict(estimate_run_cost(params, run))
+            | {"state": state.progress, "steps_done": state.steps, "finished": state.finished}
         )
     unfinished = unfinished_stages(params)
     if as_json:
@@ -66,12 +68,12 @@ def _show_plan(params: Params, as_json: bool) -> None:
     columns = ["run", "N", "tokens at most", "6NT at most", "state", "steps"]
     table = [
         [row["run_id"], f"{row['n_params']:,.0f}", f"{row['tokens']:.3g}", f"{row['compute']:.3g}", row["state"],
-         f"{row['steps_done']}/{params.train.steps}"]
+         f"{row['steps_done']}/{row['steps']}"]
         for row in rows
     ]  # fmt: skip
     print_table(f"{len(rows)} runs of study {params.study.name}", columns, table)
     total = sum(row["compute"] for row in rows)
-    done = sum(row["state"] == "done" for row in rows)
+    done = sum(row["finished"] for row in rows)
     typer.echo(f"{done} of {len(rows)} runs done; all together at most 6NT = {total:.3g} FLOPs")
     typer.echo(f"stages with something to do: {', '.join(unfinished) or 'none'}")
 

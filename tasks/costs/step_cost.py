@@ -118,11 +118,14 @@ class Budget:
     amount: float
     unit: str
 
+    def price(self, cost: Cost) -> float:
+        """A cost in its unit."""
+        return {"gpu-h": cost.gpu_hours, "flop": cost.total_flops, "usd": cost.usd}[self.unit]
+
     def steps(self, one: Cost) -> int:
         """Whole steps it pays for, from the cost of one."""
-        price = {"gpu-h": one.gpu_hours, "flop": one.total_flops, "usd": one.usd}[self.unit]
         # Tolerance 1e-12: a budget of exactly n steps buys n.
-        return int(self.amount / price * (1 + 1e-12))
+        return int(self.amount / self.price(one) * (1 + 1e-12))
 
     def scaled(self, factor: float) -> Budget:
         """A multiple of it."""

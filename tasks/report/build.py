@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from tasks.report.sections import (
     reuse,
     runs,
     scores,
+    stopped,
     strictness,
     training,
 )
@@ -89,6 +90,7 @@ def build_sections(results: StudyResults, check: GradingCheck, gains: list[Forma
         reuse.build(results),
         training.build(results),
         scores.build(results),
+        *([stopped.build(results)] if results.params.train.stopping else []),
         runs.build(results),
         grading.build(check),
         provenance.build(results),
@@ -117,16 +119,22 @@ def render(results: StudyResults, sections: list[Section]) -> str:
 
 
 def _header(results: StudyResults, title: str) -> Html:
-    train = results.params.train
+    train, steps = results.params.train, _span(log.run.steps for log in results.runs)
     facts = [
         f"{len(results.runs)} GRPO runs",
         f"{len(results.sizes)} sizes ({results.sizes[0]} to {results.sizes[-1]} non-embedding parameters)",
         " and ".join(results.variants),
-        f"{len(results.params.grid.seeds)} seed{'s' if len(results.params.grid.seeds) > 1 else ''}",
-        f"{train.steps} steps of {train.batch} prompts × {train.group_size} completions",
+        f"{_span(results.runs_by_size.values())} seed{'s' if results.repeated else ''}",
+        f"{steps} steps of {train.batch} prompts × {train.group_size} completions",
         f"{count(results.params.prepare.heldout)} held-out problems",
     ]
     return tag("header", joined([tag("h1", title), paragraph(" · ".join(facts), class_="sub")]))
+
+
+def _span(values: Iterable[int]) -> str:
+    """One number where all are equal, else the smallest and the largest."""
+    ordered = sorted(values)
+    return str(ordered[0]) if ordered[0] == ordered[-1] else f"{ordered[0]} to {ordered[-1]}"
 
 
 def _section(part: Section) -> Html:

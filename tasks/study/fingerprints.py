@@ -7,11 +7,10 @@ leaves it.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tasks.study.grid import Run, model_spec, shared_scientific_settings
+from tasks.study.grid import Run, model_spec, scientific_settings
 from tasks.study.manifests import digest_file, make_fingerprint, manifest_digest
 from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
@@ -74,7 +73,7 @@ def run_fingerprint(params: Params, run: Run) -> str:
         "model": manifest_digest(paths.model(run.model)),
         "grader": GRADER_VERSION,
     }
-    return make_fingerprint("train", VERSIONS["train"], shared_scientific_settings(params) | asdict(run), inputs)
+    return make_fingerprint("train", VERSIONS["train"], scientific_settings(params, run), inputs)
 
 
 def evaluate_fingerprint(params: Params, policy: StudyPolicy, benchmark: str) -> str:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.costs.disk import require_disk, run_disk
+from tasks.records.stopping import STOPPED, StoppedRun
 from tasks.runtime.job_answers import JobPreempted, OutOfMemory, WorkCancelled, WorkerDied
 from tasks.runtime.job_files import JobFileLaunch
 from tasks.runtime.launcher import Launcher
@@ -31,7 +32,7 @@ from tasks.runtime.patient_launch import COMMAND
 from tasks.runtime.workers import thread_environment
 from tasks.study.fingerprints import run_fingerprint
 from tasks.study.grid import Run
-from tasks.study.manifests import once
+from tasks.study.manifests import folder_lock, is_complete, once
 from tasks.study.params import Hardware, Params
 from tasks.study.paths import StudyPaths
 from tasks.train.checkpoint_folder import find_complete_checkpoint, remove_resumable
@@ -63,8 +64,13 @@ class RunLauncher(Launcher):
         if params.hardware.workers is None:
             self.slots = _default_slots(params.hardware, len(self.devices) or usable_cores())
 
-    def train(self, run: Run, fingerprint: str) -> dict[str, Any]:
+    def train(self, run: Run, fingerprint: str, **segment: Any) -> dict[str, Any]:
         """Trains a run; returns the facts for its manifest.
+
+        Args:
+            run: the run.
+            fingerprint: of its work.
+            segment: `until` and `close` of `tasks.train.loop.train`; none: the whole run.
 
         Raises:
             InputError: bad input, or a run that cannot fit the devices or the disk.
@@ -75,28 +81,29 @@ class RunLauncher(Launcher):
         require_disk(StudyPaths.of(self.params).run(run), run_disk(self.params, run).peak, f"run {run.run_id}")
         budget = self.params.hardware.token_budget
         try:
-            return self._launch(run, fingerprint, placement, self.params)
+            return self._launch(run, {"fingerprint": fingerprint} | segment, placement, self.params)
         except OutOfMemory:
             log.warning("%s ran out of memory; trying once more with hardware.token_budget %d", run.run_id, budget // 2)
         hardware = self.params.hardware.model_copy(update={"token_budget": max(1, budget // 2)})
+        halved = self.params.model_copy(update={"hardware": hardware})
         try:
-            return self._launch(run, fingerprint, placement, self.params.model_copy(update={"hardware": hardware}))
+            return self._launch(run, {"fingerprint": fingerprint} | segment, placement, halved)
         except OutOfMemory as error:
             raise OutOfMemory(
                 f"{run.run_id} ran out of memory with hardware.token_budget {budget} and again with {budget // 2}; "
                 f"raise hardware.gpus_per_run.{run.size} or set hardware.gradient_checkpointing\n{error}"
             ) from error
 
-    def _launch(self, run: Run, fingerprint: str, placement: Placement, params: Params) -> dict[str, Any]:
+    def _launch(self, run: Run, work: dict[str, Any], placement: Placement, params: Params) -> dict[str, Any]:
         """Trains a run, launching it again as long as it gets on or pauses are left."""
-        arguments = {"params": params.model_dump_json(), "run": asdict(run), "fingerprint": fingerprint}
+        arguments = {"params": params.model_dump_json(), "run": asdict(run)} | work
         checkpoints, failures = StudyPaths.of(params).checkpoints(run), 0
-        newest = find_complete_checkpoint(checkpoints, fingerprint)
+        newest = find_complete_checkpoint(checkpoints, work["fingerprint"])
         while True:
             try:
                 return self._launch_once(run, placement, arguments)
             except WorkerDied as error:
-                before, newest = newest, find_complete_checkpoint(checkpoints, fingerprint)
+                before, newest = newest, find_complete_checkpoint(checkpoints, work["fingerprint"])
                 failures = failures + 1 if newest == before else 0
                 if failures > len(PAUSES):
                     raise
@@ -178,18 +185,28 @@ def cluster_command(hardware: Hardware, placement: Placement, run: Run) -> list[
     return [*command, "--grace", str(hardware.grace_seconds)]
 
 
-def train_once(params: Params, run: Run, launcher: RunLauncher) -> dict[str, Any]:
-    """Trains a run unless its folder proves it done; returns its manifest.
+def train_once(params: Params, run: Run, launcher: RunLauncher, stop: StoppedRun | None = None) -> dict[str, Any]:
+    """Trains a run to its end, or to where it is stopped, unless its folder proves it done; returns its manifest.
 
     What the run was resumed from goes when the manifest, with the digests of the final policy, is there.
     """
     paths, fingerprint = StudyPaths.of(params), run_fingerprint(params, run)
 
     def body() -> tuple[list[str], dict[str, Any]]:
-        facts = launcher.train(run, fingerprint)
+        facts = launcher.train(run, fingerprint, **({} if stop is None else {"until": stop.step}))
         final = sorted(f"final/{path.name}" for path in paths.final(run).iterdir() if path.is_file())
-        return [paths.metrics(run).name, paths.run_params(run).name, *final], facts
+        closing = {} if stop is None else {STOPPED: asdict(stop)}
+        return [paths.metrics(run).name, paths.run_params(run).name, *final], facts | closing
 
     manifest = once(paths.run(run), "train", fingerprint, body)[0]
     remove_resumable(paths.checkpoints(run), params.checkpoints)
     return manifest
+
+
+def train_until(params: Params, run: Run, launcher: RunLauncher, step: int) -> None:
+    """Trains a run to a step and leaves it there with a checkpoint, unless it has been there or is done."""
+    paths, fingerprint = StudyPaths.of(params), run_fingerprint(params, run)
+    with folder_lock(paths.run(run)):
+        reached = [path for path in paths.checkpoints(run).glob("step-*") if int(path.name[5:]) >= step]
+        if not any(is_complete(folder, fingerprint) for folder in (paths.run(run), *reached)):
+            launcher.train(run, fingerprint, until=step, close=False)

@@ -46,15 +46,17 @@ from tasks.train.update import TrainingDiverged, UpdateTotals
 Sums = dict[str, float]
 
 
-def train_job(params: str, run: dict[str, Any], fingerprint: str) -> dict[str, Any]:
-    """A worker's job: trains one run; params as JSON text, the run as its fields."""
+def train_job(
+    params: str, run: dict[str, Any], fingerprint: str, until: int | None = None, close: bool = True
+) -> dict[str, Any]:
+    """A worker's job: trains one run; params as JSON text, the run as its fields, the rest as `train` takes it."""
     study, experiment = Params.model_validate_json(params), Run(**run)
     use_deterministic_kernels(study.hardware.deterministic or not torch.cuda.is_available())
     torch.set_num_threads(study.hardware.threads_per_worker)
     with stoppable(), training_lock(StudyPaths.of(study).run(experiment)):
         context = open_context(study, experiment, fingerprint)
         try:
-            facts = train(context)
+            facts = train(context, until, close)
         except BaseException:
             context.close(reusable=False)
             raise
@@ -74,11 +76,16 @@ def use_deterministic_kernels(wanted: bool) -> None:
     torch.use_deterministic_algorithms(wanted)
 
 
-def train(context: TrainingContext) -> dict[str, Any]:
-    """Trains a run to its last step, from its last checkpoint if it has one.
+def train(context: TrainingContext, until: int | None = None, close: bool = True) -> dict[str, Any]:
+    """Trains a run to a step, from its last checkpoint if it has one.
+
+    Args:
+        context: the run.
+        until: the step; None: the run's last one. A run that has a checkpoint behind it ends there.
+        close: whether the run ends with this step and its final policy; otherwise it pauses with a checkpoint.
 
     Returns:
-        Facts for the run's manifest.
+        Facts for the run's manifest; none for a pause.
 
     Raises:
         TrainingDiverged: loss or gradient became NaN or infinite.
@@ -94,12 +101,14 @@ def train(context: TrainingContext) -> dict[str, Any]:
     elif context.sampler.samples_ahead and _is_evaluated(context, state.step):
         _evaluate(context, state.step, PhaseTimer())  # its row is written; the next rollouts come with it as they did
     timer, checkpoints = PhaseTimer(), checkpoint_writer(context)
-    for step in range(state.step + 1, context.params.train.steps + 1):
+    last = context.run.steps if until is None else until
+    for step in range(state.step + 1, last + 1):
         state, row = train_step(context, step, state, timer)
         append_metrics(context, row)
         timer = PhaseTimer()
         stops = context.parallel.any_process(stop_requested())
-        if (stops or step % context.params.checkpoints.every == 0) and step < context.params.train.steps:
+        pauses = step == last and not close
+        if pauses or (step < last and (stops or step % context.params.checkpoints.every == 0)):
             # The row is on disk before the checkpoint that follows it, so its seconds stand in the next row.
             with timer.phase("checkpoint"):
                 save_run_checkpoint(context, checkpoints, state)
@@ -107,7 +116,7 @@ def train(context: TrainingContext) -> dict[str, Any]:
                 checkpoints.wait()
                 raise JobStopped(f"{context.run.run_id} stopped after step {step}, as it was asked to")
     checkpoints.wait()
-    return save_final_policy(context)
+    return save_final_policy(context) if close else {}
 
 
 class PhaseTimer:
@@ -215,7 +224,7 @@ def _minibatches(context: TrainingContext, groups: list[RolloutGroup], sizes: li
 
 
 def _is_evaluated(context: TrainingContext, step: int) -> bool:
-    return step % context.params.train.heldout.every == 0 or step == context.params.train.steps
+    return step % context.params.train.heldout.every == 0 or step == context.run.steps
 
 
 def _evaluate(context: TrainingContext, step: int, timer: PhaseTimer) -> tuple[dict[str, Any], Sums]:
@@ -236,7 +245,7 @@ def _evaluate(context: TrainingContext, step: int, timer: PhaseTimer) -> tuple[d
     )
     indices = range(accelerator.process_index, len(context.heldout.problems), accelerator.num_processes)
     prompts = context.heldout.select(indices)
-    if context.sampler.samples_ahead and step < context.params.train.steps:
+    if context.sampler.samples_ahead and step < context.run.steps:
         sampled = context.sampler.sample_with_next((prompts, settings), _rollout_batch(context, step + 1)[:2])
     else:
         sampled = context.sampler.sample(prompts, settings)

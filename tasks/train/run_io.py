@@ -100,8 +100,8 @@ def save_final_policy(context: TrainingContext) -> dict[str, Any]:
     return asdict(context.run) | {
         "n_params": context.model.n_params,
         "nominal": context.model.nominal,
-        "steps": context.params.train.steps,
-        "test_loss": rows[-1].test_loss,
+        "steps": rows[-1].step,
+        "test_loss": next((row.test_loss for row in reversed(rows) if row.test_loss is not None), None),
         "compute": rows[-1].compute,
         "content": content_digest(context.folder, rows, context.sampler.engine.fingerprint()),
     }

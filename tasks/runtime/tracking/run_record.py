@@ -14,6 +14,7 @@ from typing import Any
 from tasks.records.metrics import StepMetrics, read_metrics
 from tasks.records.models import read_models
 from tasks.records.scores import Score, read_scores
+from tasks.records.stopping import read_stopped
 from tasks.study.fingerprints import run_fingerprint
 from tasks.study.grid import Run
 from tasks.study.manifests import MANIFEST, digest_text, is_locked, read_manifest
@@ -57,6 +58,7 @@ class RunRecord:
         files: small files of the folder.
         started_at: Unix seconds at which the run's first step can have begun; 0 before there is a row.
         done: whether the run has finished.
+        stopped: why it was stopped by forecast, None where it was not.
         running: whether a process holds its lock.
     """
 
@@ -71,6 +73,7 @@ class RunRecord:
     files: list[Path]
     started_at: float
     done: bool
+    stopped: str | None
     running: bool
 
 
@@ -100,6 +103,7 @@ def read_record(params: Params, run: Run) -> RunRecord:
         files=_files(paths, run),
         started_at=paths.metrics(run).stat().st_mtime - elapsed if rows else 0.0,
         done=manifest is not None and manifest.get("fingerprint") == fingerprint,
+        stopped=stop.reason if (stop := read_stopped(params, run)) else None,
         running=is_locked(paths.run(run)),
     )
 

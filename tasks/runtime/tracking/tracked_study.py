@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 RUN_TAG, FINGERPRINT_TAG, ROWS_TAG = "rlscale.run", "rlscale.fingerprint", "rlscale.rows"
 DIGEST_TAG, SUMMARY_TAG, MODEL_TAG = "rlscale.digest", "rlscale.finals", "rlscale.model"
+STOPPED_TAG = "rlscale.stopped"
 FIT_TAG, NOTE_TAG = "rlscale.fit", "mlflow.note.content"
 PARENT = "study"
 BATCH = 1000
@@ -204,7 +205,8 @@ class TrackedStudy:
         ended = tracked.info.start_time + int(1000 * record.points[-1].elapsed) if record.points else None
         self._client.set_terminated(run_id, "FINISHED", ended)
         self._log_model(tracked, record)
-        self._tag(tracked, {SUMMARY_TAG: fingerprint})
+        closing = {} if record.stopped is None else {STOPPED_TAG: record.stopped}
+        self._tag(tracked, closing | {SUMMARY_TAG: fingerprint})
 
     def _log_model(self, tracked: TrackedRun, record: RunRecord) -> None:
         """A model record that points at the checkpoint, without copying it. Names may not hold `.`, `/`, `:`."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from tasks.study.params.block import ConfigBlock, Fraction
 
@@ -132,10 +133,39 @@ class Lora(ConfigBlock):
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
+class Stopping(ConfigBlock):
+    """Runs that are compared are forecast on the way; one that can hardly win is stopped. Off where it is absent.
+
+    Candidates of a comparison differ on the axes of `compare` and agree on all others, so that every seed has its own
+    comparison unless `seed` is named. Each is forecast at its own last step, by the rule of
+    `tasks.fit.design.dominance`.
+    """
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    rule: Literal["dominated"]
+    chance: Annotated[float, Field(gt=0.0, lt=0.5)] = Field(
+        default=0.05, description="Stopped below this chance to end with a lower loss than the favorite."
+    )
+    every: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        default=0.1, description="Fraction of a run's steps between forecasts."
+    )
+    first: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        default=0.25, alias="from", description="Fraction of a run's steps at the first forecast."
+    )
+    compare: tuple[Literal["size", "variant", "seed", "tau", "group_size"], ...] = Field(min_length=1)
+
+    @property
+    def marks(self) -> tuple[float, ...]:
+        """Fractions of its steps at which a run is forecast, ascending."""
+        count = math.ceil((1.0 - self.first) / self.every - 1e-9)
+        return tuple(round(self.first + index * self.every, 9) for index in range(count))
+
+
 class Train(ConfigBlock):
     """GRPO. `batch` and `minibatch` count prompts; each prompt gets `group_size` completions."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"float32_head", "reward"})
+    added: ClassVar[frozenset[str]] = frozenset({"float32_head", "reward", "stopping"})
 
     engine: Literal["transformers", "vllm"]
     steps: PositiveInt
@@ -156,6 +186,7 @@ class Train(ConfigBlock):
         default="strict",
         description="strict: an answer must stand in its form (a box, as published); lenient: wherever it stands.",
     )
+    stopping: Stopping | None = None
 
     @model_validator(mode="after")
     def _batches_are_possible(self) -> Train:
