@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.costs.grid_cost import model_parameters
-from tasks.costs.memory import read_shape
+from tasks.costs.model_shape import read_shape
 from tasks.records.models import ModelRecord, read_models
 from tasks.study.errors import InputError
 from tasks.study.grid import Run, expand_grid

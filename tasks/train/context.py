@@ -17,7 +17,7 @@ from tasks.policy.policy_model import Policy
 from tasks.records.models import ModelRecord, read_models
 from tasks.sampling.prompts import PromptSet, load_prompts
 from tasks.study.grid import Run
-from tasks.study.params import Params
+from tasks.study.params import Params, SizedHardware
 from tasks.study.paths import StudyPaths
 from tasks.train.checkpoints import RankGroup
 from tasks.train.lora import adapters_off
@@ -61,6 +61,11 @@ class TrainingContext:
     def folder(self) -> Path:
         """The run's folder."""
         return StudyPaths.of(self.params).run(self.run)
+
+    @property
+    def hardware(self) -> SizedHardware:
+        """The hardware block's values for the run's size."""
+        return self.params.hardware.of_size(self.run.size)
 
     @property
     def parallel(self) -> ParallelContext:
@@ -110,13 +115,14 @@ def open_context(params: Params, run: Run, fingerprint: str) -> TrainingContext:
     checkpoint = paths.stage("pretrain") / record.path
     parallel = init_parallel(train.precision)
     policy = build_policy(parallel, checkpoint, train.lora, run.seed)
-    updater = _updater(params, parallel, policy, checkpoint)
+    hardware = params.hardware.of_size(run.size)
+    updater = _updater(params, parallel, policy, checkpoint, hardware.gradient_checkpointing)
 
     style, longest = getattr(train.prompt_style, run.variant), train.sampling.max_prompt_tokens
     problems = paths.train_problems if run.tau == 1 else paths.subset(run.tau)
     prompts, heldout = (load_prompts(path, checkpoint, style, longest) for path in (problems, paths.heldout))
-    limits, device = params.hardware, parallel.accelerator.device
-    grader = GradingPool(limits.grading_workers, limits.grading_seconds, limits.grading_memory_mb)
+    device = parallel.accelerator.device
+    grader = GradingPool(hardware.grading_workers, hardware.grading_seconds, hardware.grading_memory_mb)
     return TrainingContext(
         params=params,
         run=run,
@@ -125,17 +131,19 @@ def open_context(params: Params, run: Run, fingerprint: str) -> TrainingContext:
         architecture=Architecture.from_config(policy.model.config.to_dict()),
         policy=policy,
         updater=updater,
-        sampler=RolloutSampler(open_sampler(params, parallel, checkpoint), grader),
+        sampler=RolloutSampler(open_sampler(params, hardware, parallel, checkpoint), grader),
         train=prompts,
         heldout=heldout,
         peak_flops=peak_of_device(torch.cuda.get_device_name(device)) if device.type == "cuda" else None,
     )
 
 
-def _updater(params: Params, parallel: ParallelContext, policy: Policy, checkpoint: Path) -> PolicyUpdater:
+def _updater(
+    params: Params, parallel: ParallelContext, policy: Policy, checkpoint: Path, recomputed: bool
+) -> PolicyUpdater:
     """Wraps the policy and builds what updates it."""
     train, settings = params.train, params.train.optimizer
-    if params.hardware.gradient_checkpointing:
+    if recomputed:
         policy.model.gradient_checkpointing_enable({"use_reentrant": False})
         policy.train()  # transformers recomputes in training mode only; there is no dropout to switch on
     optimizer: torch.optim.Optimizer = torch.optim.AdamW(

@@ -28,7 +28,7 @@ from tasks.runtime.workers import LaunchFailed, OutOfMemory, WorkCancelled, thre
 from tasks.study.fingerprints import run_fingerprint
 from tasks.study.grid import Run
 from tasks.study.manifests import once
-from tasks.study.params import Hardware, Params
+from tasks.study.params import Hardware, Params, SizedHardware
 from tasks.study.paths import StudyPaths
 from tasks.train.placement import Placement, choose_placement
 
@@ -66,19 +66,23 @@ class RunLauncher(Launcher):
             As `tasks.runtime.workers.Worker.run` otherwise.
         """
         placement = choose_placement(self.params, run, self.devices)
-        budget = self.params.hardware.token_budget
+        hardware, budget = placement.hardware, placement.hardware.token_budget
         try:
-            return self._launch(run, fingerprint, placement, self.params)
+            return self._launch(run, fingerprint, placement, self._params_on(hardware))
         except OutOfMemory:
             log.warning("%s ran out of memory; trying once more with hardware.token_budget %d", run.run_id, budget // 2)
-        hardware = self.params.hardware.model_copy(update={"token_budget": max(1, budget // 2)})
+        halved = hardware.model_copy(update={"token_budget": max(1, budget // 2)})
         try:
-            return self._launch(run, fingerprint, placement, self.params.model_copy(update={"hardware": hardware}))
+            return self._launch(run, fingerprint, placement, self._params_on(halved))
         except OutOfMemory as error:
             raise OutOfMemory(
                 f"{run.run_id} ran out of memory with hardware.token_budget {budget} and again with {budget // 2}; "
                 f"raise hardware.gpus_per_run.{run.size} or set hardware.gradient_checkpointing\n{error}"
             ) from error
+
+    def _params_on(self, hardware: SizedHardware) -> Params:
+        """The params with a run's own hardware."""
+        return self.params.model_copy(update={"hardware": hardware})
 
     def _launch(self, run: Run, fingerprint: str, placement: Placement, params: Params) -> dict[str, Any]:
         """Trains a run; a launch that fails is tried again after a pause."""

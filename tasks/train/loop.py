@@ -117,7 +117,7 @@ def train_step(
             raise TrainingDiverged(f"{error}; last good checkpoint: {last_good or 'none, start again'}") from error
     passes = {"reference": context.updater.reference is not None, "old": not context.updater.sampler_is_exact}
     flops = {"rollout": sampling_flops(context.architecture, batch.requests, completions)} | update_flops(
-        context.architecture, minibatches, passes, params.hardware.gradient_checkpointing
+        context.architecture, minibatches, passes, context.hardware.gradient_checkpointing
     )
     with timer.phase("weights"):
         fingerprint = context.refresh_sampler()
@@ -158,7 +158,7 @@ def _rollout_settings(context: TrainingContext, step: int) -> SamplingSettings:
 def _minibatches(context: TrainingContext, groups: list[RolloutGroup], sizes: list[int]) -> list[list[MicroBatch]]:
     """Packs this process's groups minibatch by minibatch, with equally many micro-batches on every process."""
     accelerator, train = context.accelerator, context.params.train
-    budget = context.params.hardware.token_budget
+    budget = context.hardware.token_budget
     own, start = [], 0
     for size in sizes:
         own.append(groups[start : start + size])

@@ -20,11 +20,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from tasks.costs.memory import devices_per_engine, read_shape
 from tasks.sampling.engines import open_engine
 from tasks.sampling.protocol import Completion, Engine, Request, SamplingSettings
 from tasks.study.manifests import canonical_json, digest_file
-from tasks.study.params import Params
+from tasks.study.params import Params, SizedHardware
 from tasks.train.parallel import ParallelContext
 
 
@@ -154,13 +153,13 @@ class SharedEngine(Engine):
         return str(values[0])
 
 
-def open_sampler(params: Params, parallel: ParallelContext, checkpoint: Path) -> Engine:
+def open_sampler(params: Params, hardware: SizedHardware, parallel: ParallelContext, checkpoint: Path) -> Engine:
     """Opens the engine of a training run: one in each process, or one for each group of them.
 
     Raises:
         InputError: no such engine, it is not installed, or the model does not fit its part of a machine's devices.
     """
-    train, hardware = params.train, params.hardware
+    train = params.train
     context = train.sampling.max_prompt_tokens + train.sampling.max_completion_tokens
     if train.engine == "transformers" or parallel.world_size == 1:
 
@@ -172,10 +171,7 @@ def open_sampler(params: Params, parallel: ParallelContext, checkpoint: Path) ->
         key = {"shape": digest_file(checkpoint / "config.json"), "precision": train.precision, "context": context}
         return ENGINE_CACHE.acquire(canonical_json(key | hardware.model_dump(mode="json")), checkpoint, open_single)
     num_local = int(os.environ.get("LOCAL_WORLD_SIZE", str(parallel.world_size)))
-    size = num_local
-    if hardware.vllm.mode == "colocate" and parallel.accelerator.device.type == "cuda":
-        capacity = torch.cuda.get_device_properties(parallel.accelerator.device).total_memory
-        size = devices_per_engine(params, read_shape(checkpoint), num_local, float(capacity))
+    size = hardware.vllm.tensor_parallel or num_local  # chosen by `tasks.train.placement` where it is null
 
     def open_group(first: int) -> Engine:
         if parallel.accelerator.device.type == "cuda":

@@ -36,7 +36,7 @@ from tasks.sampling.vllm.requests import (
 )
 from tasks.sampling.vllm.staging import Checksums, Staging, StaleWeights, check_checksums
 from tasks.sampling.vllm.weights import state_dict
-from tasks.study.params import Hardware
+from tasks.study.params import SizedHardware
 
 if TYPE_CHECKING:
     from tasks.sampling.vllm.transfer import Transfer
@@ -50,7 +50,7 @@ class VllmEngine(Engine):
     def __init__(
         self,
         checkpoint: Path,
-        hardware: Hardware,
+        hardware: SizedHardware,
         precision: str = "float32",
         context: int | None = None,
         colocated: bool = False,
