@@ -35,7 +35,7 @@ LOGIT_ELEMENTS = 1 << 25
 """Logits in memory at once, as `tasks.policy.logprobs` cuts them."""
 PREFIX_ROWS = 1.5
 """Keys and values attended per packed row, prompts repeated for each completion, relative to the rows."""
-MARGIN = 1.06
+MARGIN = 1.05
 """What is not counted in a backward pass, norms' buffers, indices and temporaries, as a factor."""
 
 GIB = float(1 << 30)
@@ -147,8 +147,8 @@ def _backward(shape: ModelShape, rows: int, width: int, gathered: int, recompute
     """The fullest moment of a backward pass over `rows` packed rows, gradient shards left out.
 
     The root's parameters, output layer included, are whole from the forward pass to the end; so is the gradient of the
-    output layer once it exists. A layer's backward holds it and the one before, its gradient, and that gradient in
-    float32 on its way to the shards.
+    output layer once it exists. A layer's backward holds it and the one before, its gradient, that gradient in float32
+    on its way to the shards, and the gradients of two activations of the feed-forward layer.
 
     Args:
         shape: of the model.
@@ -169,7 +169,9 @@ def _backward(shape: ModelShape, rows: int, width: int, gathered: int, recompute
         {
             "gathered": gathered * (embedding + 2 * layer),
             "activations": kept + (one_layer(shape, rows, width) if recomputed else 0.0),
-            "gradients in flight": gathered * (embedding + layer) + (4.0 * layer if gathered else 0.0),
+            "gradients in flight": gathered * (embedding + layer)
+            + (4.0 * layer if gathered else 0.0)
+            + 2.0 * rows * width * shape.architecture.intermediate_size,
         },
         {
             "gathered": gathered * embedding * (1 if shape.tied else 2),

@@ -153,38 +153,40 @@ def measure_update(params: Params, hardware: SizedHardware, config: dict[str, An
     meter, device = _Meter(), torch.device("cpu")
     accelerator: Any = _FirstOf(devices.count)
     parallel = ParallelContext(accelerator, "fsdp", params.train.precision)
+    policy, reference = (_on_meta(config, dtype) for dtype in (torch.float32, getattr(torch, parallel.precision)))
     with (
-        tempfile.TemporaryDirectory() as folder,
         _fake_processes(devices.count) as mesh,
         meter.resizes(),
         FakeTensorMode(allow_non_fake_inputs=True),
         meter,
     ):
-        (Path(folder) / "config.json").write_text(json.dumps({"model_type": "qwen2"} | config))
-        updater = _updater(params, hardware, parallel, Path(folder), mesh)
+        shard(policy, parallel, mesh, frozen=False)
+        shard(reference.requires_grad_(False), parallel, mesh, frozen=True)
+        updater = _updater(params, hardware, parallel, policy, reference)
         groups = fullest_groups(params, hardware.token_budget)
         totals = (sum(len(c.tokens) for g in groups for c in g.completions), len(groups))
         (micro,) = micro_batches(groups, hardware.token_budget, totals, "token_mean", device, varlen=True)
         return _two_updates(updater, micro, meter)
 
 
+def _on_meta(config: dict[str, Any], dtype: torch.dtype) -> Policy:
+    """A policy without memory, from a `config.json`."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "config.json").write_text(json.dumps({"model_type": "qwen2"} | config))
+        return Policy(build_on_meta(Path(folder), dtype))
+
+
 def _updater(
-    params: Params, hardware: SizedHardware, parallel: ParallelContext, folder: Path, mesh: DeviceMesh
+    params: Params, hardware: SizedHardware, parallel: ParallelContext, policy: Policy, reference: Policy
 ) -> PolicyUpdater:
-    """Policy, reference and optimiser, as `tasks.train.context` builds them, without weights."""
-    policy, reference = Policy(build_on_meta(folder, torch.float32)), None
-    shard(policy, parallel, mesh, frozen=False)
-    if params.train.objective.kl_coefficient > 0:
-        reference = Policy(build_on_meta(folder, getattr(torch, parallel.precision)))
-        reference.requires_grad_(False)
-        shard(reference, parallel, mesh, frozen=True)
+    """The updater as `tasks.train.context` builds it."""
     if hardware.gradient_checkpointing:
         policy.model.gradient_checkpointing_enable({"use_reentrant": False})
         policy.train()
     return PolicyUpdater(
         parallel=parallel,
         policy=policy,
-        reference=reference,
+        reference=reference if params.train.objective.kl_coefficient > 0 else None,
         optimizer=torch.optim.AdamW(policy.parameters(), lr=1e-6, fused=True),
         objective=params.train.objective,
         temperature=1.0,
