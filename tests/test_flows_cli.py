@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -116,6 +117,8 @@ def test_dry_run_lists_the_54_runs_of_the_miniature_with_their_cost(capsys: pyte
     for run in runs:
         assert run["compute"] == 6.0 * run["n_params"] * run["tokens"] > 0
     assert [run["size"] for run in runs[:12:6]] == ["3k", "7k"]
+    disk = json.loads(out)["disk"]
+    assert 0 < disk["kept"] < disk["peak"] < disk["free"]
 
 
 @pytest.mark.slow
@@ -172,6 +175,29 @@ def test_doctor_names_what_a_params_file_lacks(
     assert code == 0
     assert found["versions"]["torch"]
     assert found["params"] == {"params.yaml": ["problem file nowhere.parquet is not there"]}
+
+
+def test_doctor_names_gpus_memory_and_disk_that_the_published_study_would_lack(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine whose stand-in for nvidia-smi shows one GPU of 16 GiB that admits one process."""
+    script = 'case "$1" in *compute_mode*) echo GPU-0001, Exclusive_Process;; *) echo GPU-0001, 16384;; esac'
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    raw = yaml.safe_load((ROOT / "params.paper.yaml").read_text())
+    raw["grid"] |= {"sizes": ["7B"], "reuse": None, "group_size": None}
+    raw["hardware"] |= {"launch_command": None, "gpus_per_run": {"7B": 1}, "gpu_memory_gb": None}
+    raw["study"]["data_root"] = "data"
+    raw["pretrain"]["family"]["models"][3]["nominal"] = 7e15  # no disk holds its checkpoints
+    (tmp_path / "paper.yaml").write_text(yaml.safe_dump(raw))
+    code, out, _ = run_cli(capsys, "doctor", "--json", "--params", str(tmp_path / "paper.yaml"))
+    (needs,) = json.loads(out)["params"].values()
+    assert code == 0
+    assert any(need.startswith("GPU GPU-0001 is in compute mode EXCLUSIVE_PROCESS") for need in needs)
+    assert any(re.search(r"data/train: study paper needs [\d.e+]+ GB more and [\d.e+]+ GB are", need) for need in needs)
+    assert any("does not hold the model's 14.2 GiB" in need for need in needs)
 
 
 def test_set_makes_a_checked_params_file_in_the_data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

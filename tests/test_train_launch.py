@@ -74,7 +74,7 @@ def _alive(pid: int) -> bool:
 
 def test_the_config_follows_from_the_machine_and_the_run(study: tuple[Params, Run]) -> None:
     run = study[1]
-    cluster = {"launch_command": "sbatch --wait", "gpu_memory_gb": 80.0, "gpus_per_node": 2}
+    cluster = {"launch_command": "sbatch --wait", "gpu_memory_gb": 79.1, "gpus_per_node": 2}
     cases = [
         (_with(study), (), ("cpu.yaml", 1, False)),
         (_with(study, gpus_per_run={"3k": 2}), (), ("cpu.yaml", 1, False)),

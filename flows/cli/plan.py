@@ -37,6 +37,9 @@ def plan(
     grid: Annotated[
         Path | None, typer.Option("--grid", help="Cost of a whole study instead.", metavar="PARAMS")
     ] = None,
+    gpus: Annotated[
+        int | None, typer.Option("--gpus", min=1, help="With --grid: when its runs are done on so many GPUs.")
+    ] = None,
     hardware: HardwareOptions,
     sizes: Annotated[str | None, typer.Option("--sizes", help="N by commas, e.g. 7B,72B; default: the file's.")] = None,
     target_loss: Annotated[float | None, typer.Option("--target-loss", help="Cheapest way to this loss.")] = None,
@@ -64,8 +67,10 @@ def plan(
     """
     gpu, efficiency = hardware.gpu_and_efficiency()
     if grid is not None:
-        _show_grid(grid, gpu, efficiency, step.tokens, output)
+        _show_grid(grid, gpu, efficiency, step.tokens, gpus, output)
         return
+    if gpus is not None:
+        raise InputError("plan: --gpus is for --grid, a whole study")
     if budget is None:
         raise InputError("plan: give --budget, or --grid for a whole study")
     from tasks.costs.step_cost import parse_budget
@@ -102,13 +107,24 @@ def plan(
     output.show(record, lambda: draw_plan(result.options, result.axis), lambda: print_tables(tables, notes))
 
 
-def _show_grid(grid: Path, gpu: Gpu, efficiency: Efficiency, tokens: float | None, output: OutputOptions) -> None:
+def _show_grid(
+    grid: Path, gpu: Gpu, efficiency: Efficiency, tokens: float | None, gpus: int | None, output: OutputOptions
+) -> None:
+    from dataclasses import asdict
+
     from tasks.costs.grid_cost import by_size, grid_cost
+    from tasks.costs.schedule import schedule_study
     from tasks.fit.output.plot import draw_grid
     from tasks.fit.output.tables import grid_tables
     from tasks.study.params import load_params
 
-    costs = grid_cost(load_params(grid), gpu, efficiency, tokens)
+    params = load_params(grid)
+    costs = grid_cost(params, gpu, efficiency, tokens)
     tables = grid_tables(costs, f"{grid}: the whole study on {gpu.name}")
     notes = [f"{costs.tokens:.0f} tokens per completion with its prompt; longest run {costs.longest_hours:.3g} h"]
-    output.show(costs, lambda: draw_grid(by_size(costs)), lambda: print_tables(tables, notes))
+    record = asdict(costs)
+    if gpus is not None:
+        planned = schedule_study(params, costs, gpus)
+        record["schedule"] = asdict(planned)
+        notes += planned.sentences()
+    output.show(record, lambda: draw_grid(by_size(costs)), lambda: print_tables(tables, notes))

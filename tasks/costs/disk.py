@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.costs.grid_cost import model_parameters
-from tasks.costs.memory import read_shape
+from tasks.costs.model_shape import read_shape
 from tasks.records.models import ModelRecord, read_models
 from tasks.study.errors import InputError
 from tasks.study.grid import Run, expand_grid
@@ -114,14 +114,18 @@ def require_disk(folder: Path, needed: float, what: str) -> None:
     Raises:
         InputError: with the folder, the space needed and the space free.
     """
-    missing = needed - folder_bytes(folder)
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(there).free
+    missing, free = needed - folder_bytes(folder), free_bytes(folder)
     if missing > free:
         raise InputError(
             f"{folder}: {what} needs {missing / GB:.4g} GB more and {free / GB:.4g} GB are free; lower "
             "checkpoints.keep_last, raise checkpoints.every or set study.data_root to a larger disk"
         )
+
+
+def free_bytes(folder: Path) -> float:
+    """Bytes free on the disk of a folder that need not exist yet."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return float(shutil.disk_usage(there).free)
 
 
 def folder_bytes(folder: Path) -> float:

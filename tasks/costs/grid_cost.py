@@ -75,7 +75,8 @@ def grid_cost(params: Params, gpu: Gpu, efficiency: Efficiency, tokens: float | 
             reference=train.objective.kl_coefficient > 0,
         )
         n = sizes[run.size]
-        rows.append(GridRunCost(run.run_id, run.size, n, run.steps, cost_of(n, run.steps, work, gpu, efficiency)))
+        cost = cost_of(n, run.steps, work, gpu, efficiency, params.hardware.gpus_per_run.get(run.size))
+        rows.append(GridRunCost(run.run_id, run.size, n, run.steps, cost))
     costs = [row.cost for row in rows]
     return GridCost(
         rows,

@@ -21,7 +21,7 @@ from tasks.policy.policy_model import Policy
 from tasks.records.models import ModelRecord, read_models
 from tasks.sampling.prompts import PromptSet, load_prompts
 from tasks.study.grid import Run
-from tasks.study.params import Params
+from tasks.study.params import Params, SizedHardware
 from tasks.study.paths import StudyPaths
 from tasks.train.checkpoints import RankGroup
 from tasks.train.lora import adapters_off
@@ -65,6 +65,11 @@ class TrainingContext:
     def folder(self) -> Path:
         """The run's folder."""
         return StudyPaths.of(self.params).run(self.run)
+
+    @property
+    def hardware(self) -> SizedHardware:
+        """The hardware block's values for the run's size."""
+        return self.params.hardware.of_size(self.run.size)
 
     @property
     def parallel(self) -> ParallelContext:
@@ -123,13 +128,13 @@ def open_context(params: Params, run: Run, fingerprint: str) -> TrainingContext:
     longest = train.sampling.max_prompt_tokens + train.sampling.max_completion_tokens
     varlen = supports_varlen(device, train.precision, architecture.head_dim)
     require_supported_family(policy.to(device), train.precision, longest, device, varlen, _kernels(params))
-    updater = _updater(params, parallel, policy, checkpoint)
+    hardware = params.hardware.of_size(run.size)
+    updater = _updater(params, parallel, policy, checkpoint, hardware.gradient_checkpointing)
 
     style, most = getattr(train.prompt_style, run.variant), train.sampling.max_prompt_tokens
     problems = paths.train_problems if run.tau == 1 else paths.subset(run.tau)
     prompts, heldout = (load_prompts(path, checkpoint, style, most) for path in (problems, paths.heldout))
-    limits = params.hardware
-    grader = GradingPool(limits.grading_workers, limits.grading_seconds, limits.grading_memory_mb)
+    grader = GradingPool(hardware.grading_workers, hardware.grading_seconds, hardware.grading_memory_mb)
     return TrainingContext(
         params=params,
         run=run,
@@ -138,17 +143,19 @@ def open_context(params: Params, run: Run, fingerprint: str) -> TrainingContext:
         architecture=architecture,
         policy=policy,
         updater=updater,
-        sampler=RolloutSampler(open_sampler(params, parallel, checkpoint), grader, train.reward),
+        sampler=RolloutSampler(open_sampler(params, hardware, parallel, checkpoint), grader, train.reward),
         train=prompts,
         heldout=heldout,
         peak_flops=peak_of_device(torch.cuda.get_device_name(device)) if device.type == "cuda" else None,
     )
 
 
-def _updater(params: Params, parallel: ParallelContext, policy: Policy, checkpoint: Path) -> PolicyUpdater:
+def _updater(
+    params: Params, parallel: ParallelContext, policy: Policy, checkpoint: Path, recomputed: bool
+) -> PolicyUpdater:
     """Wraps the policy and builds what updates it."""
     train, settings = params.train, params.train.optimizer
-    if params.hardware.gradient_checkpointing:
+    if recomputed:
         policy.model.gradient_checkpointing_enable({"use_reentrant": False})
         policy.train()  # transformers recomputes in training mode only; there is no dropout to switch on
     optimizer: torch.optim.Optimizer = torch.optim.AdamW(

@@ -33,7 +33,7 @@ from tasks.runtime.workers import thread_environment
 from tasks.study.fingerprints import run_fingerprint
 from tasks.study.grid import Run
 from tasks.study.manifests import folder_lock, is_complete, once
-from tasks.study.params import Hardware, Params
+from tasks.study.params import Hardware, Params, SizedHardware
 from tasks.study.paths import StudyPaths
 from tasks.train.checkpoint_folder import find_complete_checkpoint, remove_resumable
 from tasks.train.placement import Placement, choose_placement
@@ -79,20 +79,24 @@ class RunLauncher(Launcher):
         """
         placement = choose_placement(self.params, run, self.devices)
         require_disk(StudyPaths.of(self.params).run(run), run_disk(self.params, run).peak, f"run {run.run_id}")
-        budget = self.params.hardware.token_budget
+        work = {"fingerprint": fingerprint} | segment
+        hardware, budget = placement.hardware, placement.hardware.token_budget
         try:
-            return self._launch(run, {"fingerprint": fingerprint} | segment, placement, self.params)
+            return self._launch(run, work, placement, self._params_on(hardware))
         except OutOfMemory:
             log.warning("%s ran out of memory; trying once more with hardware.token_budget %d", run.run_id, budget // 2)
-        hardware = self.params.hardware.model_copy(update={"token_budget": max(1, budget // 2)})
-        halved = self.params.model_copy(update={"hardware": hardware})
+        halved = hardware.model_copy(update={"token_budget": max(1, budget // 2)})
         try:
-            return self._launch(run, {"fingerprint": fingerprint} | segment, placement, halved)
+            return self._launch(run, work, placement, self._params_on(halved))
         except OutOfMemory as error:
             raise OutOfMemory(
                 f"{run.run_id} ran out of memory with hardware.token_budget {budget} and again with {budget // 2}; "
                 f"raise hardware.gpus_per_run.{run.size} or set hardware.gradient_checkpointing\n{error}"
             ) from error
+
+    def _params_on(self, hardware: SizedHardware) -> Params:
+        """The params with a run's own hardware."""
+        return self.params.model_copy(update={"hardware": hardware})
 
     def _launch(self, run: Run, work: dict[str, Any], placement: Placement, params: Params) -> dict[str, Any]:
         """Trains a run, launching it again as long as it gets on or pauses are left."""

@@ -162,7 +162,7 @@ def train_step(
             raise TrainingDiverged(f"{error}; last good checkpoint: {last_good or 'none, start again'}") from error
     passes = {"reference": context.updater.reference is not None, "old": not context.updater.sampler_is_exact}
     flops = {"rollout": sampling_flops(context.architecture, batch.requests, completions)} | update_flops(
-        context.architecture, minibatches, passes, params.hardware.gradient_checkpointing
+        context.architecture, minibatches, passes, context.hardware.gradient_checkpointing
     )
     with timer.phase("weights"):
         fingerprint = context.refresh_sampler()
@@ -216,7 +216,7 @@ def _minibatches(context: TrainingContext, groups: list[RolloutGroup], sizes: li
     for parts in zip(*parallel.all_gather_object(own), strict=True):
         minibatch = [group for part in parts for group in part]
         whole = minibatch_size(minibatch, train.sampling.max_completion_tokens, train.objective)
-        ranks = balanced_micro_batches(minibatch, context.params.hardware.token_budget, parallel.world_size)
+        ranks = balanced_micro_batches(minibatch, context.hardware.token_budget, parallel.world_size)
         micros = [pack_micro_batch(part, whole, train.objective, device, varlen) for part in ranks[parallel.rank]]
         micros += [micros[0].as_padding()] * (max(map(len, ranks)) - len(micros))
         out.append(micros)

@@ -34,7 +34,7 @@ import torch
 import torch.distributed as dist
 from accelerate import Accelerator, init_empty_weights
 from accelerate.utils import InitProcessGroupKwargs
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
@@ -182,7 +182,8 @@ def build_policy(
     if frozen:
         policy.requires_grad_(False)
     if sharded:
-        _shard(policy, parallel, frozen)
+        mesh = init_device_mesh(parallel.accelerator.device.type, (parallel.world_size,))
+        shard(policy, parallel, mesh, frozen)
         _load_shards(policy, ShardedSafetensors.of_checkpoint(checkpoint))
     _init_adapters(policy, seed)
     return policy
@@ -201,9 +202,8 @@ def build_on_meta(checkpoint: Path, dtype: torch.dtype) -> Any:
     return model.eval()
 
 
-def _shard(policy: Policy, parallel: ParallelContext, frozen: bool) -> None:
+def shard(policy: Policy, parallel: ParallelContext, mesh: DeviceMesh, frozen: bool) -> None:
     """Cuts every parameter along its first dimension and gives this process's rows storage, not yet values."""
-    mesh = init_device_mesh(parallel.accelerator.device.type, (parallel.world_size,))
     low = parallel.precision == "bfloat16"
     mixed = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if low else MixedPrecisionPolicy()
     body: Any = policy.model.model

@@ -22,13 +22,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from tasks.costs.memory import devices_per_engine, read_shape
 from tasks.sampling.engines import open_engine, stream
 from tasks.sampling.protocol import Completion, Engine, GenerationBatch, Request, SamplingSettings, in_order
 from tasks.sampling.vllm.buckets import BucketEngine, BucketSender
 from tasks.sampling.vllm.device_memory import free_cached_memory, use_expandable_segments
 from tasks.study.manifests import canonical_json, digest_file
-from tasks.study.params import Params
+from tasks.study.params import Params, SizedHardware
 from tasks.train.parallel import ParallelContext
 
 
@@ -238,13 +237,13 @@ def _sample_together(
     return answers
 
 
-def open_sampler(params: Params, parallel: ParallelContext, checkpoint: Path) -> Engine:
+def open_sampler(params: Params, hardware: SizedHardware, parallel: ParallelContext, checkpoint: Path) -> Engine:
     """Opens the engine of a training run: one in each process, or one for each group of them.
 
     Raises:
         InputError: no such engine, it is not installed, or the model does not fit its part of a machine's devices.
     """
-    train, hardware = params.train, params.hardware
+    train = params.train
     if train.engine == "vllm" and hardware.vllm.mode == "colocate":
         use_expandable_segments()
     context = train.sampling.max_prompt_tokens + train.sampling.max_completion_tokens
@@ -258,10 +257,8 @@ def open_sampler(params: Params, parallel: ParallelContext, checkpoint: Path) ->
         key = {"shape": digest_file(checkpoint / "config.json"), "precision": train.precision, "context": context}
         return ENGINE_CACHE.acquire(canonical_json(key | hardware.model_dump(mode="json")), checkpoint, open_single)
     num_local = int(os.environ.get("LOCAL_WORLD_SIZE", str(parallel.world_size)))
-    size = parallel.world_size if hardware.vllm.mode == "server" else num_local
-    if hardware.vllm.mode == "colocate" and parallel.accelerator.device.type == "cuda":
-        capacity = torch.cuda.get_device_properties(parallel.accelerator.device).total_memory
-        size = devices_per_engine(params, read_shape(checkpoint), num_local, float(capacity))
+    # Of a group beside trainers `tasks.train.placement` has chosen the size; a server belongs to all of them.
+    size = parallel.world_size if hardware.vllm.mode == "server" else hardware.vllm.tensor_parallel or num_local
 
     def open_group(first: int) -> Engine:
         if parallel.accelerator.device.type == "cuda":

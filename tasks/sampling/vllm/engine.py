@@ -39,7 +39,7 @@ from tasks.sampling.vllm.requests import (
 )
 from tasks.sampling.vllm.staging import Checksums, Staging, StaleWeights, WeightLayout, check_checksums
 from tasks.sampling.vllm.weights import state_dict
-from tasks.study.params import Hardware
+from tasks.study.params import SizedHardware
 
 
 class VllmEngine(Engine):
@@ -50,7 +50,7 @@ class VllmEngine(Engine):
     def __init__(
         self,
         checkpoint: Path,
-        hardware: Hardware,
+        hardware: SizedHardware,
         precision: str = "float32",
         context: int | None = None,
         colocated: bool = False,

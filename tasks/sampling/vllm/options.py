@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 
-from tasks.study.params import Hardware
+from tasks.study.params import SizedHardware
 
 KEY, TEMPERATURE, TOP_P = "rlscale_key", "rlscale_temperature", "rlscale_top_p"
 """Names under which a request carries its key and settings to the worker."""
@@ -48,7 +48,9 @@ def head_sizes() -> list[int]:
     return list(CPUAttentionBackend.get_supported_head_sizes())
 
 
-def llm_arguments(model: Path, hardware: Hardware, precision: str, context: int, colocated: bool) -> dict[str, Any]:
+def llm_arguments(
+    model: Path, hardware: SizedHardware, precision: str, context: int, colocated: bool
+) -> dict[str, Any]:
     """Arguments of `vllm.LLM`.
 
     Args:

@@ -8,7 +8,7 @@ sentence that names the file and the key.
 """
 
 from tasks.study.params.block import ConfigBlock, Fraction, Name, Variant
-from tasks.study.params.hardware import Hardware, Tracking, VllmHardware
+from tasks.study.params.hardware import Hardware, SizedHardware, Tracking, VllmHardware
 from tasks.study.params.models import HubFamily, HubModel, Pretrain, SupervisedStage, TinyFamily, TinyModel
 from tasks.study.params.params import Evaluate, Fit, Grid, GroupAxis, Params, Report, ReuseAxis, RunsEntry, Study
 from tasks.study.params.problems import ArithmeticSource, Benchmark, Cleaning, FileSource, HubSource, Prepare
@@ -54,6 +54,7 @@ __all__ = [
     "ReuseAxis",
     "RunsEntry",
     "Sampling",
+    "SizedHardware",
     "Stopping",
     "Study",
     "SupervisedStage",

@@ -113,6 +113,11 @@ class Params(ConfigBlock):
         for size in (*self.grid.sizes, *(axis.size for axis in axes)):
             if size not in sizes:
                 raise ValueError(f"grid names size {size!r}, but pretrain.family.models has only {sorted(sizes)}")
+        for key, named in self.hardware.sizes_named().items():
+            for size in sorted(named - sizes):
+                raise ValueError(
+                    f"hardware.{key} names size {size!r}, but pretrain.family.models has only {sorted(sizes)}"
+                )
         prompts = self.train.steps * self.train.batch
         for tau in self.grid.reuse.factors if self.grid.reuse else ():
             if prompts % tau:
