@@ -35,6 +35,7 @@ class Measurements:
         trials: graded answers behind each loss [P], or None where unknown.
         unit: name of the resource: compute (FLOPs), data (prompts), or the source's column.
         labels: names of sizes by N, where the source has any.
+        has_steps: whether `step` is the source's own.
     """
 
     n: Floats
@@ -46,6 +47,7 @@ class Measurements:
     trials: Floats | None = None
     unit: str = "compute"
     labels: dict[float, str] = field(default_factory=dict)
+    has_steps: bool = True
 
     @cached_property
     def x(self) -> Floats:
@@ -141,6 +143,7 @@ def measure(
         tuple(str(name) for name in unique),
         steps[order],
         None if trials is None else np.asarray(trials, dtype=np.float64)[order],
+        has_steps=step is not None,
         **others,  # type: ignore[arg-type]
     )
 
