@@ -8,10 +8,10 @@ because k rises from size to size and then hardly: the law's own trend is too op
 rule got wrong on sizes that it did not see: relative errors e = (level, slope) of each size from the fourth on,
 forecast from the smaller ones (each inner size from the others, for N inside the range):
 
-    S = (3 S0 + sum e e') / (3 + n),    S0: 10 % and 25 %, correlated by 0.3,
+    s^2 = (2 s0^2 + sum e^2) / (2 + n),    s0: 8 % and 25 %,
 
-Student-t with 3 + n degrees of freedom, times the distance in usual size steps where that is above 1. Nothing assumes
-that the law is true.
+each Student-t with 3 + n degrees of freedom (a handful of errors says nothing about their correlation), times the
+distance in usual size steps where that is above 1. Nothing assumes that the law is true.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from tasks.fit.solver.parameters import LineParameters
 from tasks.fit.solver.variable_projection import variable_projection
 
 DAMPING = 0.7
-_PRIOR_WEIGHT = 3
-_LEVEL_ERROR, _SLOPE_ERROR, _CORRELATION = 0.10, 0.25, 0.3
+_PRIOR_WEIGHT, _LEAST_DOF = 2, 3
+_LEVEL_ERROR, _SLOPE_ERROR = 0.08, 0.25
 _FEW_LEVEL_ERROR, _FEW_SLOPE_ERROR = 0.15, 0.10
 _TINY = 1e-3
 
@@ -64,15 +64,12 @@ def prior_of_size(family: Family, n: float, damping: float = DAMPING) -> LinePri
         return _nearest(family, n)
     errors = np.array(list(_errors(sizes, level, k, n, damping))).reshape(-1, 2)
     count = len(errors)
-    sd = np.array([_LEVEL_ERROR, _SLOPE_ERROR])
-    base = np.outer(sd, sd) * np.array([[1.0, _CORRELATION], [_CORRELATION, 1.0]])
-    error = (_PRIOR_WEIGHT * base + errors.T @ errors) / (_PRIOR_WEIGHT + count)
+    base = np.array([_LEVEL_ERROR, _SLOPE_ERROR]) ** 2
+    relative = (_PRIOR_WEIGHT * base + (errors**2).sum(axis=0)) / (_PRIOR_WEIGHT + count)
     mean = _read(sizes, level, k, n, damping, family.center)
-    # A relative error of the level is one of log10 L, which is negative: lower and steeper go together.
-    spread = np.diag([min(mean[0], -_TINY), max(abs(mean[1]), _TINY)]) * _distance(sizes, n)
-    flip = np.diag([1.0, -1.0])
+    scale = relative * (np.maximum(np.abs(mean), _TINY) * _distance(sizes, n)) ** 2
     source = f"pivot law on {len(sizes)} sizes, its error from {count} forecast(s) of trained sizes"
-    return LinePrior(flip @ mean, flip @ spread @ error @ spread @ flip, _PRIOR_WEIGHT + count, source)
+    return LinePrior(np.array([mean[0], -mean[1]]), np.diag(scale), _LEAST_DOF + count, source)
 
 
 def _nearest(family: Family, n: float) -> LinePrior:
@@ -86,7 +83,7 @@ def _nearest(family: Family, n: float) -> LinePrior:
         f"and {slope:.2g} in its slope"
     )
     mean = np.array([family.level[nearest], family.slope[nearest]])
-    return LinePrior(mean, np.diag([level**2, slope**2]), _PRIOR_WEIGHT, source)
+    return LinePrior(mean, np.diag([level**2, slope**2]), _LEAST_DOF, source)
 
 
 def _distance(sizes: Floats, n: float) -> float:

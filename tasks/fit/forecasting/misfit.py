@@ -67,8 +67,9 @@ def noise_factor(points: Measurements) -> float:
             continue
         expected = binomial_variance(10.0 ** _smoothed(y), None if points.trials is None else points.trials[own])
         difference = np.diff(y) - np.polyfit(x, y, 1)[0] * np.diff(x)
-        # The median of squares over the normal's 0.4549: jumps between evaluations are no noise.
-        squares += len(difference) * float(np.median(difference**2 / (expected[1:] + expected[:-1]))) / 0.4549
+        # Jumps between evaluations are no noise: squares count up to nine times the median's estimate of the variance.
+        ratio = difference**2 / (expected[1:] + expected[:-1])
+        squares += float(np.minimum(ratio, 9.0 * np.median(ratio) / 0.4549).sum())
         total += len(difference)
     if not total:
         return 1.0 if points.trials is not None else 0.002
