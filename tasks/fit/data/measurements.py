@@ -36,6 +36,7 @@ class Measurements:
         unit: name of the resource: compute (FLOPs), data (prompts), or the source's column.
         labels: names of sizes by N, where the source has any.
         count: rows that each point is the mean of [P]; None: one each.
+        has_steps: whether `step` is the source's own.
     """
 
     n: Floats
@@ -48,6 +49,7 @@ class Measurements:
     unit: str = "compute"
     labels: dict[float, str] = field(default_factory=dict)
     count: Floats | None = None
+    has_steps: bool = True
 
     @cached_property
     def x(self) -> Floats:
@@ -144,6 +146,7 @@ def measure(
         unique,
         steps[order],
         None if trials is None else np.asarray(trials, dtype=np.float64)[order],
+        has_steps=step is not None,
         **others,  # type: ignore[arg-type]
     )
 
