@@ -18,12 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.fit.analysis import forecast_at
 from tasks.fit.data.columns import Columns
 from tasks.fit.data.groups import read_group
 from tasks.fit.data.measurements import Floats, Measurements, measure
 from tasks.fit.forecasting.forecast import ExtrapolationSpread, predict
-from tasks.fit.forecasting.law_choice import fit_for_sizes
+from tasks.fit.forecasting.unseen import forecast_unseen
 from tasks.fit.laws import LAWS
 from tasks.fit.solver.estimate import FitResult, Options, fit_law
 from tasks.fit.uncertainty.inference import coefficient_intervals, k_intervals, with_draws
@@ -141,7 +140,7 @@ def coverage_of_scattered(study: ScatteredStudy, options: Options) -> dict[str, 
         k_intervals(with_draws(fit_law(points, LAWS[name], options)), at)[0] for name in ("saturating", "loglinear")
     )
     smaller, end = points.where(points.n < largest), float(points.resource.max())
-    forecast = forecast_at(fit_for_sizes(smaller, None, [largest], options), "", largest, end)
+    forecast = forecast_unseen(smaller, "", largest, end)
     return {
         "k(72B) of the law": (study.k_law, law.value, law.low95, law.high95),
         "k(72B) alone": (study.k_size, alone.value, alone.low95, alone.high95),

@@ -75,12 +75,31 @@ def test_forecast_of_a_seen_size_uses_the_published_law(app: typer.Typer, table:
     row = json.loads(run(app, "forecast", table, "--n", "72e9", "--x", "15360", "--json"))
     assert row["law"] == "saturating"
     assert row["low95"] < row["loss"] < row["high95"]
-    assert row["warnings"] == []
+    assert len(row["warnings"]) == 1
+    assert row["warnings"][0].startswith("law saturating: ")
 
 
 def test_forecast_of_an_unseen_size_warns_and_names_the_factor(app: typer.Typer, table: Path) -> None:
     text = run(app, "forecast", table, "--n", "144e9", "--x", "30720")
     assert "factor 2 above the largest" in text
+
+
+def test_forecast_options_of_unseen_sizes_are_checked_and_said(app: typer.Typer, table: Path) -> None:
+    anchor = ["--initial-loss", 0.6, "--initial-answers", 500]
+    text = run(app, "forecast", table, "--n", "144B", "--x", 15360, "--damping", 0.5, "--skip-steps", "auto", *anchor)
+    assert "log N counts 0.5" in text
+    assert "left out" in text
+    for wrong, message in (
+        (["--n", "144B", "--x", "inf"], "must be positive"),
+        (["--n", "144B", "--x", 15360, "--initial-loss", 0.6], "together"),
+        (["--n", "144B", "--x", 15360, "--initial-loss", 1.6, "--initial-answers", 500], r"loss in \(0, 1\]"),
+        (["--n", 7e9, "--x", 15360, *anchor], "goes with a size"),
+        (["--n", "144B", "--x", 15360, "--skip-steps", "some"], "number of steps or auto"),
+        (["--n", "144B", "--x", 15360, "--skip-steps", 99], "no point is left, the last step is 30"),
+        (["--run", "7e+09-0", "--law", "pivot"], "--law goes with --n"),
+    ):
+        with pytest.raises(InputError, match=message):
+            CliRunner().invoke(app, ["forecast", str(table), *map(str, wrong)], catch_exceptions=False)
 
 
 def test_forecast_of_a_run_gives_the_chance_of_a_target(app: typer.Typer, table: Path) -> None:

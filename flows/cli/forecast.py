@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,7 +26,49 @@ from tasks.study.errors import InputError
 
 if TYPE_CHECKING:
     from tasks.fit.data.measurements import Measurements
-    from tasks.fit.forecasting.trajectory import RunForecast
+    from tasks.fit.forecasting.rule import InitialLoss
+    from tasks.fit.uncertainty.inference import BootstrappedFit
+    from tasks.records.fits import ForecastRecord
+
+
+@dataclass(frozen=True)
+class _RunOptions:
+    """What is known of a run, and how sizes beyond the trained ones are read."""
+
+    run: Annotated[str | None, typer.Option("--run", help="Forecast the rest of this run.", metavar="ID")] = None
+    target_loss: Annotated[float | None, typer.Option("--target-loss", help="With --run: chance to reach it.")] = None
+    initial_loss: Annotated[
+        float | None, typer.Option("--initial-loss", help="Loss before training.", metavar="LOSS")
+    ] = None
+    initial_answers: Annotated[
+        int | None, typer.Option("--initial-answers", min=1, help="Graded answers behind it.", metavar="NUMBER")
+    ] = None
+    damping: Annotated[
+        float,
+        typer.Option("--damping", min=0.0, max=1.5, help="What log N counts beyond the trained sizes."),
+    ] = 0.7
+
+    def initial(self) -> InitialLoss | None:
+        """The evaluation before training.
+
+        Raises:
+            InputError: a loss without its answers, the other way round, or no loss.
+        """
+        from tasks.fit.forecasting.rule import InitialLoss
+
+        if (self.initial_loss is None) != (self.initial_answers is None):
+            raise InputError("forecast: give --initial-loss and --initial-answers together")
+        if self.initial_loss is None or self.initial_answers is None:
+            return None
+        if not 0 < self.initial_loss <= 1:
+            raise InputError(f"--initial-loss: expected a loss in (0, 1], found {self.initial_loss:g}")
+        return InitialLoss(self.initial_loss, self.initial_answers)
+
+
+SkipOption = Annotated[
+    str,
+    typer.Option("--skip-steps", help="First steps to leave out; auto: by held-out error.", metavar="STEPS"),
+]
 
 
 @option_groups
@@ -37,9 +81,9 @@ def forecast(
     x: Annotated[
         str | None, typer.Option("--x", help="Resource X, in the unit of the file's column.", metavar="NUMBER")
     ] = None,
-    run: Annotated[str | None, typer.Option("--run", help="Forecast the rest of this run.", metavar="ID")] = None,
-    target_loss: Annotated[float | None, typer.Option("--target-loss", help="With --run: chance to reach it.")] = None,
+    of_run: _RunOptions,
     law: LawOption = None,
+    skip_steps: SkipOption = "0",
     columns: ColumnOptions,
     variant: VariantOption = None,
     fitting: FitOptions,
@@ -49,39 +93,91 @@ def forecast(
 ) -> None:
     """Predict the loss of a size at a resource, or the rest of a running trajectory, with honest intervals.
 
-    Default law: saturating for sizes in the file; for others the one whose forecasts of each larger size from the
-    smaller ones erred least.
+    Sizes of the file are read from a law, by default the one that held-out error supports. Other sizes and running
+    runs are read from the trained sizes' common shape and the pivot law, damped beyond them, with the errors that the
+    same rule made on trained sizes; a law named by --law takes its place for --n.
     """
     from tasks.fit.data.groups import read_group
 
     size = None if n is None else parse_size(n, "--n")
     resource = None if x is None else parse_size(x, "--x")
-    options = fitting.options()
     name, points = read_group(file or study_points_path(params), columns.columns(), allow_mixed, variant)
     print_reading(points.notes)
-    if run is not None:
-        from tasks.fit.forecasting.trajectory import forecast_run
-        from tasks.fit.laws import law_named
-
-        prior = None if law is None else law_named(law)
-        resources = None if resource is None else [resource]
-        _show_trajectory(points, forecast_run(points, run, prior, options, resources, target_loss), output)
+    points, notes = _without_first_steps(points, skip_steps)
+    if of_run.run is not None:
+        if law is not None:
+            raise InputError("forecast: --law goes with --n; a run is forecast from the common shape of all runs")
+        _show_run(points, of_run, resource, notes, output)
         return
     if size is None or resource is None:
         raise InputError("forecast: give --n and --x, or --run for a running trajectory")
+    initial = of_run.initial()
+    if law is None and size not in points.sizes:
+        from tasks.fit.forecasting.unseen import forecast_unseen
+
+        row = forecast_unseen(points, name, size, resource, of_run.damping, initial)
+        _show_size(row, lambda: _lines(points), notes, output)
+        return
+    if initial is not None:
+        raise InputError("forecast: --initial-loss goes with a size that the file does not have, or with --run")
     from tasks.fit.analysis import forecast_at
-    from tasks.fit.forecasting.law_choice import fit_for_sizes
-    from tasks.fit.output.plot import draw_forecast
-    from tasks.fit.output.tables import forecast_table
+    from tasks.fit.forecasting.law_choice import pick_law
+    from tasks.fit.solver.estimate import fit_law
+    from tasks.fit.uncertainty.inference import with_draws
 
-    fit = fit_for_sizes(points, law, [size], options)
-    row = forecast_at(fit, name, size, resource)
-    output.show(row, lambda: draw_forecast(fit, row), lambda: print_tables([forecast_table(row)], row.warnings))
+    picked, options = pick_law(points, law, [size], fitting.options()), fitting.options()
+    fit = with_draws(fit_law(points, picked.law, options))
+    _show_size(forecast_at(fit, name, size, resource), lambda: fit, [*notes, picked.reason], output)
 
 
-def _show_trajectory(points: Measurements, row: RunForecast, output: OutputOptions) -> None:
+def _without_first_steps(points: Measurements, text: str) -> tuple[Measurements, list[str]]:
+    """The points after the first steps, and why, in words.
+
+    Raises:
+        InputError: neither a number nor auto, or nothing is left.
+    """
+    from tasks.fit.forecasting.late_start import late_start
+
+    if text != "auto" and not text.isdecimal():
+        raise InputError(f"--skip-steps: expected a number of steps or auto, found {text!r}")
+    skip, note = late_start(points) if text == "auto" else (int(text), f"steps up to {text} left out")
+    if skip == 0:
+        return points, [note] if text == "auto" else []
+    kept = points.where(points.step > skip)
+    if not len(kept):
+        raise InputError(f"--skip-steps {text}: no point is left, the last step is {int(points.step.max())}")
+    return kept, [note]
+
+
+def _show_run(
+    points: Measurements, of_run: _RunOptions, resource: float | None, notes: list[str], output: OutputOptions
+) -> None:
+    from tasks.fit.forecasting.trajectory import forecast_run
     from tasks.fit.output.plot import draw_trajectory
     from tasks.fit.output.tables import trajectory_table
 
-    notes = [f"prior: {row.prior}"]
-    output.show(row, lambda: draw_trajectory(points, row), lambda: print_tables([trajectory_table(row)], notes))
+    resources = None if resource is None else [resource]
+    found = forecast_run(points, of_run.run or "", resources, of_run.target_loss, of_run.damping, of_run.initial())
+    row = replace(found, notes=[*found.notes, *notes])
+    lines = [f"prior: {row.prior}", *row.notes]
+    output.show(row, lambda: draw_trajectory(points, row), lambda: print_tables([trajectory_table(row)], lines))
+
+
+def _show_size(
+    found: ForecastRecord, curves: Callable[[], BootstrappedFit], notes: list[str], output: OutputOptions
+) -> None:
+    """Shows the forecast of a size, drawn beside the curves of a fit."""
+    from tasks.fit.output.plot import draw_forecast
+    from tasks.fit.output.tables import forecast_table
+
+    row = replace(found, warnings=[*found.warnings, *notes])
+    output.show(row, lambda: draw_forecast(curves(), row), lambda: print_tables([forecast_table(row)], row.warnings))
+
+
+def _lines(points: Measurements) -> BootstrappedFit:
+    """A line per size, to be drawn."""
+    from tasks.fit.laws import LAWS
+    from tasks.fit.solver.estimate import Options, fit_law
+    from tasks.fit.uncertainty.inference import with_draws
+
+    return with_draws(fit_law(points, LAWS["loglinear"], Options(draws=100)))

@@ -10,6 +10,7 @@ import numpy as np
 from tasks.fit.data.measurements import Measurements
 from tasks.fit.forecasting.forecast import predict, size_errors, warnings_of
 from tasks.fit.forecasting.law_choice import choose_law, later_errors
+from tasks.fit.forecasting.unseen import forecast_unseen
 from tasks.fit.laws import LAWS, law_named
 from tasks.fit.solver.estimate import Options, fit_law
 from tasks.fit.solver.parameters import LineParameters
@@ -232,6 +233,5 @@ def _standard_forecasts(primary: BootstrappedFit, choice: LawChoice, variant: st
     end = float(points.resource[points.n == largest].max())
     rows = [forecast_at(primary, variant, largest, 2 * end)]
     if choice.chosen is not None:
-        unseen = with_draws(fit_law(points, LAWS[choice.chosen], primary.result.options))
-        rows.append(forecast_at(unseen, variant, 2 * largest, end))
+        rows.append(forecast_unseen(points, variant, 2 * largest, end))
     return rows

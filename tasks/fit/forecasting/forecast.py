@@ -2,7 +2,8 @@
 
 - parameter: the fit's bootstrap draws;
 - law, for X beyond a trajectory's end: an error that grows in proportion to the distance in log X, Student-t with what
-  this very law got wrong, per decade and size, when it saw only the first half of every trajectory;
+  this very law got wrong, per decade and size, when it saw only the first half of every trajectory. Where no size has
+  points enough to tell, half of the law's own slope is taken for it, and the forecast says so;
 - law, for a size that was not fitted: a common shift of log10 L, Student-t with the root mean square of the errors this
   very law made when each larger size (each inner size, for N inside the range) was forecast from the others. It grows
   with the distance in log N beyond the largest size, in units of the usual step between sizes. This is the part that
@@ -52,6 +53,7 @@ class ExtrapolationSpread:
         return float(np.sqrt(np.mean(np.square(errors)))) * max(distance, 1.0), len(errors)
 
 
+_ASSUMED_DRIFT, _ASSUMED_DOF = 0.5, 3
 ErrorCache = dict[tuple[tuple[float, ...], float], float]
 
 
@@ -100,12 +102,17 @@ def run_fraction(points: Measurements) -> Floats:
 
 
 def later_step_errors(points: Measurements, law: Law, options: Options) -> tuple[float, ...]:
-    """Fits the first half of every trajectory and scores its last quarter: mean error per decade beyond, by size."""
+    """Fits the first half of every trajectory and scores its last quarter: mean error per decade beyond, by size.
+
+    Sizes with fewer than 5 points in their first half are left out; empty where too few sizes remain for the law.
+    """
+    counts = np.bincount(points.size[run_fraction(points) <= 0.5], minlength=len(points.sizes))
+    long = counts >= 5
+    if long.sum() < max(law.minimum_sizes, 1):
+        return ()
+    points = points.where(long[points.size])
     fraction = run_fraction(points)
     half = fraction <= 0.5
-    counts = np.bincount(points.size[half], minlength=len(points.sizes))
-    if counts.min() < 5:
-        return ()
     result = fit_law(points.where(half), law, replace(options, skip_steps=0))
     late = points.where(fraction > 0.75)
     errors = result.parameters.predict(late.n, late.x) - late.y
@@ -154,7 +161,7 @@ def predict(
     rng = np.random.default_rng([options.seed, 2])
     center = fit.result.parameters.predict(n, x)
     mean = fit.draws.predict(n, x) + _law_shift(rng, n, points.sizes, spread, options.draws)
-    mean = mean + _drift(rng, n, x, points, spread, options.draws)
+    mean = mean + _drift(rng, n, x, fit, spread)
     nearest = np.argmin(np.abs(np.log10(n)[:, None] - np.log10(points.sizes)), axis=1)
     lines = fit.lines
     level = rng.standard_normal((options.draws, len(points.sizes))) * lines.run_level
@@ -179,18 +186,21 @@ def _law_shift(
 
 
 def _drift(
-    rng: np.random.Generator, n: Floats, x: Floats, points: Measurements, law_error: ExtrapolationSpread, draws: int
+    rng: np.random.Generator, n: Floats, x: Floats, fit: BootstrappedFit, law_error: ExtrapolationSpread
 ) -> Floats:
     """Error in proportion to the decades beyond the end of the trajectories; one slope per draw and size [B, Q]."""
-    drift = np.zeros((draws, len(n)))
-    if not law_error.later_steps:
-        return drift
-    scale = float(np.sqrt(np.mean(np.square(law_error.later_steps))))
+    points, draws = fit.result.points, fit.result.options.draws
+    drift, errors = np.zeros((draws, len(n))), law_error.later_steps
     for size in np.unique(n):
         of_size = n == size
         ends = points.x[points.n == size] if size in points.sizes else points.x
         beyond = np.maximum(x[of_size] - ends.max(), 0.0)
-        drift[:, of_size] = scale * rng.standard_t(len(law_error.later_steps), size=draws)[:, None] * beyond
+        if not beyond.any():
+            continue
+        assumed = _ASSUMED_DRIFT * abs(float(fit.result.parameters.k([size])[0]))
+        scale = float(np.sqrt(np.mean(np.square(errors)))) if errors else assumed
+        dof = len(errors) or _ASSUMED_DOF
+        drift[:, of_size] = scale * rng.standard_t(dof, size=draws)[:, None] * beyond
     return drift
 
 
@@ -216,8 +226,19 @@ def warnings_of(
         resource: X of the forecast.
         law_error: of the law used.
     """
-    notes = []
-    factors = []
+    notes, n_factor, x_factor = extrapolation(points, n, resource)
+    if n not in points.sizes and law_error.scale(n, points.sizes)[1] == 0:
+        notes.append("the law's error on unseen sizes is unknown (too few sizes) and not in the intervals")
+    if x_factor > 1.0 and resource > points.resource.max() and not law_error.later_steps:
+        notes.append(
+            "no size has the 10 points that would show the law's error ahead in X: half of its slope is assumed"
+        )
+    return notes, n_factor, x_factor
+
+
+def extrapolation(points: Measurements, n: float, resource: float) -> tuple[list[str], float, float]:
+    """Sentences about N and X outside the data, and the factors by which they are (1 inside)."""
+    notes, factors = [], []
     for name, value, seen in (("N", n, points.n), (f"X ({points.unit})", resource, points.resource)):
         low, high = float(seen.min()), float(seen.max())
         factor = max(value / high, low / value, 1.0)
@@ -225,6 +246,4 @@ def warnings_of(
         if factor > 1.0:
             side = f"above the largest, {high:.3g}" if value > high else f"below the smallest, {low:.3g}"
             notes.append(f"{name} = {value:.3g} lies a factor {factor:.3g} {side}")
-    if n not in points.sizes and law_error.scale(n, points.sizes)[1] == 0:
-        notes.append("the law's error on unseen sizes is unknown (too few sizes) and not in the intervals")
     return notes, factors[0], factors[1]

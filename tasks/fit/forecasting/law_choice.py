@@ -17,7 +17,6 @@ from tasks.fit.data.measurements import Measurements
 from tasks.fit.forecasting.forecast import run_fraction
 from tasks.fit.laws import LAWS, SIZE_LAWS, Law, law_named
 from tasks.fit.solver.estimate import Options, fit_law
-from tasks.fit.uncertainty.inference import BootstrappedFit, with_draws
 from tasks.records.fits import BackTest, LawChoice
 from tasks.study.errors import InputError
 
@@ -34,20 +33,6 @@ class PickedLaw:
 
     law: Law
     reason: str
-
-
-def fit_for_sizes(points: Measurements, name: str | None, sizes: Iterable[float], options: Options) -> BootstrappedFit:
-    """Fits the law of that name, or `default_law` for these sizes, with draws.
-
-    Raises:
-        InputError: there is no such law, or the points cannot determine it.
-    """
-    return with_draws(fit_law(points, pick_law(points, name, sizes, options).law, options))
-
-
-def default_law(points: Measurements, sizes: Iterable[float], options: Options) -> Law:
-    """The law of `pick_law` where none is named."""
-    return pick_law(points, None, sizes, options).law
 
 
 def pick_law(points: Measurements, name: str | None, sizes: Iterable[float], options: Options) -> PickedLaw:
