@@ -48,7 +48,7 @@ def test_parameters_are_those_that_transformers_makes_and_the_card_says(reposito
     assert inner / 1e9 == pytest.approx(NON_EMBEDDING[repository.rpartition("-")[2]], rel=0.01)
     assert all(p.device.type == "meta" for p in model.parameters())
     assert ("lm_head.weight" in dict(model.named_parameters())) != shape.tied
-    assert model.generation_config.eos_token_id == stop_token_ids(tmp_path, {}) == [151645, 151643]
+    assert model.generation_config.eos_token_id == stop_token_ids(tmp_path) == [151645, 151643]
 
 
 @pytest.mark.parametrize("repository", CONFIGS)
@@ -57,7 +57,7 @@ def test_a_base_model_stops_at_its_own_token_alone(repository: str, tmp_path: Pa
     from tasks.sampling.vllm.requests import stop_token_ids
 
     write_checkpoint(tmp_path, repository, stops=151643)
-    assert stop_token_ids(tmp_path, CONFIGS[repository]) == [151643]
+    assert stop_token_ids(tmp_path) == [151643]
 
 
 @pytest.mark.parametrize("repository", CONFIGS)

@@ -17,7 +17,8 @@ import pytest
 from support import REPOSITORY
 from support.studies import copy_study, numbers, study_to_train
 
-from tasks.runtime.workers import JobFailed, Worker, WorkerDied
+from tasks.runtime.job_answers import JobFailed, WorkerDied
+from tasks.runtime.workers import Worker
 from tasks.study.grid import Run
 from tasks.study.params import Params
 from tasks.study.paths import StudyPaths

@@ -67,11 +67,12 @@ def _cut_evenly(group: RolloutGroup, share: float, budget: int) -> Parts:
     """Cuts a group into about `rows / share` parts of nearly equal rows that keep to the budget where they can."""
     for count in range(min(math.ceil(group.num_tokens / share), len(group.completions)), len(group.completions) + 1):
         bins: list[list[int]] = [[] for _ in range(count)]
-        rows = [(len(group.prompt), place) for place in range(count)]
+        # Completions of one token add no row: of bins with equal rows the emptiest takes the next one.
+        rows = [(len(group.prompt), 0, place) for place in range(count)]
         for index in sorted(range(len(group.completions)), key=lambda i: -len(group.completions[i].tokens)):
-            used, place = heapq.heappop(rows)
+            used, held, place = heapq.heappop(rows)
             bins[place].append(index)
-            heapq.heappush(rows, (used + len(group.completions[index].tokens) - 1, place))
+            heapq.heappush(rows, (used + len(group.completions[index].tokens) - 1, held + 1, place))
         if max(rows)[0] <= budget:
             break
     return [group] if count == 1 else [group.part(sorted(indices)) for indices in bins]

@@ -60,11 +60,11 @@ class LogprobProbe:
         last, self._last = self._last, (fingerprint, scored)
         if weights is not None:
             expected = self._expected(weights)
-            gap = max(abs(a - b) for a, b in zip(scored, expected, strict=True))
+            gap = _largest_gap(scored, expected)
             if not gap <= TOLERANCE[self._dtype]:
                 raise ProbeFailed(f"the engine's log-probs differ by {gap:.2e} from those of the weights it was given")
         elif last is not None and last[0] == fingerprint:
-            gap = max(abs(a - b) for a, b in zip(scored, last[1], strict=True))
+            gap = _largest_gap(scored, last[1])
             if not gap <= TOLERANCE_EQUAL:
                 raise ProbeFailed(f"weights {fingerprint} came again, but the engine's log-probs differ by {gap:.2e}")
         elif last is not None and last[1] == scored:
@@ -86,3 +86,8 @@ class LogprobProbe:
         output: Any = torch.func.functional_call(self._model, tensors, (tokens,), tie_weights=False)
         logprobs = output.logits[0].float().log_softmax(-1)
         return logprobs[:-1].gather(1, tokens[0, 1:, None])[:, 0].tolist()
+
+
+def _largest_gap(one: list[float], other: list[float]) -> float:
+    """The largest absolute difference, NaN where any number is."""
+    return float((torch.tensor(one, dtype=torch.float64) - torch.tensor(other, dtype=torch.float64)).abs().max())
