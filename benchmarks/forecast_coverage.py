@@ -35,7 +35,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.fit.data.groups import Columns, read_group
+from tasks.fit.data.columns import Columns
+from tasks.fit.data.groups import read_group
 from tasks.fit.data.measurements import Floats, Measurements, measure
 from tasks.fit.data.points import read_points, scale_points
 from tasks.fit.forecasting.misfit import binomial_variance
