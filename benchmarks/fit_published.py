@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from tasks.fit.data.groups import Columns, groups_of, resolve
+from tasks.fit.data.columns import Columns, resolve
+from tasks.fit.data.groups import groups_of
 from tasks.fit.data.table import read_table
 from tasks.fit.laws import LAWS
 from tasks.fit.solver.estimate import Options

@@ -23,7 +23,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from benchmarks.calibration import study
-from tasks.fit.data.groups import Columns, groups_of, resolve
+from tasks.fit.data.columns import Columns, resolve
+from tasks.fit.data.groups import groups_of
 from tasks.fit.data.measurements import Floats, Measurements
 from tasks.fit.data.table import read_table
 from tasks.fit.laws import LAWS

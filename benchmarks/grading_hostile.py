@@ -205,7 +205,7 @@ def main() -> None:
             for (kind, completion), verdict in zip(batch, verdicts, strict=True):
                 outcomes[kind][verdict.reason.split(" by ")[0][:44]] += 1
                 worst = max(worst, verdict.seconds)
-                if verdict.score > 0 or verdict.correct:
+                if verdict.lenient > 0 or verdict.correct:
                     scored += 1
                     print("SCORED", kind, repr(completion[:200]), verdict)
             sizes.append(max(resident_mb(os.getpid()).values()))

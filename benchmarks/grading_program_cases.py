@@ -181,7 +181,7 @@ def main() -> None:
         for name in ATTACKS:
             answers = [GradeRequest("codegen__humaneval", attack(name, entry_point(gold)), gold) for gold in golds]
             verdicts = pool.grade(answers)
-            passed = [gold for gold, verdict in zip(golds, verdicts, strict=True) if verdict.score > 0]
+            passed = [gold for gold, verdict in zip(golds, verdicts, strict=True) if verdict.lenient > 0]
             scored += len(passed)
             print(
                 f"{name:32} {len(passed):4} of {len(golds)}", dict(Counter(v.reason for v in verdicts).most_common(3))

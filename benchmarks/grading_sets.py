@@ -85,9 +85,9 @@ def grade_set(
     answers = [GradeRequest(source, answer(scorer_for(source).name, gold), gold) for source, gold in rows]
     verdicts = pool.grade(answers)
     return [
-        f"row {place}, gold {each.ground_truth[:60]!r}: {verdict.status} {verdict.score:.2f}, {verdict.reason}"
+        f"row {place}, gold {each.ground_truth[:60]!r}: {verdict.status} {verdict.strict:.2f}, {verdict.reason}"
         for place, (each, verdict) in enumerate(zip(answers, verdicts, strict=True))
-        if verdict.score != score
+        if (verdict.strict, verdict.lenient) != (score, score)
     ]
 
 

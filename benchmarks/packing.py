@@ -32,7 +32,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from tasks.policy.policy_model import Policy
 from tasks.sampling.protocol import Completion
 from tasks.study.params import Objective
-from tasks.train.batching import MicroBatch, RolloutGroup, micro_batches
+from tasks.train.batching import MicroBatch, RolloutGroup, minibatch_size, pack_micro_batch, split_by_tokens
 from tasks.train.objective import token_losses
 
 MEAN, LONGEST, SIGMA = 700, 4096, 0.9
@@ -146,6 +146,15 @@ def one_by_one(groups: Sequence[RolloutGroup]) -> list[RolloutGroup]:
     ]
 
 
+def micro_batches(
+    groups: list[RolloutGroup], budget: int, device: torch.device, varlen: bool = False
+) -> list[MicroBatch]:
+    """A minibatch's groups as one process computes them."""
+    whole = minibatch_size(groups, LONGEST, OBJECTIVE)
+    parts = split_by_tokens(groups, budget)
+    return [pack_micro_batch(part, whole, OBJECTIVE, device, varlen) for part in parts]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", type=int, default=16)
@@ -177,9 +186,8 @@ def main() -> None:
     by_length = padded(sorted(sequences, key=lambda one: len(one.prompt) + len(one.completion.tokens)))
     area = [len(batch) * max(len(one.prompt) + len(one.completion.tokens) for one in batch) for batch in as_they_come]
     budget = sum(area) // len(area)
-    totals, device = (tokens, len(sequences)), torch.device("cpu")
-    alone = micro_batches(one_by_one(groups), budget, totals, "token_mean", device)
-    shared = micro_batches(groups, budget, totals, "token_mean", device)
+    alone = micro_batches(one_by_one(groups), budget, torch.device("cpu"))
+    shared = micro_batches(groups, budget, torch.device("cpu"))
     ways: dict[str, tuple[torch.nn.Module, Callable[[], None]]] = {
         "padded": (setting.stock, lambda: padded_update(setting, as_they_come, tokens)),
         "padded, sorted": (setting.stock, lambda: padded_update(setting, by_length, tokens)),

@@ -1,13 +1,15 @@
-"""The update phase at the size of Qwen2.5-0.5B: MFU, tokens per second against TRL's trainer, peak memory.
+"""The update phase at layer shapes of Qwen2.5: MFU, tokens per second against TRL's trainer, peak memory.
 
-    python benchmarks/train_gpu.py [--prompts 512] [--group 8] [--trl-prompts 16] [--rows 32768] [--small]
+    python benchmarks/train_gpu.py [--shape 0.5B|1.5B|3B|7B|...] [--prompts 512] [--trl-prompts 16] [--rows N] [--small]
 
-Random weights in bfloat16, 512 x 8 completions whose lengths are log-normal with a mean of 700 tokens, cut at 4,096
-(see `packing.py`), KL to a frozen reference, 4 minibatches. Ours is the trainer's own `PolicyUpdater` on packed
-micro-batches of --rows rows; TRL's is `GRPOTrainer` on a part of the same groups, padded, its reference pass, loss,
-backward and optimiser step, --trl-sequences per micro-batch. A token is a completion token. MFU counts forward,
-backward and reference once, nothing recomputed, over the device's dense bf16 peak. `--small` is the same on a narrow
-model and few short completions: it shows on a CPU that the script runs, its figures mean nothing.
+Random weights in bfloat16 of a size's widths and vocabulary, with as many of its layers as `LIMIT` parameters allow;
+512 x 8 completions whose lengths are log-normal with a mean of 700 tokens, cut at 4,096 (see `packing.py`), KL to a
+frozen reference, 4 minibatches. Ours is the trainer's own `PolicyUpdater` on packed micro-batches; rows and
+recomputation are what the memory estimate chooses for the device, if --rows does not say. TRL's is `GRPOTrainer` on a
+part of the same groups, padded, its reference pass, loss, backward and optimiser step, --trl-sequences per micro-batch.
+A token is a completion token. MFU counts forward, backward and reference once, nothing recomputed, over the device's
+dense bf16 peak. `--small` is the same on a narrow model and few short completions: it shows on a CPU that the script
+runs, its figures mean nothing.
 
 Prints a row of a table for `RESULTS.md`.
 """
@@ -23,31 +25,51 @@ from typing import Any
 
 import torch
 import transformers
-from packing import OBJECTIVE, draw_groups
+from packing import OBJECTIVE, draw_groups, micro_batches
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from tasks.costs.flops import Architecture
 from tasks.costs.gpu_table import peak_of_device
+from tasks.costs.hardware_choice import choose_hardware
+from tasks.costs.memory import GIB, Devices
+from tasks.costs.model_shape import ModelShape, published_configs
 from tasks.policy.attention import supports_varlen
 from tasks.pretrain.tiny import build_tokenizer
-from tasks.train.batching import MicroBatch, RolloutGroup, micro_batches
+from tasks.study.params import SizedHardware, load_params
+from tasks.train.batching import MicroBatch, RolloutGroup
 from tasks.train.ledger import model_flops
 from tasks.train.parallel import build_policy, init_parallel
 from tasks.train.update import PolicyUpdater
 
 UPDATES = 4
-SHAPE: dict[str, Any] = {
-    "vocab_size": 151936,
-    "hidden_size": 896,
-    "intermediate_size": 4864,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 14,
-    "num_key_value_heads": 2,
-    "tie_word_embeddings": True,
-    "max_position_embeddings": 32768,
-}
-SMALL = SHAPE | {"vocab_size": 512, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
-SMALL |= {"num_attention_heads": 4}
+SETTINGS = load_params(Path(__file__).parents[1] / "params.paper.yaml").train.optimizer
+LIMIT = 3e9
+"""Parameters at most: 18 bytes of each on one device, TRL's 20."""
+SMALL = {"vocab_size": 512, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
+SMALL |= {"num_attention_heads": 2, "num_key_value_heads": 2}
+HEADER = "| shape | device | torch | transformers | rows | recomputed | MFU | tokens/s | TRL's | ratio | GiB | TRL's |"
+
+
+def shape_of(size: str, small: bool = False) -> dict[str, Any]:
+    """A size's config with as many layers as `LIMIT` allows."""
+    config = published_configs()[f"Qwen/Qwen2.5-{size}"] | {"max_position_embeddings": 32768}
+    if small:
+        return config | SMALL
+    shape = ModelShape.from_config(config)
+    outside = shape.total - shape.architecture.n_params
+    layers = min(shape.architecture.num_hidden_layers, int((LIMIT - outside) / shape.layer))
+    return config | {"num_hidden_layers": layers}
+
+
+def choose_rows(shape: dict[str, Any], rows: int | None) -> SizedHardware:
+    """Rows and recomputation that the memory estimate chooses for this device, without an engine beside the trainer."""
+    params = load_params(Path(__file__).parents[1] / "params.paper.yaml")
+    engine = params.hardware.vllm.model_copy(update={"mode": "server"})
+    hardware = params.hardware.model_copy(update={"vllm": engine, "token_budget": rows})
+    params = params.model_copy(update={"hardware": hardware})
+    on_gpu = torch.cuda.is_available()
+    capacity = torch.cuda.get_device_properties(0).total_memory if on_gpu else 8 * GIB
+    return choose_hardware(params, "0.5B", ModelShape.from_config(shape), Devices(1, 1, True, capacity, on_gpu))
 
 
 def write_checkpoint(folder: Path, shape: dict[str, Any]) -> None:
@@ -73,21 +95,29 @@ def timed(device: torch.device, work: Callable[[], object]) -> tuple[float, floa
     return seconds, peak
 
 
-def ours(checkpoint: Path, groups: list[RolloutGroup], rows: int) -> tuple[float, float, float]:
-    """Seconds, peak GiB and necessary FLOPs of the whole update phase."""
+def make_updater(checkpoint: Path, recomputed: bool) -> PolicyUpdater:
+    """The trainer's updater on one device, in bfloat16."""
     parallel = init_parallel("bfloat16")
-    device = parallel.accelerator.device
     policy = build_policy(parallel, checkpoint)
-    updater = PolicyUpdater(
+    if recomputed:
+        policy.model.gradient_checkpointing_enable({"use_reentrant": False})
+        policy.train()
+    return PolicyUpdater(
         parallel=parallel,
         policy=policy,
         reference=build_policy(parallel, checkpoint, frozen=True),
-        optimizer=torch.optim.AdamW(policy.parameters(), lr=1e-6, fused=True),
+        optimizer=torch.optim.AdamW(policy.parameters(), lr=SETTINGS.learning_rate, fused=True),
         objective=OBJECTIVE,
         temperature=1.0,
         sampler_is_exact=True,  # the old log-probabilities are drawn, not computed
-        grad_clip=1.0,
+        settings=SETTINGS,
     )
+
+
+def ours(checkpoint: Path, groups: list[RolloutGroup], hardware: SizedHardware) -> tuple[float, float, float]:
+    """Seconds, peak GiB and necessary FLOPs of the whole update phase."""
+    updater = make_updater(checkpoint, hardware.gradient_checkpointing)
+    device, policy = updater.parallel.accelerator.device, updater.policy
     architecture = Architecture.from_config(policy.model.config.to_dict())
     varlen = supports_varlen(device, "bfloat16", architecture.head_dim)
     held: list[list[list[MicroBatch]]] = []
@@ -95,12 +125,9 @@ def ours(checkpoint: Path, groups: list[RolloutGroup], rows: int) -> tuple[float
     def step() -> None:
         share = -(-len(groups) // UPDATES)
         parts = [groups[start : start + share] for start in range(0, len(groups), share)]
-        minibatches = []
-        for part in parts:
-            totals = (sum(len(c.tokens) for g in part for c in g.completions), sum(len(g.completions) for g in part))
-            minibatches.append(micro_batches(part, rows, totals, "token_mean", device, varlen))
+        minibatches = [micro_batches(part, hardware.token_budget, device, varlen) for part in parts]
         held[:] = [minibatches]
-        updater.step(minibatches, "benchmark")
+        updater.step(minibatches, 1, "benchmark")
 
     seconds, peak = timed(device, step)
     return seconds, peak, model_flops(architecture, held[0], {"reference": True})
@@ -185,10 +212,11 @@ def padded(examples: list[Any], device: torch.device) -> dict[str, torch.Tensor]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", default="0.5B", help="a size of the published family")
     parser.add_argument("--prompts", type=int, default=512)
     parser.add_argument("--group", type=int, default=8)
     parser.add_argument("--prompt", type=float, default=120.0, help="mean length of a prompt, tokens")
-    parser.add_argument("--rows", type=int, default=32768)
+    parser.add_argument("--rows", type=int, default=None)
     parser.add_argument("--trl-prompts", type=int, default=16)
     parser.add_argument("--trl-sequences", type=int, default=8)
     parser.add_argument("--small", action="store_true")
@@ -196,7 +224,8 @@ def main() -> None:
     cpu = not torch.cuda.is_available()
     if cpu and not given.small:
         raise SystemExit("train_gpu.py: no GPU here; --small shows on a CPU that the script runs")
-    shape = SMALL if given.small else SHAPE
+    shape = shape_of(given.shape, given.small)
+    hardware = choose_rows(shape, given.rows)
     prompts, other_prompts = (8, 4) if given.small else (given.prompts, given.trl_prompts)
     vocabulary, scale = (20, 32) if given.small else (shape["vocab_size"], 1)
     groups = draw_groups(prompts, given.group, given.prompt, scale, vocabulary, seed=0)
@@ -204,18 +233,18 @@ def main() -> None:
     name = "CPU, small: figures mean nothing" if cpu else torch.cuda.get_device_name()
     with tempfile.TemporaryDirectory() as folder:
         write_checkpoint(Path(folder), shape)
-        seconds, peak, useful = ours(Path(folder), groups, given.rows)
+        seconds, peak, useful = ours(Path(folder), groups, hardware)
         other_seconds, other_peak = theirs(Path(folder), part, given.trl_sequences, cpu)
     mine = tokens_of(groups) / seconds
     other = tokens_of(part) / other_seconds
     limit = None if cpu else peak_of_device(name)
     mfu = "unknown" if limit is None else f"{useful / seconds / limit:.1%}"
-    print("| device | torch | transformers | MFU of update | tokens/s | TRL's | ratio | peak GiB | TRL's |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    versions = f"{torch.__version__} | {transformers.__version__}"
+    name_of_shape = f"{given.shape}, {shape['num_hidden_layers']} layers"
+    recomputed = "yes" if hardware.gradient_checkpointing else "no"
+    print(HEADER + "\n|" + "---|" * (HEADER.count("|") - 1))
     print(
-        f"| {name} | {versions} | {mfu} | {mine:,.0f} | {other:,.0f} | {mine / other:.2f} | {peak:.1f} | "
-        f"{other_peak:.1f} |"
+        f"| {name_of_shape} | {name} | {torch.__version__} | {transformers.__version__} | {hardware.token_budget} | "
+        f"{recomputed} | {mfu} | {mine:,.0f} | {other:,.0f} | {mine / other:.2f} | {peak:.1f} | {other_peak:.1f} |"
     )
 
 

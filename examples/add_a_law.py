@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.fit.data.groups import Columns, groups_of, resolve
+from tasks.fit.data.columns import Columns, resolve
+from tasks.fit.data.groups import groups_of
 from tasks.fit.data.measurements import Floats
 from tasks.fit.data.table import read_table
 from tasks.fit.laws import LAWS, law_named

@@ -49,7 +49,7 @@ def main() -> None:
     with GradingPool() as pool:
         for answer, verdict in zip(ANSWERS, pool.grade(ANSWERS), strict=True):
             text = answer.completion if len(answer.completion) < 40 else f"{len(answer.completion)} characters"
-            print(f"{verdict.status:9} {verdict.score:.0f}  {verdict.extracted or '-':4} {text!r}: {verdict.reason}")
+            print(f"{verdict.status:9} {verdict.strict:.0f}  {verdict.extracted or '-':4} {text!r}: {verdict.reason}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 from prefect import flow
 
 from tasks.report.steps import write_report
-from tasks.runtime.mlflow_tracking import publish_study
+from tasks.runtime.tracking.publishing import publish_study
 from tasks.study.params import load_params
 
 

@@ -20,11 +20,13 @@ from tasks.records.parquet import schema_of
 from tasks.records.problems import problem_schema
 from tasks.records.samples import Sample
 from tasks.records.scores import Score
+from tasks.records.stopping import StoppedRun
 
 ROOT = Path(__file__).resolve().parents[1]
 HEADING = re.compile(r"^### (.+)$", re.MULTILINE)
 RECORDS = {
     "pretrain/manifest.json: models": ModelRecord,
+    "train/<run id>/manifest.json: stopped": StoppedRun,
     "train/<run id>/metrics.jsonl": StepMetrics,
     "evaluate/<policy>/<benchmark>/samples.parquet": Sample,
     "evaluate/scores.parquet": Score,

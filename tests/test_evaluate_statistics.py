@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import combinations
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from statsmodels.stats.proportion import proportion_confint
 from tasks.records.samples import Sample, read_samples, write_samples
 from tasks.records.scores import score_of
 from tasks.records.statistics import mean_pass_at_k, pass_at_k, wilson_interval
+from tasks.study.errors import InputError
 
 
 @given(trials=st.integers(1, 3000), share=st.floats(0, 1))
@@ -45,7 +47,18 @@ def test_wilson_refuses_no_trials() -> None:
 
 
 def _sample(problem: str, number: int, status: str, tokens: int = 3, finish: str = "stop") -> Sample:
-    return Sample(problem, number, "text", tokens, finish, status, None, float(status == "right"), "reason")
+    return Sample(
+        problem,
+        number,
+        "text",
+        tokens,
+        finish,
+        status,
+        None,
+        float(status == "right"),
+        "reason",
+        float(status == "right"),
+    )
 
 
 def test_score_counts_right_truncated_and_unjudged_samples() -> None:
@@ -55,6 +68,24 @@ def test_score_counts_right_truncated_and_unjudged_samples() -> None:
     assert (score.problems, score.samples, score.right, score.unjudged) == (2, 2, 2, 1)
     assert score.pass_at_k == {"1": 0.5, "2": 1.0}
     assert (score.truncated, score.mean_length) == (0.25, 3.5)
+
+
+def test_score_counts_right_answers_out_of_their_form_as_lenient_alone() -> None:
+    stated = Sample("a", 0, "The answer is 5.", 3, "stop", "right", "5", 0.0, "same number", 1.0)
+    partly = Sample("c", 0, "a grid", 3, "stop", "wrong", "a grid", 0.5, "1 of 2 cells right", 0.5)
+    score = score_of("run", "heldout", [stated, _sample("b", 0, "right"), partly], (1,), "transformers")
+    assert (score.right, score.right_lenient) == (1, 2)
+    assert (score.pass_at_1, score.pass_at_1_lenient) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
+
+
+def test_files_of_older_versions_are_read_without_lenient_scores(tmp_path) -> None:
+    path = tmp_path / "samples.parquet"
+    write_samples(path, [_sample("a", 0, "right")])
+    pq.write_table(pq.read_table(path).drop_columns(["lenient"]), path)
+    assert [row.lenient for row in read_samples(path)] == [None]
+    pq.write_table(pq.read_table(path).drop_columns(["score"]), path)
+    with pytest.raises(InputError, match=r"samples\.parquet: expected the columns .*; score is missing"):
+        read_samples(path)
 
 
 def test_score_refuses_problems_with_differing_numbers_of_samples() -> None:

@@ -15,7 +15,7 @@ from tasks.fit.solver.estimate import Options, fit_law
 from tasks.fit.uncertainty.inference import BootstrappedFit, with_draws
 from tasks.fit.uncertainty.profile import profile_intervals
 from tasks.fit.validation.findings import larger_is_better, law_holds, learning_grows, pair_effects, reuse_is_harmless
-from tasks.fit.validation.goodness_of_fit import flags_of
+from tasks.fit.validation.flags import flags_of
 from tasks.fit.validation.reuse_effect import reuse_effects
 from tasks.fit.validation.saturation import saturation_test
 from tasks.records.findings import ReuseEffect
@@ -161,10 +161,11 @@ def test_reuse_effect_is_recovered_and_several_seeds_set_its_width() -> None:
 def test_flags_tell_of_single_runs_few_sizes_and_an_open_n0() -> None:
     few = pivot_points(noise=0.002)
     fit = fitted(few.where(few.n < 2e9))
-    codes = {flag.code for flag in flags_of(fit, profile_intervals(fit))}
+    codes = {flag.code for flag in flags_of(fit, profile_intervals(fit), fitted(fit.result.points, "loglinear"))}
     assert {"one_run_per_size", "few_sizes", "n0_unidentified"} <= codes
     good = fitted(pivot_points(noise=0.002, runs=3, steps=80))
-    assert "n0_unidentified" not in {flag.code for flag in flags_of(good, profile_intervals(good))}
+    alone = fitted(good.result.points, "loglinear")
+    assert "n0_unidentified" not in {flag.code for flag in flags_of(good, profile_intervals(good), alone)}
 
 
 def test_profile_interval_holds_the_truth_and_is_open_where_k_is_linear_in_size() -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from support import PUBLISHED
 
-from tasks.fit.data.groups import Columns, groups_of, resolve, reuse_groups
+from tasks.fit.data.columns import Columns, resolve
+from tasks.fit.data.groups import groups_of, reuse_groups
 from tasks.fit.data.measurements import Measurements
 from tasks.fit.data.table import read_table
 from tasks.fit.laws import LAWS

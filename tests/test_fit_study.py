@@ -11,7 +11,7 @@ import pytest
 from tasks.fit.data.points import COLUMNS, read_points, scale_points
 from tasks.fit.study import FILES, fit_study
 from tasks.records.findings import FindingsFile
-from tasks.records.fits import FitsFile
+from tasks.records.fits import FitsFile, LenientFitsFile
 from tasks.records.metrics import StepMetrics
 from tasks.study.errors import InputError
 from tasks.study.grid import Run, expand_grid
@@ -74,6 +74,13 @@ def test_stage_writes_every_file_it_promises_and_a_manifest(fitted: Params) -> N
     folder = StudyPaths.of(fitted).stage("fit")
     assert all((folder / name).is_file() for name in FILES)
     assert json.loads((folder / "manifest.json").read_text())["runs"] == 27
+
+
+def test_runs_without_lenient_losses_are_fitted_strictly_and_named(fitted: Params) -> None:
+    lenient = LenientFitsFile.read(StudyPaths.of(fitted).stage("fit"))
+    assert lenient.fits == []
+    assert lenient.missing is not None
+    assert lenient.missing.startswith("no lenient loss in the rows of 27 runs, base-")
 
 
 def test_stage_run_again_does_nothing(fitted: Params) -> None:

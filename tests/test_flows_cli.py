@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from flows.cli.overrides import write_overridden_params
 from tasks.records.run_state import run_state
 from tasks.study.errors import InputError
 from tasks.study.grid import expand_grid
+from tasks.study.manifests import write_manifest
 from tasks.study.params import load_params
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,7 +43,7 @@ def run_cli(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
 def test_light_modules_import_nothing_heavy() -> None:
     modules = "tasks.study.params, tasks.study.grid, tasks.study.paths, tasks.study.manifests, tasks.study.errors"
     modules += ", tasks.study.fingerprints, tasks.study.status, tasks.records.metrics, tasks.records.findings"
-    modules += ", tasks.runtime.run_record, tasks.runtime.mlflow_tracking, tasks.runtime.prefect_options"
+    modules += ", tasks.runtime.tracking.run_record, tasks.runtime.tracking.publishing, tasks.runtime.prefect_options"
     modules += ", flows.cli.stage_runner"
     code = f"import sys, {modules}\nfrom flows.cli.main import build_app\nbuild_app()\n"
     answer = python(code + f"print([name for name in {HEAVY!r} if name in sys.modules])")
@@ -115,6 +117,8 @@ def test_dry_run_lists_the_54_runs_of_the_miniature_with_their_cost(capsys: pyte
     for run in runs:
         assert run["compute"] == 6.0 * run["n_params"] * run["tokens"] > 0
     assert [run["size"] for run in runs[:12:6]] == ["3k", "7k"]
+    disk = json.loads(out)["disk"]
+    assert 0 < disk["kept"] < disk["peak"] < disk["free"]
 
 
 @pytest.mark.slow
@@ -173,6 +177,29 @@ def test_doctor_names_what_a_params_file_lacks(
     assert found["params"] == {"params.yaml": ["problem file nowhere.parquet is not there"]}
 
 
+def test_doctor_names_gpus_memory_and_disk_that_the_published_study_would_lack(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine whose stand-in for nvidia-smi shows one GPU of 16 GiB that admits one process."""
+    script = 'case "$1" in *compute_mode*) echo GPU-0001, Exclusive_Process;; *) echo GPU-0001, 16384;; esac'
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    raw = yaml.safe_load((ROOT / "params.paper.yaml").read_text())
+    raw["grid"] |= {"sizes": ["7B"], "reuse": None, "group_size": None}
+    raw["hardware"] |= {"launch_command": None, "gpus_per_run": {"7B": 1}, "gpu_memory_gb": None}
+    raw["study"]["data_root"] = "data"
+    raw["pretrain"]["family"]["models"][3]["nominal"] = 7e15  # no disk holds its checkpoints
+    (tmp_path / "paper.yaml").write_text(yaml.safe_dump(raw))
+    code, out, _ = run_cli(capsys, "doctor", "--json", "--params", str(tmp_path / "paper.yaml"))
+    (needs,) = json.loads(out)["params"].values()
+    assert code == 0
+    assert any(need.startswith("GPU GPU-0001 is in compute mode EXCLUSIVE_PROCESS") for need in needs)
+    assert any(re.search(r"data/train: study paper needs [\d.e+]+ GB more and [\d.e+]+ GB are", need) for need in needs)
+    assert any("does not hold the model's 14.2 GiB" in need for need in needs)
+
+
 def test_set_makes_a_checked_params_file_in_the_data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(ROOT / "params.small.yaml", tmp_path / "params.yaml")
     monkeypatch.chdir(tmp_path)
@@ -186,6 +213,23 @@ def test_set_makes_a_checked_params_file_in_the_data_root(tmp_path: Path, monkey
         write_overridden_params(Path("params.yaml"), ["train.steps"])
     with pytest.raises(InputError, match="stepz"):
         write_overridden_params(Path("params.yaml"), ["train.stepz=3"])
+
+
+def test_set_does_not_mix_a_study_into_finished_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(ROOT / "params.small.yaml", tmp_path / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    root = load_params(tmp_path / "params.yaml").root
+    write_manifest(root / "train", "train", "0", [], {})
+    with pytest.raises(
+        InputError, match=r"finished work \(train\): add --set study.data_root=FOLDER .* or edit params.yaml"
+    ):
+        write_overridden_params(Path("params.yaml"), ["train.steps=12"])
+    assert not (root / "params.yaml").exists()
+    assert load_params(write_overridden_params(Path("params.yaml"), ["hardware.workers=1"])).hardware.workers == 1
+    own = ["train.steps=12", "study.data_root=other"]
+    made = write_overridden_params(Path("params.yaml"), own)
+    write_manifest(tmp_path / "other" / "train", "train", "0", [], {})
+    assert write_overridden_params(Path("params.yaml"), own) == made, "the same study goes on"
 
 
 @pytest.mark.slow

@@ -15,9 +15,9 @@ from support.recorded_study import make_recorded_study
 
 from flows.cli import main as cli
 from flows.cli.column_options import parse_size
-from tasks.costs.units import short_count
-from tasks.fit.data.groups import Columns, groups_of, resolve
-from tasks.fit.data.measurements import parse_count
+from tasks.costs.units import parse_count, short_count
+from tasks.fit.data.columns import Columns, resolve
+from tasks.fit.data.groups import groups_of
 from tasks.fit.data.table import read_table
 from tasks.study.errors import InputError
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from tasks.study.status import stage_done
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOYMENTS = Path("infra/prefect/prefect.yaml")
+AUTOMATIONS = Path("infra/prefect/automations.yaml")
 INTERVAL_SECONDS, PATIENCE_SECONDS = 20, 180.0
 
 pytestmark = pytest.mark.slow
@@ -108,16 +110,18 @@ def test_the_shipped_deployment_fires_by_its_schedule_and_completes_the_study(tm
     (project / "flows").symlink_to(ROOT / "flows")
     (project / DEPLOYMENTS).parent.mkdir(parents=True)
     (project / DEPLOYMENTS).write_text(every_few_seconds((ROOT / DEPLOYMENTS).read_text()))
-    server, create, deploy, worker = head_commands()
+    shutil.copy(ROOT / AUTOMATIONS, project / AUTOMATIONS)
+    server, create, deploy, automate, worker = head_commands()
     variables = environment(tmp_path / "home", free_port())
     api = variables["PREFECT_API_URL"]
-    # One that would overlap the first is cancelled, as the file wants it.
     ended = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}}}
     with running(server, project, variables, tmp_path / "server.log"):
         wait_for(f"{api}/health", None, tmp_path / "server.log")
-        for command in (create, deploy):
+        for command in (create, deploy, automate):
             answer = subprocess.run(command, cwd=project, env=variables, capture_output=True, text=True, check=False)
             assert answer.returncode == 0, answer.stdout + answer.stderr
+        (automation,) = wait_for(f"{api}/automations/filter", {"limit": 10}, tmp_path / "server.log")
+        assert automation["enabled"]
         with running(worker, project, variables, tmp_path / "worker.log"):
             top_level = {"flows": {"name": {"any_": ["study"]}}}
             run = wait_for(f"{api}/flow_runs/filter", ended | top_level, tmp_path / "worker.log")[0]

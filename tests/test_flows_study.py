@@ -26,7 +26,7 @@ from tasks.records.findings import read_findings
 from tasks.records.metrics import read_metrics
 from tasks.records.run_state import run_state
 from tasks.records.scores import read_scores
-from tasks.runtime.mlflow_tracking import RUN_TAG
+from tasks.runtime.tracking.tracked_study import RUN_TAG
 from tasks.study.grid import expand_grid
 from tasks.study.manifests import MANIFEST, manifest_digest, verify
 from tasks.study.params import Params, load_params
@@ -120,7 +120,8 @@ def test_the_tracker_holds_every_run_and_the_report_below_a_finished_parent(inte
     client = MlflowClient(tracking_uri=f"sqlite:///{StudyPaths.of(params).tracking}")
     experiment = client.get_experiment_by_name(params.study.name)
     runs = {run.data.tags[RUN_TAG]: run for run in client.search_runs([experiment.experiment_id])}
-    assert set(runs) == {"study", *(run.run_id for run in expand_grid(params))}
+    (fit,) = (name for name in runs if name.startswith("fit-"))
+    assert set(runs) == {"study", fit, *(run.run_id for run in expand_grid(params))}
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     assert "eval/heldout/pass_at_1" in runs[expand_grid(params)[0].run_id].data.metrics
     assert any(name.startswith("fit/") for name in runs["study"].data.metrics)

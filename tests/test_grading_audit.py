@@ -48,7 +48,7 @@ def test_an_audit_names_the_answers_on_which_the_graders_differ() -> None:
             "gold": "5",
             "answer": "5",
             "ours": "right",
-            "second": "wrong",
+            "other": "wrong",
             "reason": "same number",
         }
     ]
@@ -59,7 +59,7 @@ def test_the_command_prints_json_and_a_table(tmp_path: Path, capsys: pytest.Capt
     code, out, _ = run(capsys, str(path), "--json", "--workers", "1")
     result = json.loads(out)
     assert code == 0
-    assert result["summary"]["right"] == 3
+    assert result["summary"]["right_lenient"] == 3
     assert [row["row"] for row in result["disagreements"]] == [2]
     assert [verdict["status"] for verdict in result["verdicts"]] == ["right", "right", "right", "wrong"]
     code, out, _ = run(capsys, str(path), "--workers", "1")

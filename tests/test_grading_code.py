@@ -34,12 +34,12 @@ def grade(pool: GradingPool, program: str, gold: str = GOLD) -> Verdict:
 
 def test_a_right_program_passes_its_tests(pool: GradingPool) -> None:
     verdict = grade(pool, RIGHT)
-    assert (verdict.status, verdict.score, verdict.reason) == ("right", 1.0, "the tests passed")
+    assert (verdict.status, verdict.lenient, verdict.reason) == ("right", 1.0, "the tests passed")
 
 
 def test_a_wrong_program_fails_them(pool: GradingPool) -> None:
     verdict = grade(pool, "def square(x):\n    return x + x")
-    assert (verdict.status, verdict.score, verdict.reason) == ("wrong", 0.0, "a test failed")
+    assert (verdict.status, verdict.lenient, verdict.reason) == ("wrong", 0.0, "a test failed")
 
 
 MISBEHAVING = {
@@ -81,7 +81,7 @@ MISBEHAVING = {
 def test_a_misbehaving_program_fails_within_the_limit(pool: GradingPool, name: str) -> None:
     program, reason = MISBEHAVING[name]
     verdict = grade(pool, f"{program}\n{RIGHT}")
-    assert (verdict.status, verdict.score, verdict.reason) == ("wrong", 0.0, reason)
+    assert (verdict.status, verdict.lenient, verdict.reason) == ("wrong", 0.0, reason)
     # Twice the limit on a machine with a core to spare; a crowded one may stretch it, see
     # tasks.grading.time_limits.
     assert verdict.seconds < MAX_STRETCH * LIMIT + 1.0

@@ -32,17 +32,17 @@ FENCES = {
 def test_a_fence_inside_the_tag_changes_no_verdict(fence: str) -> None:
     for grid, score in ((GRID, 1.0), (WRONG, 0.5)):
         verdict = grade(f"So <answer>{FENCES[fence].replace('{}', json.dumps(grid))}</answer>")
-        assert (verdict.score, verdict.correct) == (score, score == 1.0)
+        assert (verdict.lenient, verdict.correct) == (score, score == 1.0)
 
 
 def test_two_fenced_grids_are_no_answer() -> None:
     both = "\n".join(f"```json\n{json.dumps(grid)}\n```" for grid in (WRONG, GRID))
-    assert grade(f"<answer>{both}</answer>").score == 0.0
+    assert grade(f"<answer>{both}</answer>").lenient == 0.0
 
 
 def test_what_is_thought_is_no_answer() -> None:
     right, wrong = (f"<answer>{json.dumps(grid)}</answer>" for grid in (GRID, WRONG))
     assert grade(f"<think>{wrong}</think>{right}").correct
     assert not grade(f"<think>{right}</think>{wrong}").correct
-    assert grade(f"<think>{right}").score == 0.0
-    assert grade(f"<think>{right}</think>").score == 0.0
+    assert grade(f"<think>{right}").lenient == 0.0
+    assert grade(f"<think>{right}</think>").lenient == 0.0

@@ -38,7 +38,7 @@ def grade(pool: GradingPool, completions: list[str], tests: str | None = None) -
 def test_no_attack_scores(pool: GradingPool) -> None:
     verdicts = grade(pool, [attack(name, "total") for name in ATTACKS])
     assert [name for name, verdict in zip(ATTACKS, verdicts, strict=True) if verdict.status != "wrong"] == []
-    assert [verdict.score for verdict in verdicts] == [0.0] * len(ATTACKS)
+    assert [verdict.lenient for verdict in verdicts] == [0.0] * len(ATTACKS)
 
 
 @pytest.mark.slow
@@ -86,13 +86,13 @@ def test_a_call_crosses_as_it_would_in_one_process(pool: GradingPool, program: s
 @pytest.mark.slow
 def test_tests_that_pass_what_cannot_cross_cannot_judge(pool: GradingPool) -> None:
     verdict = grade(pool, ["def f(g):\n    return g(1)"], "assert f(lambda x: x) == 1")[0]
-    assert (verdict.status, verdict.score) == ("unjudged", 0.0)
+    assert (verdict.status, verdict.lenient) == ("unjudged", 0.0)
 
 
 @pytest.mark.slow
 def test_a_program_cannot_keep_its_tests_from_judging(pool: GradingPool) -> None:
     verdict = grade(pool, ["def g(x):\n    return object()\ndef f(x):\n    return x"], "assert f(g(1)) == 1")[0]
-    assert (verdict.status, verdict.score) == ("wrong", 0.0)
+    assert (verdict.status, verdict.lenient) == ("wrong", 0.0)
     forged = (
         'import os\nfor fd in range(3, 9):\n    try:\n        os.write(fd, b\'["unjudged", "x"]\\n\')\n'
         "    except OSError:\n        pass"

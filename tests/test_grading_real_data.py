@@ -100,5 +100,5 @@ def test_hostile_answers_score_nothing_and_harm_nothing() -> None:
     answers += [text for kind, text in hostile_answers(len(ATTACKS), seed=2) if kind in slow]
     with GradingPool(workers=2, seconds=1.0) as pool:
         verdicts = pool.grade([GradeRequest("math", text, GOLD) for text in answers])
-        assert [verdict for verdict in verdicts if verdict.score or verdict.status != "wrong"] == []
+        assert [verdict for verdict in verdicts if verdict.lenient or verdict.status != "wrong"] == []
         assert pool.grade([GradeRequest("math", "\\boxed{\\sqrt{289}}", GOLD)])[0].correct

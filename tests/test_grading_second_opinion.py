@@ -37,16 +37,12 @@ def same(answer: str, gold: str) -> bool | None:
         ("\\frac{2+i}{1+2i}", "\\frac{4-3i}{5}"),
         ("\\log_3 81", "4"),
         ("\\binom{9}{4}", "126"),
-        ("\\{4, 2\\}", "\\{2, 4, 4\\}"),
         ("x=8 \\text{ or } x=-3", "-3, 8"),
-        ("\\pm 6", "6, -6"),
         ("3 \\le x < 9", "[3, 9)"),
         ("x<1 \\text{ or } x>4", "(4,\\infty)\\cup(-\\infty,1)"),
         ("p=4, q=7", "(4,7)"),
         ("3x - 2y = 8", "y = \\frac{3}{2}x - 4"),
         ("x \\equiv 19 \\pmod 8", "x \\equiv 3 \\pmod 8"),
-        ("6:9", "2:3"),
-        ("\\begin{pmatrix}1\\\\2\\end{pmatrix}", "\\begin{pmatrix} 1.0 \\\\ 4/2 \\end{pmatrix}"),
         ("8 (since n>3)", "8"),
         ("25^\\circ + 15^\\circ", "40"),
         ("\\{1, 2\\}", "\\\\{2, 1\\\\}"),
@@ -77,9 +73,7 @@ def test_equal_values_in_other_dress_are_the_same(answer: str, gold: str) -> Non
         ("p=7, q=4", "p=4, q=7"),
         ("y = x^3", "x = y^3"),
         ("x \\equiv 4 \\pmod 8", "x \\equiv 3 \\pmod 8"),
-        ("e^{900}-e^{899}-7", "e^{900}-e^{899}-1"),
         ("13+5=17", "12+5=17"),
-        ("2x + y - 5 = 0", "2x + y + 5 = 0"),
         ("8", "x=8 \\text{ or } x=3"),
     ],
 )
@@ -99,6 +93,12 @@ def test_other_values_are_different(answer: str, gold: str) -> None:
         ("\\log 100", "2"),
         ("9^{9^{9^{9}}}", "9"),
         ("\\sum_{k=1}^{9} k", "45"),
+        ("2x + y - 5 = 0", "2x + y + 5 = 0"),
+        ("e^{900}-e^{899}-7", "e^{900}-e^{899}-1"),
+        ("6:9", "2:3"),
+        ("\\pm 6", "6, -6"),
+        ("\\{4, 2\\}", "\\{2, 4, 4\\}"),
+        ("\\begin{pmatrix}1\\\\2\\end{pmatrix}", "\\begin{pmatrix} 1.0 \\\\ 4/2 \\end{pmatrix}"),
     ],
 )
 def test_what_is_not_read_whole_or_is_a_convention_is_not_judged(answer: str, gold: str) -> None:
@@ -157,7 +157,7 @@ def test_an_audit_lists_what_math_verify_cannot_see_with_both_readings() -> None
     assert [each.status for each in found.reader_verdicts] == ["wrong", "right", "unjudged"]
     assert found.reader_verdicts[0].reason == "0 against ((1 / 7) ^ 12)"
     for row in found.reading_rows():
-        assert (row["row"], row["ours"], row["reader"]) == (0, "right", "wrong")
+        assert (row["row"], row["ours"], row["other"]) == (0, "right", "wrong")
         assert row["readings"] == "0 against ((1 / 7) ^ 12)"
 
 

@@ -49,7 +49,7 @@ def grade(pool: GradingPool, completion: str, gold: str, data_source: str = "mat
 )
 def test_a_right_mathematical_answer_scores_one(pool: GradingPool, completion: str, gold: str) -> None:
     verdict = grade(pool, completion, gold)
-    assert (verdict.status, verdict.score, verdict.correct) == ("right", 1.0, True)
+    assert (verdict.status, verdict.lenient, verdict.correct) == ("right", 1.0, True)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_wrong_malformed_empty_or_hostile_answer_scores_nothing(
     pool: GradingPool, completion: str, gold: str
 ) -> None:
     verdict = grade(pool, completion, gold)
-    assert (verdict.status, verdict.score, verdict.correct) == ("wrong", 0.0, False)
+    assert (verdict.status, verdict.lenient, verdict.correct) == ("wrong", 0.0, False)
     assert verdict.reason
 
 
@@ -94,7 +94,7 @@ def test_the_extracted_answer_and_the_reason_are_given(pool: GradingPool) -> Non
 @pytest.mark.parametrize("gold", ["", "   ", "\\displaystyle"])
 def test_a_gold_answer_without_content_cannot_be_judged(pool: GradingPool, gold: str) -> None:
     verdict = grade(pool, "\\boxed{x+1}", gold)
-    assert (verdict.status, verdict.score) == ("unjudged", 0.0)
+    assert (verdict.status, verdict.lenient) == ("unjudged", 0.0)
 
 
 def test_a_gold_answer_that_parses_to_no_expression_judges_equal_texts_only(pool: GradingPool) -> None:
@@ -117,7 +117,7 @@ def test_arithmetic_wants_a_plain_number_in_a_box_and_rewards_no_copied_sum(pool
         "12+34=46",
     ):
         verdict = grade(pool, completion, "46", "arithmetic")
-        assert (verdict.status, verdict.score) == ("wrong", 0.0), completion
+        assert verdict.strict == 0.0, completion
     assert grade(pool, "\\boxed{12+34}", "46", "math").correct
 
 
@@ -169,7 +169,7 @@ GRID = {"header": ["Position", "Job", "Pet"], "rows": [["1", "actor", "dog"], ["
 def test_a_grid_scores_its_right_cells(pool: GradingPool, grid: object, score: float) -> None:
     gold = json.dumps(GRID)
     verdict = grade(pool, f"Hence <answer> {json.dumps(grid)} </answer>", gold, "logic__zebra_puzzle_dataset")
-    assert verdict.score == score
+    assert verdict.lenient == score
     assert verdict.correct == (score == 1.0)
 
 
@@ -177,7 +177,7 @@ def test_a_grid_scores_its_right_cells(pool: GradingPool, grid: object, score: f
     "completion", ["", "no tag", "<answer>", "<answer> {'header': } </answer>", "<answer>" + "[" * 9999]
 )
 def test_a_grid_that_cannot_be_read_scores_nothing(pool: GradingPool, completion: str) -> None:
-    assert grade(pool, completion, json.dumps(GRID), "logic__zebra_puzzle_dataset").score == 0.0
+    assert grade(pool, completion, json.dumps(GRID), "logic__zebra_puzzle_dataset").lenient == 0.0
 
 
 def test_a_grid_is_read_in_python_spelling_and_from_the_last_tag(pool: GradingPool) -> None:

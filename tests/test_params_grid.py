@@ -11,7 +11,7 @@ from support import REPOSITORY
 
 from tasks.study.errors import InputError
 from tasks.study.grid import expand_grid, find_run
-from tasks.study.params import Params, load_params
+from tasks.study.params import Params, RunsEntry, load_params
 
 FILES = sorted(REPOSITORY.glob("params*.yaml"))
 
@@ -56,6 +56,48 @@ def test_the_order_of_the_grid_is_stable(mini: Params) -> None:
     assert ids[-1] == "instruct-56k-tau100-g8-s0-0af6da70"
 
 
+@pytest.mark.parametrize(
+    ("block", "key", "default", "other"),
+    [
+        ("objective", "loss", "ppo", "gspo"),
+        ("objective", "clip_dual", None, 3.0),
+        ("objective", "kl_clamp", None, 10.0),
+        ("objective", "advantage_scale", "group_std", "none"),
+        ("objective", "entropy_coefficient", 0.0, 0.01),
+        ("objective", "mask_truncated", False, True),
+        ("objective", "overlong_buffer", None, 4),
+        ("optimizer", "warmup_steps", 0, 10),
+        (None, "float32_head", False, True),
+    ],
+)
+def test_a_switch_of_the_loss_changes_ids_and_its_default_does_not(
+    mini: Params, tmp_path: Path, block: str | None, key: str, default: object, other: object
+) -> None:
+    path = ("train", key) if block is None else ("train", block, key)
+    plain, same, changed = (
+        [run.run_id for run in expand_grid(params)]
+        for params in (mini, *(load_params(_changed(tmp_path, *path, value)) for value in (default, other)))
+    )
+    assert same == plain
+    assert not set(changed) & set(plain)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"clip_dual": 1.1}, r"clip_dual 1.1 must be above 1 \+ clip_high = 1.2"),
+        ({"clip_dual": 3.0, "loss": "cispo"}, "clip_dual has no place in loss cispo"),
+        ({"overlong_buffer": 13}, "overlong_buffer 13 is more than sampling.max_completion_tokens 12"),
+    ],
+)
+def test_switches_that_contradict_each_other_are_refused(
+    mini: Params, tmp_path: Path, changes: dict[str, object], sentence: str
+) -> None:
+    objective = mini.train.objective.model_dump() | changes
+    with pytest.raises(InputError, match=sentence):
+        load_params(_changed(tmp_path, "train", "objective", objective))
+
+
 def test_hardware_paths_trackers_and_checkpoints_do_not_change_ids(mini: Params) -> None:
     hardware = mini.hardware.model_copy(update={"workers": 7, "token_budget": 99, "threads_per_worker": 3})
     changed = mini.model_copy(
@@ -75,11 +117,36 @@ def test_a_scientific_value_changes_every_id(mini: Params) -> None:
     assert not {run.run_id for run in expand_grid(changed)} & {run.run_id for run in expand_grid(mini)}
 
 
+def test_the_reward_changes_every_id_once_it_is_not_the_published_one(mini: Params) -> None:
+    strict, lenient = (mini.model_copy(update={"train": mini.train.model_copy(update={"reward": reward})})
+                       for reward in ("strict", "lenient"))  # fmt: skip
+    assert expand_grid(strict) == expand_grid(mini)
+    assert not {run.run_id for run in expand_grid(lenient)} & {run.run_id for run in expand_grid(mini)}
+
+
 def test_the_group_size_axis_adds_runs(mini: Params) -> None:
     assert mini.grid.group_size is not None
     axis = mini.grid.group_size.model_copy(update={"values": (4, 16, 32)})
     changed = mini.model_copy(update={"grid": mini.grid.model_copy(update={"group_size": axis})})
     assert len(expand_grid(changed)) == 60
+
+
+def test_entries_of_runs_have_steps_and_seeds_of_their_own_and_leave_other_ids_alone(mini: Params) -> None:
+    entries = (
+        RunsEntry(size="3k", variant="base", steps=40, seeds=(0, 5)),
+        RunsEntry(size="3k", variant="base", steps=mini.train.steps, seeds=(7,)),
+    )
+    grid = mini.grid.model_copy(update={"runs": entries})
+    runs = expand_grid(mini.model_copy(update={"grid": grid}))
+    cells = [(run.seed, run.steps) for run in runs if (run.size, run.variant, run.tau) == ("3k", "base", 1)]
+    assert cells == [(0, 40), (5, 40), (7, mini.train.steps)]
+    before = expand_grid(mini)
+    others = [run for run in before if (run.size, run.variant, run.tau) != ("3k", "base", 1)]
+    assert [run for run in runs if run in before] == others
+    assert runs[0].run_id.startswith("base-3k-tau1-g8-s0-40steps-")
+    # As long as all others, a run has the id that it would have without an entry.
+    seeded = mini.grid.model_copy(update={"seeds": (7,)})
+    assert runs[2] in expand_grid(mini.model_copy(update={"grid": seeded}))
 
 
 def test_a_run_is_found_by_an_unambiguous_prefix_only(mini: Params) -> None:
@@ -101,6 +168,11 @@ def test_a_run_is_found_by_an_unambiguous_prefix_only(mini: Params) -> None:
         (("train", "steps", 2.5), ["train.steps"]),
         (("grid", "reuse", "factors", [3]), ["grid.reuse.factors", "3 does not divide"]),
         (("grid", "sizes", ["3k", "900k"]), ["900k", "pretrain.family.models"]),
+        (("grid", "runs", [{"size": "3k", "variant": "base", "steps": 999, "seeds": [0]}]), ["grid.runs", "999 steps"]),
+        (("grid", "runs", [{"size": "9k", "variant": "base", "steps": 9, "seeds": [0]}]), ["grid.runs", "9k base"]),
+        (("train", "stopping", {"rule": "dominated", "compare": []}), ["train.stopping.compare"]),
+        (("train", "stopping", {"rule": "worst", "compare": ["size"]}), ["train.stopping.rule", "'worst'"]),
+        (("train", "stopping", {"rule": "dominated", "compare": ["size"], "from": 1.5}), ["train.stopping.from"]),
         (("evaluate", "temperature", -1.0), ["evaluate.temperature"]),
     ],
 )
@@ -115,6 +187,15 @@ def test_an_impossible_value_is_refused_in_one_sentence_naming_file_and_key(
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+def test_stopping_is_judged_at_every_tenth_from_a_quarter_on_and_survives_json(tmp_path: Path) -> None:
+    params = load_params(_changed(tmp_path, "train", "stopping", {"rule": "dominated", "compare": ["size"]}))
+    assert params.train.stopping is not None
+    assert params.train.stopping.marks == (0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95)
+    assert Params.model_validate_json(params.model_dump_json()) == params
+    plain = load_params(REPOSITORY / "params.yaml")
+    assert not {run.run_id for run in expand_grid(params)} & {run.run_id for run in expand_grid(plain)}
 
 
 def test_two_runs_with_one_id_are_refused(tmp_path: Path) -> None:

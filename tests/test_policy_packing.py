@@ -16,7 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from tasks.costs.flops import Architecture, published_compute
-from tasks.policy.logprobs import token_logprobs
+from tasks.costs.logit_chunks import logit_rows
+from tasks.policy.logprobs import HeadOptions, token_logprobs
 from tasks.policy.packing import PromptGroup, pack
 from tasks.policy.policy_model import Policy, count_parameters, load_model, weights_digest
 from tasks.study.paths import StudyPaths
@@ -160,11 +161,46 @@ def test_chunked_log_probs_equal_the_whole_softmax(monkeypatch: pytest.MonkeyPat
     scale = torch.randn(23, generator=generator)
     want = ((hidden @ weight.T) / 0.7).log_softmax(1).gather(1, targets[:, None])[:, 0]
     grads = torch.autograd.grad((want * scale).sum(), (hidden, weight))
-    monkeypatch.setattr("tasks.policy.logprobs.CHUNK_ELEMENTS", 31 * 5)
-    found = token_logprobs(hidden, weight, targets, 0.7)
+    monkeypatch.setattr("tasks.policy.logprobs.logit_rows", lambda vocab_size, gpu: 5)
+    found = token_logprobs(hidden, weight, targets, HeadOptions(temperature=0.7))
     torch.testing.assert_close(found, want)
     for mine, other in zip(torch.autograd.grad((found * scale).sum(), (hidden, weight)), grads, strict=True):
         torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_entropies_and_their_gradients_are_those_of_the_whole_distribution(
+    monkeypatch: pytest.MonkeyPatch, precision: torch.dtype
+) -> None:
+    generator = torch.Generator().manual_seed(2)
+    hidden, weight = (torch.randn(n, 8, generator=generator).to(precision) for n in (23, 31))
+    targets = torch.randint(0, 31, (23,), generator=generator)
+    scales = torch.randn(2, 23, generator=generator)
+    one = [x.detach().double().requires_grad_() for x in (hidden, weight)]
+    whole = torch.distributions.Categorical(logits=one[0] @ one[1].T / 0.7)
+    want = torch.stack((whole.log_prob(targets), whole.entropy()))
+    gradients = torch.autograd.grad((want * scales).sum(), one)
+    monkeypatch.setattr("tasks.policy.logprobs.logit_rows", lambda vocab_size, gpu: 5)
+    other = [hidden.requires_grad_(), weight.requires_grad_()]
+    found = token_logprobs(hidden, weight, targets, HeadOptions(0.7, float32=True, entropy=True))
+    # A float32 head takes exact products of the bfloat16 values; only the gradients are rounded to their type.
+    torch.testing.assert_close(found.double(), want, atol=2e-5, rtol=1e-5)
+    rounding = 1e-4 if precision == torch.float32 else 2**-7
+    for mine, theirs in zip(torch.autograd.grad((found * scales).sum(), other), gradients, strict=True):
+        torch.testing.assert_close(mine.double(), theirs, atol=rounding, rtol=rounding)
+
+
+def test_logits_are_rounded_to_the_weights_precision_unless_the_head_is_float32() -> None:
+    hidden, weight = (torch.randn(9, 64).to(torch.bfloat16) for _ in range(2))
+    exact = (hidden.double() @ weight.double().T).log_softmax(1).diagonal()
+    plain, wide = (token_logprobs(hidden, weight, torch.arange(9), HeadOptions(float32=on)) for on in (False, True))
+    assert float((wide - exact).abs().max()) < 1e-4 < 1e-2 < float((plain - exact).abs().max())
+
+
+def test_a_gpu_takes_at_least_two_thousand_rows_at_once() -> None:
+    assert logit_rows(151_936, gpu=True) == 2048
+    assert logit_rows(151_936, gpu=False) * 151_936 <= 1 << 25
+    assert logit_rows(32, gpu=True) == logit_rows(32, gpu=False) == 1 << 20
 
 
 def test_parameter_counts_equal_a_count_by_hand() -> None:

@@ -11,12 +11,18 @@ from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from support import REPOSITORY
 from support.report_study import make_finished_study
 
 from tasks.grading import GradeRequest
+from tasks.records.metrics import read_metrics
+from tasks.records.run_state import run_state
 from tasks.report.build import build_report
+from tasks.report.format import percent
+from tasks.report.format_gain import bootstrap_gains
 from tasks.report.grading_check import draw, sampled_answers
 from tasks.study.errors import InputError
 from tasks.study.fingerprints import report_fingerprint
@@ -138,8 +144,39 @@ def test_summary_repeats_verdicts_laws_and_audit(folder: Path) -> None:
     assert sum(summary["verdicts"].values()) == len(summary["claims"])
     assert {law["variant"] for law in summary["laws"]} == {"base", "instruct"}
     assert summary["audit"]["audited"] == 6
-    assert summary["audit"]["right"] == 3
+    assert summary["audit"]["right_lenient"] == 3
     assert summary["audit"]["disagreements"] == 1
+
+
+def test_gain_that_is_format_is_told_by_variant_with_its_interval(study: Params, folder: Path) -> None:
+    gains = json.loads((folder / "summary.json").read_text())["format"]
+    assert [gain["variant"] for gain in gains] == ["base", "instruct"]
+    for gain in gains:
+        assert gain["strict"]["value"] == pytest.approx(1 / 6)
+        assert gain["lenient"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+        assert gain["difference"] == gain["strict"]
+    text = read((folder / "index.html").read_text(encoding="utf-8")).text
+    assert "from the first to the last step the strict loss fell by 0.167" in text
+    assert "k lenient, against compute" in text
+
+
+def test_paired_draws_of_runs_and_problems_have_the_known_spread() -> None:
+    rng = np.random.default_rng(5)
+    gains = np.stack([rng.normal(0.3, 0.4, (6, 400)), np.zeros((6, 400))], axis=-1) + 0.1
+    strict, lenient = bootstrap_gains(gains, ["3k"] * 6, np.random.default_rng(1), draws=4000)
+    centered = gains[:, :, 0]
+    by_problem, by_run = centered.mean(axis=0).var() / 400, centered.mean(axis=1).var() / 6
+    assert strict.mean() == pytest.approx(centered.mean(), abs=0.003)
+    assert strict.std() == pytest.approx(np.sqrt(by_problem + by_run + centered.var() / 2400), rel=0.1)
+    np.testing.assert_allclose(lenient, 0.1)
+
+
+def test_samples_of_older_versions_are_said_to_hold_one_score(tmp_path: Path) -> None:
+    params = make_finished_study(tmp_path, {"sizes": ["3k", "7k"], "seeds": [0], "reuse": None}, steps=12, draws=20)
+    for path in StudyPaths.of(params).stage("evaluate").rglob("samples.parquet"):
+        pq.write_table(pq.read_table(path).drop_columns(["lenient"]), path)
+    text = read((build_report(params) / "index.html").read_text(encoding="utf-8")).text
+    assert "Part of the gain that is format: not measured, the samples of initial-3k-base hold no lenient score" in text
 
 
 def test_audit_grades_every_distinct_answer_once(study: Params) -> None:
@@ -192,3 +229,19 @@ def test_report_needs_neither_torch_nor_prefect_nor_the_fit_stage() -> None:
     code += "'mlflow', 'matplotlib'} or m.startswith(('tasks.fit.', 'tasks.train', 'tasks.evaluate'))])"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_study_of_unequal_runs_says_so_and_shows_what_stopping_saved(tmp_path: Path, page: str) -> None:
+    runs = [{"size": size, "variant": "base", "steps": 12, "seeds": [0, 1]} for size in ("3k", "25k")]
+    grid = {"sizes": ["3k", "25k", "99k"], "variants": ["base"], "seeds": [0], "reuse": None, "runs": runs}
+    stopping = {"rule": "dominated", "compare": ["size"]}
+    params = make_finished_study(tmp_path, grid, steps=16, draws=20, stopping=stopping)
+    text = read((build_report(params) / "index.html").read_text(encoding="utf-8")).text
+    assert "1 to 2 seeds" in text
+    assert "12 to 16 steps of" in text
+    assert "1 of 5 runs were stopped" in text
+    flops = [read_metrics(StudyPaths.of(params).metrics(run))[-1].flops_total for run in expand_grid(params)]
+    assert percent(flops[0] / (flops[0] + sum(flops))) in text
+    assert "0.0004 of loss a run" in text
+    assert "Stopped runs" not in page
+    assert run_state(params, expand_grid(params)[0]).progress == "stopped by forecast"

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import socket
+import subprocess
+import sys
 import time
+import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +16,15 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as TrackedRun
 from support.recorded_study import forget_run, make_recorded_study, record_run
 
-from tasks.runtime.mlflow_tracking import RUN_TAG, TrackedStudy, publish_study, publishing, store_uri, sync
-from tasks.runtime.run_record import flatten, numbers, read_record
+from flows.cli.main import main
+from tasks.runtime.tracking.publishing import publish_study, publishing, sync
+from tasks.runtime.tracking.run_record import flatten, numbers, read_record
+from tasks.runtime.tracking.store import lasting_root, store_uri
+from tasks.runtime.tracking.tracked_study import RUN_TAG, STOPPED_TAG, TrackedStudy
 from tasks.study.grid import expand_grid
-from tasks.study.params import Params
+from tasks.study.manifests import folder_lock, write_json, write_manifest
+from tasks.study.params import Params, load_params
+from tasks.study.paths import StudyPaths
 
 CURVE = "test_loss"
 
@@ -80,6 +90,17 @@ def test_publishing_again_adds_nothing(tmp_path: Path) -> None:
     assert content(params, store_uri(params)) == before
 
 
+def test_a_run_that_was_stopped_by_forecast_is_tagged_with_the_reason_and_no_other(tmp_path: Path) -> None:
+    params = make_recorded_study(tmp_path)
+    first, second = (read_record(params, run) for run in expand_grid(params)[:2])
+    study = TrackedStudy(params)
+    study.publish(replace(first, stopped="stopped by forecast at step 2 of 4"))
+    study.publish(second)
+    tags = {name: run.data.tags for name, run in runs_of(params, store_uri(params)).items()}
+    assert tags[first.name][STOPPED_TAG] == "stopped by forecast at step 2 of 4"
+    assert STOPPED_TAG not in tags[second.name]
+
+
 def test_every_run_is_named_by_its_id_below_one_parent_with_axes_as_params_and_tags(tmp_path: Path) -> None:
     params = make_recorded_study(tmp_path)
     sync(params)
@@ -119,7 +140,7 @@ def test_a_run_in_flight_is_published_up_to_its_last_row_and_completed_later(tmp
     sync(params)
     uri = store_uri(params)
     assert [step for step, _ in history(uri, runs_of(params, uri)[run.run_id])] == [0, 1, 2]
-    assert runs_of(params, uri)[run.run_id].info.status == "RUNNING"
+    assert runs_of(params, uri)[run.run_id].info.status == "KILLED", "no process holds its lock"
     record_run(params, run, 4)
     assert sync(params)["rows"] == 2
     tracked = runs_of(params, uri)[run.run_id]
@@ -199,3 +220,132 @@ def test_settings_are_flattened_by_dotted_name() -> None:
 
 def test_only_numbers_of_nested_json_become_metrics() -> None:
     assert numbers({"r2": {"base": 0.5, "text": "x"}, "flag": True, "list": [1]}) == {"r2/base": 0.5}
+
+
+_PUBLISH = "import sys; from pathlib import Path; from tasks.runtime.tracking.publishing import sync; \
+from tasks.study.params import load_params; sync(load_params(Path(sys.argv[1])))"
+
+
+def test_two_processes_that_publish_at_once_leave_every_run_once(tmp_path: Path) -> None:
+    params = make_recorded_study(tmp_path)
+    command = [sys.executable, "-c", _PUBLISH, str(tmp_path / "params.yaml")]
+    processes = [subprocess.Popen(command) for _ in range(2)]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    client = MlflowClient(tracking_uri=store_uri(params))
+    experiment = client.get_experiment_by_name(params.study.name)
+    names = sorted(run.data.tags[RUN_TAG] for run in client.search_runs([experiment.experiment_id]))
+    assert names == sorted(["study", *(run.run_id for run in expand_grid(params))])
+
+
+def test_what_a_store_has_twice_is_dropped(tmp_path: Path) -> None:
+    params = make_recorded_study(tmp_path)
+    sync(params)
+    client = MlflowClient(tracking_uri=store_uri(params))
+    experiment = client.get_experiment_by_name(params.study.name).experiment_id
+    before = {run.info.run_id for run in client.search_runs([experiment])}
+    run = expand_grid(params)[0]
+    client.create_run(experiment, tags={RUN_TAG: run.run_id}, run_name=run.run_id)
+    sync(params)
+    assert {run.info.run_id for run in client.search_runs([experiment])} == before
+
+
+def test_a_copied_study_writes_into_its_own_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    params = make_recorded_study(tmp_path)
+    sync(params)
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    shutil.copy(tmp_path / "params.yaml", copy)
+    shutil.copytree(tmp_path / "data", copy / "data")
+    original = sorted(path for path in (tmp_path / "data").rglob("*") if path.is_file())
+    copied = load_params(copy / "params.yaml")
+    assert sync(copied)["runs"] == len(expand_grid(params))
+    assert "made anew from the folders" in caplog.text
+    experiment = MlflowClient(tracking_uri=store_uri(copied)).get_experiment_by_name(params.study.name)
+    assert experiment.artifact_location == (copy / "data" / "mlartifacts").as_uri()
+    assert content(copied, store_uri(copied)) == content(params, store_uri(params))
+    assert sorted(path for path in (tmp_path / "data").rglob("*") if path.is_file()) == original
+
+
+def test_a_stopped_run_is_killed_in_the_store_and_keeps_its_id_when_resumed(tmp_path: Path) -> None:
+    params = make_recorded_study(tmp_path)
+    run, uri = expand_grid(params)[0], store_uri(params)
+    forget_run(params, run)
+    record_run(params, run, 3, done=False)
+    sync(params)
+    stopped = runs_of(params, uri)[run.run_id]
+    assert stopped.info.status == "KILLED"
+    with folder_lock(StudyPaths.of(params).run(run)):
+        record_run(params, run, 2, done=False)  # resumed from a checkpoint before the last row
+        sync(params)
+        assert [step for step, _ in history(uri, stopped)] == [0, 1, 2, 3]
+        record_run(params, run, 4, done=False)
+        sync(params)
+        assert runs_of(params, uri)[run.run_id].info.status == "RUNNING"
+    record_run(params, run, 4)
+    sync(params)
+    ended = runs_of(params, uri)[run.run_id]
+    assert (ended.info.run_id, ended.info.status) == (stopped.info.run_id, "FINISHED")
+    assert [step for step, _ in history(uri, ended)] == [0, 1, 2, 3, 4]
+
+
+def test_every_fit_has_a_run_of_its_own_found_by_its_fingerprint(tmp_path: Path) -> None:
+    params = make_recorded_study(tmp_path)
+    folder = StudyPaths.of(params).stage("fit")
+    for value in (0.1, 0.2, 0.1):  # an experiment, another one, and the first checked out again
+        write_json(folder / "metrics.json", {"base": {"Kmax": value}})
+        write_json(folder / "findings.json", {"findings": [], "reuse": [], "pairs": []})
+        write_manifest(folder, "fit", "f", ["metrics.json"], {})
+        sync(params)
+        tracked = runs_of(params, store_uri(params))
+        assert tracked["study"].data.metrics["fit/base/Kmax"] == value
+    fits = {name: run for name, run in tracked.items() if name.startswith("fit-")}
+    assert sorted(run.data.metrics["fit/base/Kmax"] for run in fits.values()) == [0.1, 0.2]
+    current = tracked["study"].data.tags["rlscale.fit"]
+    assert next(run for run in fits.values() if run.info.run_id == current).data.metrics["fit/base/Kmax"] == 0.1
+
+
+def test_the_charts_of_a_study_can_be_opened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    params = make_recorded_study(tmp_path)
+    path = str(tmp_path / "params.yaml")
+    with pytest.raises(SystemExit) as ended:
+        main(["ui", "--params", path])
+    assert ended.value.code == 2
+    assert "no experiment 'small'; `rlscale sync` publishes what there is" in capsys.readouterr().err
+    sync(params)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-c", "from flows.cli.main import main; main()", "ui", "--params", path]
+    with subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        page, _, fragment = server.stdout.readline().split(": ", 1)[1].partition("#")
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                assert urllib.request.urlopen(page, timeout=5).status == 200
+                break
+            except OSError:
+                assert time.monotonic() < deadline
+                time.sleep(0.3)
+        server.terminate()
+    assert fragment.startswith("/experiments/1/runs?workflowType=machine_learning")
+
+
+def test_a_queued_experiment_publishes_into_the_repositorys_store() -> None:
+    copy = Path("/home/me/study/.dvc/tmp/exps/standalone/tmpa1b2/data")
+    assert lasting_root(copy) == Path("/home/me/study/data")
+    assert lasting_root(Path("/home/me/study/data")) == Path("/home/me/study/data")
+
+
+def test_sync_says_in_one_sentence_why_a_store_took_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    make_recorded_study(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["sync", "--params", str(tmp_path / "params.yaml"), "--uri", "http://127.0.0.1:9", "--json"])
+    assert ended.value.code == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("rlscale: not published to http://127.0.0.1:9: ")
+    assert shown.err.count("\n") == 1

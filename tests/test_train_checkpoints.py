@@ -5,31 +5,41 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from support.studies import copy_study, numbers, study_to_train
+from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from tasks.study.errors import InputError
 from tasks.study.grid import Run
 from tasks.study.manifests import MANIFEST
 from tasks.study.params import Checkpoints, Params
 from tasks.study.paths import StudyPaths
-from tasks.train.checkpoints import (
-    RankGroup,
-    TrainerState,
+from tasks.train.checkpoint_folder import (
     delete_checkpoints_after,
     find_complete_checkpoint,
-    find_verified_checkpoint,
     prune_checkpoints,
+    remove_resumable,
+)
+from tasks.train.checkpoints import (
+    SINGLE_PROCESS,
+    CheckpointWriter,
+    RankGroup,
+    TrainerState,
+    find_verified_checkpoint,
     read_parts,
     read_state,
     save_checkpoint,
     save_tensors,
     shard_file_name,
 )
+from tasks.train.final_weights import write_pretrained
 from tasks.train.loop import train_job
 from tasks.train.sharded_files import ShardedSafetensors
 from tasks.train.update import TrainingDiverged
@@ -225,3 +235,118 @@ def test_a_checkpoint_reads_back_what_was_written(tmp_path: Path) -> None:
     assert read_state(found).step == 5
     assert torch.equal(read_parts(found, "weights").full("w"), torch.arange(6.0).view(3, 2))
     assert read_parts(found, "optimizer").names() == ["0.step"]
+
+
+# Writing beside the training
+
+
+class _Held:
+    """A crew of one whose every gathering waits until it is let go, as for a rank that is slow to write."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.reached = threading.Event()
+
+    def gather(self, value: Any) -> list[Any]:
+        self.reached.set()
+        assert self.go.wait(60)
+        return [value]
+
+
+def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(tmp_path: Path) -> None:
+    _save(tmp_path, 1)
+    held = _Held()
+    writer = CheckpointWriter(tmp_path, MARK, Checkpoints(every=1), RankGroup(0, 1, 1, held.gather))
+    weights = torch.arange(6.0)
+    writer.start(TrainerState(step=2), {"weights": {"w": weights}, "optimizer": {}})
+    weights.zero_()  # the training goes on
+    assert held.reached.wait(60)
+    assert (tmp_path / "step-000002").exists()
+    assert find_verified_checkpoint(tmp_path, MARK) == tmp_path / "step-000001"  # what a kill now would leave
+    held.go.set()
+    writer.wait()
+    assert _kept(tmp_path) == [2]
+    assert torch.equal(read_parts(tmp_path / "step-000002", "weights").full("w"), torch.arange(6.0))
+
+
+def test_what_goes_wrong_in_writing_is_raised_in_the_training_with_the_rank(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    writer = CheckpointWriter(tmp_path / "file", MARK, Checkpoints(every=1), SINGLE_PROCESS)
+    writer.start(TrainerState(step=1), {"weights": {}, "optimizer": {}})
+    with pytest.raises(RuntimeError, match="rank 0: NotADirectoryError"):
+        writer.wait()
+    writer.wait()  # said once
+
+
+@pytest.mark.parametrize(("keep_every", "kept"), [(None, None), (2, [2, 4])])
+def test_of_a_finished_run_milestones_alone_stay(
+    tmp_path: Path, keep_every: int | None, kept: list[int] | None
+) -> None:
+    folder = tmp_path / "checkpoints"
+    for step in (1, 2, 4, 5):
+        _save(folder, step)
+    remove_resumable(folder, Checkpoints(every=1, keep_last=3, keep_every=keep_every))
+    assert (_kept(folder) if folder.exists() else None) == kept
+    remove_resumable(folder, Checkpoints(every=1))
+    assert not folder.exists()
+
+
+# The final policy
+
+
+@pytest.mark.parametrize(("world_size", "num_files"), [(1, 1), (3, 5)])
+def test_the_final_policy_is_written_by_all_processes_and_loads(
+    tmp_path: Path, world_size: int, num_files: int
+) -> None:
+    config = Qwen2Config(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1)
+    config.intermediate_size, config.vocab_size, config.tie_word_embeddings = 24, 23, world_size > 1
+    model = Qwen2ForCausalLM(config).bfloat16()
+    (tmp_path / "model.safetensors").write_text("left by another attempt")
+    crew = _Crew(world_size)
+    total = sum(p.numel() for p in model.parameters()) * 2
+
+    def write(rank: int) -> None:
+        ranks = RankGroup(rank, world_size, world_size, lambda value: crew.gather(rank, value))
+        size = total if num_files == 1 else total // 4
+        write_pretrained(tmp_path, model, model.state_dict().items(), torch.bfloat16, ranks, size)
+
+    with ThreadPoolExecutor(world_size) as threads:
+        list(threads.map(write, range(world_size)))
+    assert len(list(tmp_path.glob("*.safetensors"))) == num_files
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor), name
+    files = ShardedSafetensors.of_checkpoint(tmp_path)
+    assert torch.equal(files.full("model.norm.weight"), model.model.norm.weight)
+
+
+class _Crew:
+    """Processes as threads: each gathering takes one value of every rank."""
+
+    def __init__(self, world_size: int) -> None:
+        self._values: list[Any] = [None] * world_size
+        self._barrier = threading.Barrier(world_size)
+
+    def gather(self, rank: int, value: Any) -> list[Any]:
+        self._values[rank] = value
+        self._barrier.wait(60)
+        values = list(self._values)
+        self._barrier.wait(60)
+        return values
+
+
+def test_a_process_that_cannot_write_fails_all_of_them(tmp_path: Path) -> None:
+    crew = _Crew(2)
+
+    def work(rank: int) -> str:
+        ranks = RankGroup(rank, 2, 2, lambda value: crew.gather(rank, value))
+        with pytest.raises(RuntimeError, match="rank 1: OSError: no space left") as caught:
+            ranks.do_together(lambda: _fail("no space left") if rank else None)
+        return str(caught.value)
+
+    with ThreadPoolExecutor(2) as threads:
+        assert len(set(threads.map(work, (0, 1)))) == 1
+
+
+def _fail(message: str) -> None:
+    raise OSError(message)

@@ -8,20 +8,23 @@ from pathlib import Path
 import pytest
 import torch
 from support import REPOSITORY
-from support.studies import study_to_train
+from support.studies import make_params, study_to_train
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from tasks.costs.flops import Architecture
+from tasks.costs.hardware_choice import choose_hardware
 from tasks.costs.memory import (
     GIB,
-    ModelShape,
+    Devices,
+    MemoryEstimate,
     activation_bytes,
     cache_bytes,
-    devices_per_engine,
     estimate,
-    read_shape,
     require_fit,
+    sleeping_engine,
+    vllm_bytes,
 )
+from tasks.costs.model_shape import ModelShape, read_shape
 from tasks.policy.packing import PromptGroup, pack
 from tasks.policy.policy_model import Policy, load_model
 from tasks.runtime.gpu_locks import Device
@@ -35,9 +38,27 @@ LARGE = ModelShape(Architecture(8192, 80, 64, 8, 128, 29568, 152064), tied=False
 SMALL = ModelShape(Architecture(896, 24, 14, 2, 64, 4864, 151936), tied=True)
 
 
+H100 = 79.1 * GIB
+
+
+def on(count: int, capacity: float = H100, gpu: bool = True) -> Devices:
+    return Devices(count, min(count, 8), sharded=True, capacity=capacity, gpu=gpu)
+
+
+def estimate_of(params: Params, shape: ModelShape, devices: Devices) -> MemoryEstimate:
+    return estimate(params, choose_hardware(params, "72B", shape, devices), shape, devices)
+
+
+def with_hardware(params: Params, vllm: dict[str, object] | None = None, **values: object) -> Params:
+    engine = params.hardware.vllm.model_copy(update=vllm or {})
+    return params.model_copy(update={"hardware": params.hardware.model_copy(update={"vllm": engine, **values})})
+
+
 @pytest.fixture(scope="module")
 def paper() -> Params:
-    return load_params(REPOSITORY / "params.paper.yaml")
+    """The published study with one sequence to a micro-batch, recomputed."""
+    params = load_params(REPOSITORY / "params.paper.yaml")
+    return with_hardware(params, token_budget=6144, gradient_checkpointing=True)
 
 
 def _config(**changes: object) -> Qwen2Config:
@@ -92,45 +113,108 @@ def test_recomputing_keeps_each_layers_input_and_one_layer_whole() -> None:
 
 
 def test_a_budget_below_the_longest_sequence_does_not_lower_the_estimate(paper: Params) -> None:
-    low = paper.model_copy(update={"hardware": paper.hardware.model_copy(update={"token_budget": 64})})
-    activations = estimate(low, SMALL, 4, True, 80 * GIB).update["activations"]
-    assert activations == activation_bytes(SMALL, 2048 + 4096, 2, True)
+    low, usual = (
+        estimate_of(with_hardware(paper, token_budget=budget), SMALL, on(4)).update for budget in (64, 2048 + 4096)
+    )
+    assert low == usual
 
 
 def test_sharding_divides_what_is_resident_by_the_devices(paper: Params) -> None:
-    one, many = (estimate(paper, LARGE, n, True, 80 * GIB) for n in (1, 32))
-    for part in ("parameters", "gradients", "optimiser", "reference"):
+    given = with_hardware(paper, {"tensor_parallel": 1, "memory_share": 0.95})
+    hardware = given.hardware.of_size("72B")
+    one, many = (estimate(given, hardware, LARGE, on(n)) for n in (1, 32))
+    for part in ("parameters", "optimiser", "reference"):
         assert one.resident[part] == pytest.approx(32 * many.resident[part])
+    assert one.update["gradients"] == pytest.approx(32 * many.update["gradients"])
     assert one.resident["parameters"] == 4 * LARGE.total
     assert one.resident["optimiser"] == 8 * LARGE.total
 
 
 def test_the_published_set_up_fits_its_devices_and_not_a_quarter_of_them(paper: Params) -> None:
-    require_fit("72B", estimate(paper, LARGE, 32, True, 80 * GIB), 80 * GIB, 32, "72B")
+    require_fit("72B", estimate_of(paper, LARGE, on(32)), on(32), "72B")
+    given = with_hardware(paper, {"tensor_parallel": 8, "memory_share": 0.4})
     with pytest.raises(InputError, match=r"needs \d+ GiB on each of its 8 devices \(parameters 33.*optimiser 67"):
-        require_fit("72B", estimate(paper, LARGE, 8, True, 80 * GIB), 80 * GIB, 8, "72B")
+        require_fit("72B", estimate_of(given, LARGE, on(8)), on(8), "72B")
+
+
+def test_a_sleeping_engine_keeps_more_the_more_devices_it_spans_and_a_server_nothing(paper: Params) -> None:
+    def kept(**vllm: object) -> float:
+        return sleeping_engine(with_hardware(paper, vllm).hardware.of_size("72B"), on(8)) / GIB
+
+    assert [kept(tensor_parallel=n) for n in (1, 2, 8)] == pytest.approx([3, 4 + 1 / 3, 7])
+    assert kept(tensor_parallel=8, mode="server") == 0
+    assert sleeping_engine(paper.hardware.of_size("72B"), on(8, gpu=False)) == 0
 
 
 def test_adapters_need_no_second_model_and_little_for_the_optimizer(paper: Params) -> None:
-    train = paper.train.model_copy(update={"lora": Lora(rank=16, alpha=32.0)})
-    whole, low = (estimate(p, LARGE, 8, True, 80 * GIB) for p in (paper, paper.model_copy(update={"train": train})))
+    given = with_hardware(paper, {"tensor_parallel": 8, "memory_share": 0.4})
+    train = given.train.model_copy(update={"lora": Lora(rank=16, alpha=32.0)})
+    whole, low = (estimate_of(p, LARGE, on(8)) for p in (given, given.model_copy(update={"train": train})))
     assert low.resident["reference"] == 0
     assert low.resident["optimiser"] < 0.01 * whole.resident["optimiser"]
 
 
 def test_the_transformers_engine_pays_for_a_whole_model_and_its_cache(paper: Params) -> None:
     train = paper.train.model_copy(update={"engine": "transformers"})
-    needed = estimate(paper.model_copy(update={"train": train}), SMALL, 4, True, 80 * GIB)
+    given = with_hardware(paper.model_copy(update={"train": train}), generation_batch=1024)
+    needed = estimate_of(given, SMALL, on(4))
     assert needed.resident["sampler"] == 2 * SMALL.total
     assert needed.rollout["key-value cache"] == cache_bytes(SMALL, 1024 * 6144, 2)
     assert cache_bytes(SMALL, 1, 2) == 2 * 24 * 2 * 64 * 2
 
 
+# Values that are null
+
+
 def test_a_sampler_spans_as_few_devices_as_hold_the_model(paper: Params) -> None:
-    assert devices_per_engine(paper, SMALL, 4, 80 * GIB) == 1
-    assert devices_per_engine(paper, LARGE, 8, 80 * GIB) == 8
+    given = with_hardware(paper, {"memory_share": 0.4})
+    assert choose_hardware(given, "72B", SMALL, on(4)).vllm.tensor_parallel == 1
+    assert choose_hardware(given, "72B", LARGE, on(32)).vllm.tensor_parallel == 8
     with pytest.raises(InputError, match="does not hold the model's 135 GiB"):
-        devices_per_engine(paper, LARGE, 2, 80 * GIB)
+        choose_hardware(given, "72B", LARGE, on(2))
+
+
+def test_devices_of_an_engine_share_the_heads_equally(paper: Params) -> None:
+    narrow = with_hardware(paper, {"memory_share": 0.011})  # 14 heads: two devices do not hold it, four cannot share it
+    with pytest.raises(InputError, match="does not hold the model's"):
+        choose_hardware(narrow, "0.5B", SMALL, on(4))
+    with pytest.raises(InputError, match=r"tensor_parallel is 4, .* the model's 14 heads"):
+        choose_hardware(with_hardware(paper, {"tensor_parallel": 4}), "0.5B", SMALL, on(4))
+
+
+@pytest.mark.parametrize(("shape", "count"), [(SMALL, 4), (LARGE, 32)])
+def test_what_is_chosen_fits_and_more_would_not(paper: Params, shape: ModelShape, count: int) -> None:
+    free = with_hardware(paper, token_budget=None, gradient_checkpointing=None, generation_batch=None)
+    devices = on(count)
+    chosen = choose_hardware(free, "72B", shape, devices)
+    needed = estimate(free, chosen, shape, devices)
+    require_fit("chosen", needed, devices, "72B")
+    assert chosen.gradient_checkpointing == (shape is LARGE)
+    assert 6144 <= chosen.token_budget <= 32768
+    if shape is LARGE:
+        more = chosen.model_copy(update={"token_budget": chosen.token_budget + 1024})
+        assert estimate(free, more, shape, devices).needed > devices.usable
+        wider = chosen.vllm.model_copy(update={"memory_share": chosen.vllm.memory_share + 0.01})
+        asleep = sum(needed.resident.values())
+        assert asleep + vllm_bytes(chosen.model_copy(update={"vllm": wider}), devices) > devices.usable
+
+
+def test_a_given_value_is_kept_and_a_mapping_speaks_for_the_sizes_it_names(paper: Params) -> None:
+    given = with_hardware(paper, token_budget={"72B": 7000}, gradient_checkpointing={"0.5B": True})
+    large, small = (choose_hardware(given, size, SMALL, on(4)) for size in ("72B", "0.5B"))
+    assert (large.token_budget, large.gradient_checkpointing) == (7000, False)
+    assert (small.token_budget, small.gradient_checkpointing) == (32768, True)
+
+
+def test_where_there_is_no_gpu_a_null_is_the_keys_default(paper: Params) -> None:
+    free = with_hardware(paper, token_budget=None, gradient_checkpointing=None, generation_batch=None)
+    assert choose_hardware(free, "72B", SMALL, on(1, gpu=False)) == free.hardware.of_size("72B")
+    assert free.hardware.of_size("72B").token_budget == 16384
+
+
+def test_a_size_that_the_family_lacks_is_refused_by_key(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"hardware.token_budget names size '9k', but .* has only \['3k'"):
+        make_params(tmp_path, hardware={"token_budget": {"9k": 64}})
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from support.studies import copy_study, numbers, study_to_train
 
-from tasks.runtime.workers import WorkerDied
+from tasks.runtime.job_answers import WorkerDied
 from tasks.study.grid import Run, expand_grid
 from tasks.study.manifests import digest_file
 from tasks.study.params import Params

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,10 +10,12 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.options import JsonOption, print_json, print_table
+from tasks.runtime.gpu_locks import exclusive_devices, read_devices
 from tasks.runtime.machine import describe_machine, package_versions
 from tasks.study.errors import InputError
 from tasks.study.grid import expand_grid
 from tasks.study.params import HubFamily, Params, load_params
+from tasks.study.paths import StudyPaths
 
 
 def doctor(
@@ -82,7 +85,8 @@ def examine_params(path: Path, machine: dict[str, Any]) -> list[str]:
         expand_grid(params)
     except InputError as error:
         return [str(error)]
-    return [*_engines(params, machine), *_models(params, machine), *_problems(params), *_interpreter(params)]
+    checks = (_engines(params, machine), _models(params, machine), _problems(params), _interpreter(params))
+    return [need for check in (*checks, _devices_shared(params), _space(params), _memory(params)) for need in check]
 
 
 def _devices() -> list[str]:
@@ -118,6 +122,44 @@ def _models(params: Params, machine: dict[str, Any]) -> list[str]:
     unpinned = [model.name for model in family.models if model.base_revision is None and not Path(model.base).is_dir()]
     if unpinned:
         needs.append(f"pretrain.family.models: no revision is pinned for {', '.join(unpinned)}")
+    return needs
+
+
+def _devices_shared(params: Params) -> list[str]:
+    """GPUs that would refuse an engine beside a trainer."""
+    colocated = params.train.engine == "vllm" and params.hardware.vllm.mode == "colocate"
+    names = exclusive_devices() if colocated else []
+    return [
+        f"GPU {name} is in compute mode EXCLUSIVE_PROCESS and refuses vLLM beside a trainer; "
+        f"nvidia-smi -i {name} -c DEFAULT lets both in"
+        for name in names
+    ]
+
+
+def _space(params: Params) -> list[str]:
+    """Whether the disk holds the study."""
+    from tasks.costs.disk import require_disk, study_disk
+
+    try:
+        require_disk(StudyPaths.of(params).stage("train"), study_disk(params).peak, f"study {params.study.name}")
+    except InputError as error:
+        return [str(error)]
+    return []
+
+
+def _memory(params: Params) -> list[str]:
+    """Sizes that do not fit their devices; what is made here is small and has no shape before pretrain."""
+    from tasks.train.placement import choose_placement
+
+    devices = read_devices(os.environ.get("CUDA_VISIBLE_DEVICES"))
+    if not isinstance(params.pretrain.family, HubFamily) or not (devices or params.hardware.launch_command):
+        return []
+    needs = []
+    for run in {run.size: run for run in expand_grid(params)}.values():
+        try:
+            choose_placement(params, run, devices)
+        except InputError as error:
+            needs.append(str(error))
     return needs
 
 

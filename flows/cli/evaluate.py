@@ -91,11 +91,13 @@ def _show(scores: list[Score], as_json: bool) -> None:
     if as_json:
         print_json([asdict(score) for score in scores])
         return
-    columns = ("policy", "benchmark", "pass@1 %", "95 % interval", "length", "cut %", "tokens/s")
+    columns = ("policy", "benchmark", "pass@1 %", "95 % interval", "lenient %", "length", "cut %", "tokens/s")
     print_table("scores", columns, [_row(score) for score in scores])
 
 
 def _row(score: Score) -> tuple[str, ...]:
     interval = f"{100 * score.low:.1f} .. {100 * score.high:.1f}"
-    columns = f"{100 * score.pass_at_1:.1f}", interval, f"{score.mean_length:.1f}", f"{100 * score.truncated:.1f}"
-    return (score.run_id, score.benchmark, *columns, f"{score.tokens_per_second:.0f}")
+    lenient = "-" if score.pass_at_1_lenient is None else f"{100 * score.pass_at_1_lenient:.1f}"
+    rates = f"{100 * score.pass_at_1:.1f}", interval, lenient
+    lengths = f"{score.mean_length:.1f}", f"{100 * score.truncated:.1f}", f"{score.tokens_per_second:.0f}"
+    return (score.run_id, score.benchmark, *rates, *lengths)

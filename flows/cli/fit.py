@@ -18,6 +18,7 @@ from flows.cli.column_options import (
     LawOption,
     MixedOption,
     OutputOptions,
+    print_reading,
     print_tables,
 )
 from flows.cli.options import DEFAULT_PARAMS, ParamsOption, option_groups, progress_output
@@ -67,15 +68,18 @@ def fit(
         _fit_stage(params, output)
         return
     from tasks.fit.data.groups import all_groups
-    from tasks.fit.data.table import read_table
+    from tasks.fit.data.sources import read_sources
 
-    table, options = read_table(file), fitting.options(skip_steps, equal_weight)
+    named, options = columns.columns(), fitting.options(skip_steps, equal_weight)
+    table, notes = read_sources([file], named.log)
     if table.kind == "benchmarks":
         _show_gains(table, output)
     elif table.kind == "reuse":
         _show_reuse(table, columns.loss, options, output)
     else:
-        _show_fits(all_groups(table, columns.columns(), allow_mixed), law or "saturating", options, output)
+        groups = all_groups(table, named, allow_mixed)
+        print_reading([*notes, *(note for _, points in groups for note in points.notes)])
+        _show_fits(groups, law or "saturating", options, output)
 
 
 def _fit_stage(params_file: Path, output: OutputOptions) -> None:

@@ -17,6 +17,7 @@ from flows.cli.column_options import (
     OutputOptions,
     VariantOption,
     parse_size,
+    print_reading,
     print_tables,
     study_points_path,
 )
@@ -101,6 +102,7 @@ def forecast(
     size = None if n is None else parse_size(n, "--n")
     resource = None if x is None else parse_size(x, "--x")
     name, points = read_group(file or study_points_path(params), columns.columns(), allow_mixed, variant)
+    print_reading(points.notes)
     points, notes = _without_first_steps(points, skip_steps)
     if of_run.run is not None:
         if law is not None:
@@ -119,10 +121,13 @@ def forecast(
     if initial is not None:
         raise InputError("forecast: --initial-loss goes with a size that the file does not have, or with --run")
     from tasks.fit.analysis import forecast_at
-    from tasks.fit.forecasting.law_choice import fit_for_sizes
+    from tasks.fit.forecasting.law_choice import pick_law
+    from tasks.fit.solver.estimate import fit_law
+    from tasks.fit.uncertainty.inference import with_draws
 
-    fit = fit_for_sizes(points, law, [size], fitting.options())
-    _show_size(forecast_at(fit, name, size, resource), lambda: fit, notes, output)
+    picked, options = pick_law(points, law, [size], fitting.options()), fitting.options()
+    fit = with_draws(fit_law(points, picked.law, options))
+    _show_size(forecast_at(fit, name, size, resource), lambda: fit, [*notes, picked.reason], output)
 
 
 def _without_first_steps(points: Measurements, text: str) -> tuple[Measurements, list[str]]:

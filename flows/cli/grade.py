@@ -21,7 +21,7 @@ def grade(
     examples: Annotated[int, typer.Option(min=0, help="Disagreements to show; JSON has all of them.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
-    """Grade (answer, gold) pairs and show where plain math-verify and an independent reader disagree."""
+    """Grade (answer, gold) pairs, strictly and leniently, and show where two other graders disagree."""
     from tasks.grading.answer_table import read_answers
     from tasks.grading.audit import audit
     from tasks.grading.pool.pool import GradingPool
@@ -36,7 +36,8 @@ def grade(
                 "disagreements": result.rows(),
                 "reader_disagreements": result.reading_rows(),
                 "verdicts": [
-                    {"status": each.status, "score": each.score, "reason": each.reason} for each in result.verdicts
+                    {name: getattr(each, name) for name in ("status", "strict", "lenient", "reason")}
+                    for each in result.verdicts
                 ],
             }
         )
@@ -53,7 +54,7 @@ def _show(result: Audit, examples: int) -> None:
     print_table("Verdicts", ["what", "value"], summary)
     columns = ["row", "data source", "gold", "answer", "ours"]
     for title, rows, more in (
-        ("plain math-verify", result.rows(), ["second", "our reason"]),
+        ("plain math-verify", result.rows(), ["math-verify", "our reason"]),
         ("the independent reader", result.reading_rows(), ["reader", "read as (answer against gold)", "our reason"]),
     ):
         shown = [[escape(str(value)) for value in row.values()] for row in rows[:examples]]

@@ -1,8 +1,8 @@
 """The command line, `rlscale`: collects the commands and turns errors into exit codes.
 
-Exit codes: 0 done; 2 bad input, one sentence on standard error; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or a closed
-terminal; 1 a stage that failed, told in a few lines, or a defect of ours with its traceback. Nothing heavy is imported
-here: `rlscale --help` answers in well under a second.
+Exit codes: 0 done; 2 bad input, one sentence on standard error; 130, 143, 138 or 129 stopped by Ctrl-C, SIGTERM,
+SIGUSR1 or a closed terminal; 1 a stage that failed, told in a few lines, or a defect of ours with its traceback.
+Nothing heavy is imported here: `rlscale --help` answers in well under a second.
 """
 
 from __future__ import annotations
@@ -26,18 +26,24 @@ COMMANDS = (
     "train",
     "report",
     "evaluate",
+    "import",
     "fit",
     "forecast",
     "plan",
+    "design",
     "grade",
     "status",
     "verify",
     "sync",
+    "ui",
     "doctor",
 )
 """In the order of `--help`; each is the function of that name in the module of that name."""
 
-INTERRUPT_EXIT_CODES = (129, 130, 143)
+FUNCTIONS = {"import": "import_logs"}
+"""Of commands whose name is a keyword of Python: function and module."""
+
+INTERRUPT_EXIT_CODES = (129, 130, 138, 143)
 
 
 def _show_version(version: bool) -> None:
@@ -51,7 +57,8 @@ def build_app() -> typer.Typer:
     app = typer.Typer(name="rlscale", no_args_is_help=True, pretty_exceptions_enable=False)
     app.callback()(_program)
     for name in COMMANDS:
-        app.command()(getattr(importlib.import_module(f"flows.cli.{name}"), name))
+        function = FUNCTIONS.get(name, name)
+        app.command(name)(getattr(importlib.import_module(f"flows.cli.{function}"), function))
     return app
 
 
@@ -65,7 +72,7 @@ def _program(
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` ignores it
             signal.signal(number, _terminate)
     try:
@@ -83,5 +90,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _terminate(number: int, _frame: FrameType | None) -> None:
-    """SIGTERM and a closed terminal unwind the stack like Ctrl-C, so that servers and workers stop on the way out."""
+    """A signal that ends the program unwinds the stack like Ctrl-C, so that servers and workers stop on the way out."""
     raise SystemExit(128 + number)

@@ -76,14 +76,14 @@ def train_single_run(run_id: str, params_file: Path) -> None:
             earlier stage has not been run.
     """
     require_study()
-    from tasks.runtime.mlflow_tracking import publishing
     from tasks.runtime.progress import watch_runs
+    from tasks.runtime.tracking.publishing import publishing
     from tasks.train.launch import RunLauncher
     from tasks.train.steps import train_run
 
     params = load_params(params_file)
     run = find_run(params, run_id)
-    if run_state(params, run).progress == "done":
+    if run_state(params, run).finished:
         print(f"{run.run_id}: nothing to do")
         return
     _check_inputs(params, "train")

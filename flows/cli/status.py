@@ -30,14 +30,14 @@ def status(params: ParamsOption = DEFAULT_PARAMS, as_json: JsonOption = False) -
         print_json({"study": loaded.study.name, "stages": stages, "runs": runs})
         return
     columns = ["run", "state", "step", "reward", "test loss", "first loss", "kl", "length", "tokens"]
-    print_table(f"Study {loaded.study.name}", columns, [_status_row(state, loaded.train.steps) for state in states])
+    print_table(f"Study {loaded.study.name}", columns, [_status_row(state) for state in states])
     counts = Counter(state.progress for state in states)
     typer.echo("runs: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
     typer.echo("stages: " + ", ".join(f"{stage} {'done' if done else 'open'}" for stage, done in stages.items()))
 
 
-def _status_row(state: RunState, steps: int) -> list[Any]:
-    row = [state.run.run_id, state.progress, f"{state.steps}/{steps}"]
+def _status_row(state: RunState) -> list[Any]:
+    row = [state.run.run_id, state.progress, f"{state.steps}/{state.run.steps}"]
     first, last = state.first, state.last
     if first is None or last is None:
         return [*row, *[None] * 6]

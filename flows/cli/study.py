@@ -49,6 +49,7 @@ def study(
 def _show_plan(params: Params, as_json: bool) -> None:
     """The runs of the grid with predicted cost and state."""
     from flows.cli.stage_runner import unfinished_stages
+    from tasks.costs.disk import GB, free_bytes, study_disk
     from tasks.costs.grid_cost import estimate_run_cost
     from tasks.records.run_state import run_state
     from tasks.study.grid import expand_grid
@@ -57,22 +58,29 @@ def _show_plan(params: Params, as_json: bool) -> None:
     for run in expand_grid(params):
         state = run_state(params, run)
         rows.append(
-            asdict(run) | asdict(estimate_run_cost(params, run)) | {"state": state.progress, "steps_done": state.steps}
+            asdict(run)
+            | asdict(estimate_run_cost(params, run))
+            | {"state": state.progress, "steps_done": state.steps, "finished": state.finished}
         )
-    unfinished = unfinished_stages(params)
+    unfinished, disk, free = unfinished_stages(params), study_disk(params), free_bytes(params.root)
     if as_json:
-        print_json({"study": params.study.name, "open_stages": unfinished, "runs": rows})
+        space = {"peak": disk.peak, "kept": disk.kept, "free": free}
+        print_json({"study": params.study.name, "open_stages": unfinished, "disk": space, "runs": rows})
         return
     columns = ["run", "N", "tokens at most", "6NT at most", "state", "steps"]
     table = [
         [row["run_id"], f"{row['n_params']:,.0f}", f"{row['tokens']:.3g}", f"{row['compute']:.3g}", row["state"],
-         f"{row['steps_done']}/{params.train.steps}"]
+         f"{row['steps_done']}/{row['steps']}"]
         for row in rows
     ]  # fmt: skip
     print_table(f"{len(rows)} runs of study {params.study.name}", columns, table)
     total = sum(row["compute"] for row in rows)
-    done = sum(row["state"] == "done" for row in rows)
+    done = sum(row["finished"] for row in rows)
     typer.echo(f"{done} of {len(rows)} runs done; all together at most 6NT = {total:.3g} FLOPs")
+    typer.echo(
+        f"disk of all runs: at most {disk.peak / GB:,.4g} GB, {disk.kept / GB:,.4g} GB when all is done; "
+        f"{free / GB:,.4g} GB free"
+    )
     typer.echo(f"stages with something to do: {', '.join(unfinished) or 'none'}")
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import DEFAULT_PARAMS, JsonOption, ParamsOption, print_json
+from flows.cli.options import DEFAULT_PARAMS, JsonOption, ParamsOption, print_json, progress_output
 
 
 def sync(
@@ -16,14 +16,20 @@ def sync(
 ) -> None:
     """Replay the study's folders into an MLflow store, new or not; what is already there stays as it is."""
     from flows.cli.extras import require_study
-    from tasks.runtime.mlflow_tracking import store_uri
-    from tasks.runtime.mlflow_tracking import sync as replay
+    from tasks.runtime.prefect_options import StageFailed
+    from tasks.runtime.tracking.publishing import one_line
+    from tasks.runtime.tracking.publishing import sync as replay
+    from tasks.runtime.tracking.store import store_uri
     from tasks.study.params import load_params
 
     require_study()
     loaded = load_params(params)
-    added = replay(loaded, uri)
     store = uri or store_uri(loaded)
+    try:
+        with progress_output(as_json):
+            added = replay(loaded, uri)
+    except Exception as error:  # whatever a store can raise, when it is refused, locked or full
+        raise StageFailed(f"not published to {store}: {one_line(error)}") from error
     if as_json:
         print_json(added | {"uri": store})
     else:

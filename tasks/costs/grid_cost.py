@@ -75,7 +75,8 @@ def grid_cost(params: Params, gpu: Gpu, efficiency: Efficiency, tokens: float | 
             reference=train.objective.kl_coefficient > 0,
         )
         n = sizes[run.size]
-        rows.append(GridRunCost(run.run_id, run.size, n, train.steps, cost_of(n, train.steps, work, gpu, efficiency)))
+        cost = cost_of(n, run.steps, work, gpu, efficiency, params.hardware.gpus_per_run.get(run.size))
+        rows.append(GridRunCost(run.run_id, run.size, n, run.steps, cost))
     costs = [row.cost for row in rows]
     return GridCost(
         rows,
@@ -120,7 +121,7 @@ class RunCost:
 def estimate_run_cost(params: Params, run: Run) -> RunCost:
     """Predicts a run's size from the params, with every prompt and completion at its length limit."""
     lengths = params.train.sampling
-    tokens = params.train.steps * params.train.batch * run.group_size
+    tokens = run.steps * params.train.batch * run.group_size
     tokens *= lengths.max_prompt_tokens + lengths.max_completion_tokens
     n_params = parameter_count(params, run)
     return RunCost(n_params, tokens, published_compute(n_params, tokens))

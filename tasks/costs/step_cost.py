@@ -75,7 +75,7 @@ class Cost:
         total_flops: their sum.
         gpu_hours: time on GPUs.
         usd: price.
-        gpus: GPUs of the run, by memory.
+        gpus: GPUs of the run.
         hours: wall hours on that many GPUs.
     """
 
@@ -100,15 +100,15 @@ def step_flops(n: float, work: Workload) -> dict[str, float]:
     }
 
 
-def cost_of(n: float, steps: float, work: Workload, gpu: Gpu, efficiency: Efficiency) -> Cost:
-    """Full cost of `steps` steps at size n."""
+def cost_of(n: float, steps: float, work: Workload, gpu: Gpu, efficiency: Efficiency, gpus: int | None = None) -> Cost:
+    """Full cost of `steps` steps at size n, on so many GPUs; None: as many as its memory needs."""
     flops = {phase: steps * value for phase, value in step_flops(n, work).items()}
     seconds = sum(
         value / (gpu.peak_flops * (efficiency.mfu_rollout if phase in GENERATED else efficiency.mfu))
         for phase, value in flops.items()
     )
-    hours, gpus = seconds / 3600.0, gpus_needed(n, gpu)
-    return Cost(flops, sum(flops.values()), hours, hours * gpu.usd_per_hour, gpus, hours / gpus)
+    hours, count = seconds / 3600.0, gpus or gpus_needed(n, gpu)
+    return Cost(flops, sum(flops.values()), hours, hours * gpu.usd_per_hour, count, hours / count)
 
 
 @dataclass(frozen=True)
@@ -118,11 +118,14 @@ class Budget:
     amount: float
     unit: str
 
+    def price(self, cost: Cost) -> float:
+        """A cost in its unit."""
+        return {"gpu-h": cost.gpu_hours, "flop": cost.total_flops, "usd": cost.usd}[self.unit]
+
     def steps(self, one: Cost) -> int:
         """Whole steps it pays for, from the cost of one."""
-        price = {"gpu-h": one.gpu_hours, "flop": one.total_flops, "usd": one.usd}[self.unit]
         # Tolerance 1e-12: a budget of exactly n steps buys n.
-        return int(self.amount / price * (1 + 1e-12))
+        return int(self.amount / self.price(one) * (1 + 1e-12))
 
     def scaled(self, factor: float) -> Budget:
         """A multiple of it."""

@@ -153,6 +153,7 @@ def _sample(problem_id: str, number: int, graded: GradedCompletion) -> Sample:
         finish=graded.completion.finish_reason,
         status=graded.verdict.status,
         extracted=graded.verdict.extracted,
-        score=graded.verdict.score,
+        score=graded.verdict.strict,
         reason=graded.verdict.reason,
+        lenient=graded.verdict.lenient,
     )

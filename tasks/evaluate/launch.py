@@ -55,7 +55,7 @@ class EvaluationLauncher(Launcher):
             InputError: `hardware.vllm.tensor_parallel` asks for more than there are.
         """
         hardware, visible = self.params.hardware, len(self.devices)
-        tensor_parallel = hardware.vllm.tensor_parallel
+        tensor_parallel = hardware.of_size(size).vllm.tensor_parallel
         if tensor_parallel is not None and tensor_parallel > visible:
             raise InputError(f"hardware.vllm.tensor_parallel asks for {tensor_parallel} GPUs, {visible} are visible")
         return tensor_parallel or min(visible, hardware.gpus_per_run.get(size, 1))

@@ -114,7 +114,8 @@ def open_engine_for(request: EvaluationRequest, checkpoint: Path, context: int) 
 
         engine: Engine = ServerEngine(request.server)
     else:
-        engine = open_engine(params.evaluate.engine, checkpoint, params.hardware, params.train.precision, context)
+        hardware = params.hardware.of_size(request.policies[0].size)
+        engine = open_engine(params.evaluate.engine, checkpoint, hardware, params.train.precision, context)
     try:
         yield engine
     finally:

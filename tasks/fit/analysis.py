@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tasks.fit.data.measurements import Measurements
 from tasks.fit.forecasting.forecast import predict, size_errors, warnings_of
-from tasks.fit.forecasting.law_choice import choose_law
+from tasks.fit.forecasting.law_choice import choose_law, later_errors
+from tasks.fit.forecasting.unseen import forecast_unseen
 from tasks.fit.laws import LAWS, law_named
 from tasks.fit.solver.estimate import Options, fit_law
 from tasks.fit.solver.parameters import LineParameters
@@ -23,7 +24,8 @@ from tasks.fit.uncertainty.inference import (
 )
 from tasks.fit.uncertainty.profile import profile_intervals
 from tasks.fit.validation.backtest import backtests, windows
-from tasks.fit.validation.goodness_of_fit import flags_of, quality
+from tasks.fit.validation.flags import flags_of, rejection_of
+from tasks.fit.validation.goodness_of_fit import quality
 from tasks.fit.validation.saturation import saturation_test
 from tasks.records.fits import (
     BackTest,
@@ -100,6 +102,16 @@ def analyze_primary(points: Measurements, variant: str, law: str, options: Optio
     return PrimaryAnalysis(points, primary, per_size, record, parts, saturation)
 
 
+def fit_one(points: Measurements, variant: str, law: str, options: Options) -> FitRecord:
+    """Fits one law, and every size alone, with draws; the record alone, without tests.
+
+    Raises:
+        InputError: the law cannot be fitted to these points.
+    """
+    per_size = with_draws(fit_law(points, LAWS["loglinear"], options))
+    return fit_record(with_draws(fit_law(points, law_named(law), options)), variant, per_size, primary=True)
+
+
 def analyze(points: Measurements, variant: str, primary: str, laws: Sequence[str], options: Options) -> Analysis:
     """Fits and compares laws.
 
@@ -123,6 +135,9 @@ def analyze(points: Measurements, variant: str, primary: str, laws: Sequence[str
             fit = with_draws(fit_law(points, LAWS[name], options))
             fits.append(fit_record(fit, variant, first.per_size, primary=False))
         tests += backtests(fitted, LAWS[name], options, variant)
+    criteria = {fit.law: (fit.rmse_log, fit.aicc) for fit in fits}
+    if rejected := rejection_of(primary, later_errors(fitted, options), criteria):
+        fits[0] = replace(fits[0], flags=[rejected, *fits[0].flags])
     choice = choose_law(tests, variant, points.unit)
     forecasts = _standard_forecasts(first.primary, choice, variant)
     return Analysis(**vars(first), fits=fits, tests=tests, choice=choice, forecasts=forecasts)
@@ -144,15 +159,16 @@ def fit_record(fit: BootstrappedFit, variant: str, per_size: BootstrappedFit, pr
         coefficients={name: to_estimate(value) for name, value in coefficient_intervals(fit).items()},
         profile=profile,
         by_size=_by_size(fit, per_size),
-        flags=flags_of(fit, profile),
+        flags=flags_of(fit, profile, per_size),
         options=FitOptions(**vars(result.options), resampling_used=list(fit.lines.method)),
         **vars(quality(result)),
     )
 
 
 def to_estimate(value: Interval) -> Estimate:
-    """The 95 % interval of a record."""
-    return Estimate(value.value, value.low95, value.high95)
+    """The 95 % interval of a record; an end that the data do not give is null."""
+    low, high = (bound if np.isfinite(bound) else None for bound in (value.low95, value.high95))
+    return Estimate(value.value, low, high)
 
 
 def _by_size(fit: BootstrappedFit, per_size: BootstrappedFit) -> list[SizeSlope]:
@@ -217,6 +233,5 @@ def _standard_forecasts(primary: BootstrappedFit, choice: LawChoice, variant: st
     end = float(points.resource[points.n == largest].max())
     rows = [forecast_at(primary, variant, largest, 2 * end)]
     if choice.chosen is not None:
-        unseen = with_draws(fit_law(points, LAWS[choice.chosen], primary.result.options))
-        rows.append(forecast_at(unseen, variant, 2 * largest, end))
+        rows.append(forecast_unseen(points, variant, 2 * largest, end))
     return rows

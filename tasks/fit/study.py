@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tasks.fit.analysis import Analysis, analyze
+from tasks.fit.analysis import Analysis, analyze, fit_one
 from tasks.fit.data.measurements import Measurements
 from tasks.fit.data.points import RESOURCES, collect_points, reuse_points, scale_points, write_points
 from tasks.fit.laws import SIZE_LAWS
 from tasks.fit.solver.estimate import Options
 from tasks.fit.solver.parameters import LineParameters
 from tasks.fit.validation.findings import larger_is_better, law_holds, learning_grows, pair_effects, reuse_is_harmless
+from tasks.fit.validation.flags import initial_models_flag
 from tasks.fit.validation.reuse_effect import reuse_effects
 from tasks.records.findings import Finding, FindingsFile, ReuseEffect
-from tasks.records.fits import BackTestsFile, DrawColumns, FitsFile, ForecastsFile, PointColumns
+from tasks.records.fits import BackTestsFile, DrawColumns, FitsFile, ForecastsFile, LenientFitsFile, PointColumns
 from tasks.records.json_files import to_json
 from tasks.study.fingerprints import GRADER_VERSION, fit_fingerprint
 from tasks.study.grid import expand_grid
@@ -32,6 +34,7 @@ FILES = [
     BackTestsFile.NAME,
     ForecastsFile.NAME,
     FindingsFile.NAME,
+    LenientFitsFile.NAME,
     "metrics.json",
 ]
 
@@ -75,8 +78,21 @@ def _analyses(rows: list[dict[str, Any]], params: Params) -> dict[tuple[str, str
         for resource in RESOURCES:
             if primary := primary_points(rows, variant, resource, params):
                 points, law = primary
-                out[variant, resource] = analyze(points, variant, law, SIZE_LAWS, options_of(params))
+                analysis = analyze(points, variant, law, SIZE_LAWS, options_of(params))
+                if flag := initial_models_flag(_initial_models(params, variant)):
+                    first = analysis.fits[0]
+                    analysis.fits[0] = replace(first, flags=[*first.flags, flag])
+                out[variant, resource] = analysis
     return out
+
+
+def _initial_models(params: Params, variant: str) -> list[int]:
+    """How many initial models the runs of each size start from."""
+    models: dict[str, set[str]] = {}
+    for run in expand_grid(params):
+        if run.variant == variant and run.tau == 1:
+            models.setdefault(run.size, set()).add(run.model)
+    return [len(names) for names in models.values()]
 
 
 def write_results(
@@ -96,8 +112,28 @@ def write_results(
     ForecastsFile(forecasts=[row for a in values for row in a.forecasts]).write(folder)
     pairs = [pair for (variant, _), a in analyses.items() for pair in pair_effects(a.per_size, variant)]
     FindingsFile(findings=findings, reuse=reuse, pairs=pairs).write(folder)
-    write_json(folder / "metrics.json", to_json(_metrics(analyses, findings)))
+    lenient = _lenient_fits(rows, analyses, params)
+    lenient.write(folder)
+    slopes = {
+        f"{fit.variant}.{fit.resource}.k_lenient.{row.size}": row.k for fit in lenient.fits for row in fit.by_size
+    }
+    flat = _metrics(analyses, findings) | {name: value.value for name, value in slopes.items()}
+    write_json(folder / "metrics.json", to_json(flat))
     _write_draws(folder / DrawColumns.NAME, analyses)
+
+
+def _lenient_fits(
+    rows: list[dict[str, Any]], analyses: dict[tuple[str, str], Analysis], params: Params
+) -> LenientFitsFile:
+    """The primary laws fitted to the lenient losses: right final answers counted wherever they stand."""
+    fits = []
+    for (variant, resource), analysis in analyses.items():
+        points = scale_points(rows, variant, resource, params.train.group_size, "test_loss_lenient")
+        if points is not None:
+            fits.append(fit_one(points, variant, analysis.primary.result.law.name, options_of(params)))
+    without = sorted({row["run_id"] for row in rows if row["test_loss_lenient"] is None})
+    missing = f"no lenient loss in the rows of {len(without)} runs, {without[0]} the first of them" if without else None
+    return LenientFitsFile(fits=fits, missing=missing)
 
 
 def _reuse(

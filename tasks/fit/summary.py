@@ -8,9 +8,11 @@ import numpy as np
 
 from tasks.fit.analysis import analyze_primary
 from tasks.fit.data.measurements import Measurements
+from tasks.fit.forecasting.law_choice import later_errors
 from tasks.fit.laws import LAWS, SIZE_LAWS
 from tasks.fit.solver.estimate import Options, fit_law
 from tasks.fit.validation.backtest import held_out_largest, later_step_tests
+from tasks.fit.validation.flags import rejection_of
 from tasks.fit.validation.goodness_of_fit import quality
 from tasks.records.fits import BackTest, FitRecord, LawChoice, SaturationTest, WindowFit
 from tasks.records.published import FITS, FITS_WITHOUT_72B, SIZES, UNITS, PublishedFit
@@ -19,7 +21,10 @@ from tasks.study.errors import InputError
 
 @dataclass(frozen=True)
 class LawComparison:
-    """A law beside the primary one: criteria on all points, comparable where the objective is the same."""
+    """A law beside the primary one: criteria on all points, comparable where the objective is the same.
+
+    `later_error` is its error in log10 L on later steps, held out (`law_choice.later_errors`); None where unknown.
+    """
 
     law: str
     equation: str
@@ -28,6 +33,7 @@ class LawComparison:
     rmse_log: float
     aicc: float | None
     bic: float | None
+    later_error: float | None
 
 
 @dataclass(frozen=True)
@@ -79,10 +85,13 @@ def summarize(points: Measurements, group: str, law: str, options: Options) -> S
     first = analyze_primary(points, group, law, options)
     fitted = first.primary.result
     choice, held_out = held_out_largest(fitted.points, options, group)
+    later = later_errors(fitted.points, options)
+    rivals = _rivals(points, options, later)
+    rejected = rejection_of(law, later, {rival.law: (rival.rmse_log, rival.aicc) for rival in rivals})
     return Summary(
         group,
-        first.record,
-        _rivals(points, options),
+        first.record if rejected is None else replace(first.record, flags=[rejected, *first.record.flags]),
+        rivals,
         first.saturation,
         choice,
         held_out,
@@ -92,7 +101,7 @@ def summarize(points: Measurements, group: str, law: str, options: Options) -> S
     )
 
 
-def _rivals(points: Measurements, options: Options) -> list[LawComparison]:
+def _rivals(points: Measurements, options: Options, later: dict[str, float | None]) -> list[LawComparison]:
     """Criteria of every law that these points determine, smallest AICc first."""
     out = []
     for name in SIZE_LAWS:
@@ -103,9 +112,9 @@ def _rivals(points: Measurements, options: Options) -> list[LawComparison]:
             # A law that these points cannot determine is no rival; the primary law's own error was raised before.
             continue
         scores = quality(result)
-        parameters = law.parameters(len(points.sizes))
+        criteria = (scores.r2_linear, scores.rmse_log, scores.aicc, scores.bic)
         out.append(
-            LawComparison(name, law.equation, parameters, scores.r2_linear, scores.rmse_log, scores.aicc, scores.bic)
+            LawComparison(name, law.equation, law.parameters(len(points.sizes)), *criteria, later_error=later.get(name))
         )
     return sorted(out, key=lambda rival: rival.aicc if rival.aicc is not None else np.inf)
 

@@ -3,7 +3,8 @@
     with GradingPool(workers=2) as pool:
         verdicts = pool.grade([GradeRequest("math__math", completion, ground_truth), ...])
 
-A verdict is right, wrong or unjudged (the ground truth cannot be read). A GRPO reward is `Verdict.score`.
+A verdict is right, wrong or unjudged (the ground truth cannot be read). A GRPO reward is `Verdict.strict`; see
+`tasks.grading.verdicts` for the two scores.
 Importing this package loads neither math-verify nor sympy.
 """
 

@@ -21,7 +21,7 @@ _TAIL = 160
 
 @dataclass(frozen=True)
 class Disagreement:
-    """One answer on which we and plain math-verify differ.
+    """One answer on which we and another grader differ about the final answer.
 
     Attributes:
         row: position in the audited list, from 0.
@@ -29,7 +29,8 @@ class Disagreement:
         gold: the ground truth.
         answer: what we extracted, or the end of the completion.
         ours: our status.
-        second: the reference grader's status, "given up" when it ran out of time or memory.
+        other: the other grader's status, "given up" when it ran out of time or memory.
+        readings: what the independent reader read, "ANSWER against GOLD"; None for math-verify.
         reason: our reason.
     """
 
@@ -38,32 +39,8 @@ class Disagreement:
     gold: str
     answer: str
     ours: str
-    second: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class ReadingDisagreement:
-    """One answer on which we and the independent reader differ.
-
-    Attributes:
-        row: position in the audited list, from 0.
-        data_source: the problem set.
-        gold: the ground truth.
-        answer: what we extracted, or the end of the completion.
-        ours: our status.
-        reader: the reader's status.
-        readings: what it read, "ANSWER against GOLD".
-        reason: our reason.
-    """
-
-    row: int
-    data_source: str
-    gold: str
-    answer: str
-    ours: str
-    reader: str
-    readings: str
+    other: str
+    readings: str | None
     reason: str
 
 
@@ -79,17 +56,17 @@ class Audit:
     reader_stats: GradeStats
     audited: int
     disagreements: tuple[Disagreement, ...]
-    reading_disagreements: tuple[ReadingDisagreement, ...]
+    reading_disagreements: tuple[Disagreement, ...]
     verdicts: tuple[Verdict, ...]
     reader_verdicts: tuple[Verdict, ...]
 
     def rows(self) -> list[dict[str, object]]:
         """Returns the table of a report: one row per disagreement with math-verify."""
-        return [dataclasses.asdict(each) for each in self.disagreements]
+        return [_row(each) for each in self.disagreements]
 
     def reading_rows(self) -> list[dict[str, object]]:
         """Returns the second table of a report: one row per disagreement with the independent reader."""
-        return [dataclasses.asdict(each) for each in self.reading_disagreements]
+        return [_row(each) for each in self.reading_disagreements]
 
     @property
     def reader_judged(self) -> int:
@@ -100,18 +77,19 @@ class Audit:
         """Returns the counts of a report."""
         return {
             "graded": self.stats.graded,
-            "right": self.stats.right,
+            "right_strict": self.stats.right,
+            "right_lenient": self.stats.right_lenient,
             "unjudged": self.stats.unjudged,
             "timed_out": self.stats.timed_out,
             "fast_share": self.stats.fast_fraction,
             "seconds": self.stats.seconds,
             "audited": self.audited,
             "disagreements": len(self.disagreements),
-            "second_right": self.reference_stats.right,
+            "second_right": self.reference_stats.right_lenient,
             "second_timed_out": self.reference_stats.timed_out,
             "second_seconds": self.reference_stats.seconds,
             "reader_judged": self.reader_judged,
-            "reader_right": self.reader_stats.right,
+            "reader_right": self.reader_stats.right_lenient,
             "reader_disagreements": len(self.reading_disagreements),
             "reader_seconds": self.reader_stats.seconds,
         }
@@ -138,7 +116,7 @@ def audit(requests: Sequence[GradeRequest], pool: GradingPool) -> Audit:
         if verdicts[row].correct != other.correct or other.reason in ABORTED
     )
     reading_disagreements = tuple(
-        _reading_disagreement(row, requests[row], verdicts[row], other)
+        _disagreement(row, requests[row], verdicts[row], other, readings=_printable(other.reason, 2 * _TAIL))
         for row, other in zip(rows, readings, strict=True)
         if _can_tell(other) and verdicts[row].correct != other.correct
     )
@@ -165,23 +143,17 @@ def _can_tell(verdict: Verdict) -> bool:
     return verdict.status != "unjudged" and verdict.reason not in ABORTED and verdict.extracted is not None
 
 
-def _disagreement(row: int, request: GradeRequest, ours: Verdict, reference: Verdict) -> Disagreement:
-    status = "given up" if reference.reason in ABORTED else reference.status
-    gold, answer = _shown(request, ours)
-    return Disagreement(row, request.data_source, gold, answer, ours.status, status, ours.reason)
-
-
-def _reading_disagreement(row: int, request: GradeRequest, ours: Verdict, reader: Verdict) -> ReadingDisagreement:
-    gold, answer = _shown(request, ours)
-    readings = _printable(reader.reason, 2 * _TAIL)
-    return ReadingDisagreement(
-        row, request.data_source, gold, answer, ours.status, reader.status, readings, ours.reason
-    )
-
-
-def _shown(request: GradeRequest, ours: Verdict) -> tuple[str, str]:
+def _disagreement(
+    row: int, request: GradeRequest, ours: Verdict, other: Verdict, readings: str | None = None
+) -> Disagreement:
     answer = ours.extracted if ours.extracted is not None else request.completion[-_TAIL:]
-    return _printable(request.ground_truth), _printable(answer)
+    status = "given up" if other.reason in ABORTED else other.status
+    texts = _printable(request.ground_truth), _printable(answer)
+    return Disagreement(row, request.data_source, *texts, ours.status, status, readings, ours.reason)
+
+
+def _row(disagreement: Disagreement) -> dict[str, object]:
+    return {name: value for name, value in dataclasses.asdict(disagreement).items() if value is not None}
 
 
 def _printable(text: str, longest: int = _TAIL) -> str:

@@ -1,4 +1,14 @@
-"""The records of grading: a request goes in, a verdict comes out, counts describe a batch."""
+"""The records of grading: a request goes in, a verdict comes out, counts describe a batch.
+
+A verdict has two scores, defined here and nowhere else:
+
+    lenient = how right the final answer is, wherever and however it stands
+    strict  = lenient where the answer stands in the form that its data source asks for, else 0
+
+`strict` is the reward, as published. The form of mathematics and of multiple choice is a box, of generated arithmetic
+a box around a plain number, of a logic puzzle the `<answer>` tag, of a program a fenced block; a scorer says with
+`in_form` whether the answer stands in it.
+"""
 
 from __future__ import annotations
 
@@ -31,23 +41,36 @@ class Verdict:
     """What grading found.
 
     Attributes:
-        status: "unjudged" means that the ground truth cannot be read, so that nothing could have scored.
-        score: 0 to 1. All-or-nothing scorers give 1.0 exactly when right; `grid` gives the fraction of right cells.
+        status: whether the final answer is right, wherever it stands; "unjudged" means that the ground truth cannot be
+            read, so that nothing could have scored.
+        lenient: 0 to 1. All-or-nothing scorers give 1.0 exactly when right; `grid` gives the fraction of right cells.
         extracted: the answer found in the completion, None where there was none.
         reason: one short phrase, always filled.
         seconds: wall seconds in a worker process; 0.0 where the answer was decided at once or its verdict cached.
+        in_form: whether what was graded stands in the form that the data source asks for.
     """
 
     status: Status
-    score: float
+    lenient: float
     extracted: str | None
     reason: str
     seconds: float = 0.0
+    in_form: bool = True
+
+    @property
+    def strict(self) -> float:
+        """The reward, 0 to 1: nothing for an answer that does not stand in its form."""
+        return self.lenient if self.in_form else 0.0
 
     @property
     def correct(self) -> bool:
-        """Whether the answer is right as a whole."""
+        """Whether the final answer is right as a whole, in its form or not."""
         return self.status == "right"
+
+    @property
+    def strictly_correct(self) -> bool:
+        """Whether the answer is right as a whole and stands in its form."""
+        return self.correct and self.in_form
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +82,14 @@ class DeferredGrade:
         ground_truth: what is right, as text.
         text: what `grade_slow` reads (an extracted answer, a whole completion or a program).
         extracted: what the verdict reports as extracted.
-        boxed: whether `text` was taken out of a box; otherwise it is the whole completion.
+        in_form: as in `Verdict`.
     """
 
     scorer: str
     ground_truth: str
     text: str
     extracted: str | None
-    boxed: bool = True
+    in_form: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +98,8 @@ class GradeStats:
 
     Attributes:
         graded: answers graded.
-        right: answers with status "right".
+        right: answers that are right and stand in their form (strict).
+        right_lenient: answers with status "right".
         unjudged: answers whose ground truth could not be read.
         timed_out: answers aborted after the second worker ran out of time or memory or died.
         fast_path: answers decided in the calling process.
@@ -86,6 +110,7 @@ class GradeStats:
 
     graded: int = 0
     right: int = 0
+    right_lenient: int = 0
     unjudged: int = 0
     timed_out: int = 0
     fast_path: int = 0

@@ -47,7 +47,8 @@ def measure(
     settings = SamplingSettings(
         samples, sampling.temperature, sampling.top_p, sampling.max_completion_tokens, params.prepare.seed
     )
-    engine = open_engine(engine_kind, checkpoint, hardware, params.train.precision)
+    sized = hardware.of_size(checkpoint.name.partition("-")[0])  # a model of the family is named <size>-<variant>
+    engine = open_engine(engine_kind, checkpoint, sized, params.train.precision)
     try:
         with GradingPool(hardware.grading_workers, hardware.grading_seconds, hardware.grading_memory_mb) as pool:
             tokenizer = load_tokenizer(checkpoint)

@@ -85,7 +85,7 @@ def measure_pass_rates(
         part = left[start : start + CHUNK]
         prompts = render_prompts(part, solver.tokenizer, solver.style, None)
         graded = grade_completions(prompts, engine.generate(prompts.requests, settings), pool)
-        sums = [sum(entry.verdict.correct for entry in row) for row in graded]
+        sums = [sum(entry.verdict.strictly_correct for entry in row) for row in graded]
         counts = zip(part, sums, strict=True)
         _append(path, [{"problem_id": p.problem_id, "right": hits, "samples": settings.n} for p, hits in counts])
         yield start + len(part)

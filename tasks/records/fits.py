@@ -4,6 +4,7 @@
 |---|---|
 | points.parquet | one row per run and step, columns as in `tasks.fit.data.points.COLUMNS`; `PointColumns` reads some |
 | fits.json | `FitsFile`: every law for each variant x resource; `primary` marks the law named in params |
+| lenient_fits.json | `LenientFitsFile`: the primary laws fitted to the lenient losses |
 | bootstrap.parquet | `DrawColumns`: draws of the primary laws, one row per variant, resource, coefficient and draw |
 | backtests.json | `BackTestsFile`: held-out error, fits to parts of the runs, saturation of k, law for unseen sizes |
 | forecasts.json | `ForecastsFile`: twice the largest size, twice the resource of the largest |
@@ -197,6 +198,11 @@ class SaturationTest:
         held_out: RMSE in log10 k of forecasting the next larger size's slope, by law.
         growth: verdict on "k grows with N": supported, contradicted or undecided.
         verdict: verdict on "k saturates".
+        reason: the numbers behind it.
+        z: Vuong's statistic, positive where saturating fits better than power_k.
+        z_without_largest: the same without the largest size; null with too few sizes, or in older files.
+        power: share of simulated studies with this scatter in which a true saturation is supported; null with fewer
+            than 4 sizes, or in older files.
     """
 
     variant: str
@@ -209,6 +215,9 @@ class SaturationTest:
     growth: str
     verdict: str
     reason: str
+    z: float | None = None
+    z_without_largest: float | None = None
+    power: float | None = None
 
 
 @dataclass(frozen=True)
@@ -217,7 +226,7 @@ class LawChoice:
 
     Attributes:
         errors: by law, RMSE in log10 loss of next_size forecasts.
-        chosen: the law with the smallest error.
+        chosen: pivot, or the law of smallest error where that is at most 0.8 of pivot's.
     """
 
     variant: str
@@ -254,6 +263,20 @@ class FitsFile(JsonFile):
 
     NAME: ClassVar[str] = "fits.json"
     fits: list[FitRecord]
+
+
+@dataclass(frozen=True)
+class LenientFitsFile(JsonFile):
+    """lenient_fits.json: the primary laws on lenient losses (right final answers counted wherever they stand).
+
+    Attributes:
+        fits: as in `FitsFile`.
+        missing: which runs recorded no lenient loss (older versions did not), None where all did.
+    """
+
+    NAME: ClassVar[str] = "lenient_fits.json"
+    fits: list[FitRecord]
+    missing: str | None
 
 
 @dataclass(frozen=True)

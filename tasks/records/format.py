@@ -10,16 +10,20 @@ def number(value: float | None, digits: int = 4, missing: str = "") -> str:
     return missing if value is None else f"{value:.{digits}g}"
 
 
-def bounds(estimate: Estimate, digits: int = 4) -> str:
-    """`[low, high]`; an open end is dots, nothing where both are open."""
+def bounds(estimate: Estimate, digits: int = 4, missing: str = "") -> str:
+    """`[low, high]`, in words where one end is open (`above 0.1`), `missing` where both are."""
     if estimate.low is None and estimate.high is None:
-        return ""
-    return f"[{number(estimate.low, digits, '..')}, {number(estimate.high, digits, '..')}]"
+        return missing
+    if estimate.high is None:
+        return f"above {number(estimate.low, digits)}"
+    if estimate.low is None:
+        return f"below {number(estimate.high, digits)}"
+    return f"[{number(estimate.low, digits)}, {number(estimate.high, digits)}]"
 
 
 def interval(estimate: Estimate, digits: int = 3) -> str:
-    """`value [low, high]`, or the value alone where an end is open; a dash where there is no value."""
-    value = number(estimate.value, digits, "-")
-    if estimate.low is None or estimate.high is None:
-        return value
-    return f"{value} {bounds(estimate, digits)}"
+    """`value [low, high]`, `value (above low)` where an end is open, a dash where there is no value."""
+    value, ends = number(estimate.value, digits, "-"), bounds(estimate, digits)
+    if not ends or ends.startswith("["):
+        return f"{value} {ends}".rstrip()
+    return f"{value} ({ends})"

@@ -22,13 +22,16 @@ class StepMetrics:
         flops: FLOPs of this step by phase (architecture-aware): rollout, reference, old, update, evaluation.
         flops_total: sum over phases and steps so far.
         mfu: fraction of the devices' bf16 peak that the update's necessary FLOPs took; null where the peak is unknown.
-        reward_mean: mean reward of the step's completions, before the update.
+        reward_mean: mean reward (the score that `train.reward` names) of the step's completions, before the update.
         reward_std: mean over groups of the within-group (unbiased) standard deviation.
         degenerate_groups: fraction of groups whose rewards are all equal (no gradient from them).
         test_loss: L = 1 - pass@1 on the held-out problems after the step's update; null where not evaluated.
         test_loss_se: its binomial standard error.
         test_trials: graded held-out answers behind it.
-        test_right: how many were right.
+        test_right: how many were right and stood in their form (strict).
+        test_loss_lenient: the test loss with the right final answers counted wherever they stand; null in rows of
+            versions that did not record it.
+        test_right_lenient: how many those were.
         loss: objective value, mean over the step's minibatches.
         kl: mean k3 KL to the reference policy per token, null where the coefficient is 0.
         entropy: mean token entropy of the policy on the rollouts, nats, estimated as -mean log-prob at T = 1.
@@ -40,8 +43,8 @@ class StepMetrics:
         completion_tokens: completion tokens of the step.
         completion_length: mean completion length, tokens, end-of-sequence counted.
         truncated: fraction of completions that hit the length limit.
-        grading: counts of the step's verdicts: graded, right, unjudged, timed_out, fast_path, remembered, retried; see
-            `tasks.grading.GradeStats`.
+        grading: counts of the step's verdicts: graded, right, right_lenient, unjudged, timed_out, fast_path,
+            remembered, retried; see `tasks.grading.GradeStats`.
         sampler_fingerprint: digest of the weights the sampler used.
         seconds: wall seconds by phase: rollout, grading, update (log-prob passes included), weights (to the sampler),
             evaluation, checkpoint (the one before this step).
@@ -62,6 +65,8 @@ class StepMetrics:
     test_loss_se: float | None = None
     test_trials: int | None = None
     test_right: int | None = None
+    test_loss_lenient: float | None = None
+    test_right_lenient: int | None = None
     loss: float | None = None
     kl: float | None = None
     entropy: float | None = None

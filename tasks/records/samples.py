@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tasks.records.parquet import read_parquet, schema_of, write_parquet
+from tasks.records.parquet import read_rows, schema_of, write_parquet
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,11 @@ class Sample:
         text: the completion, special tokens left out.
         tokens: length in tokens, end-of-sequence counted.
         finish: `stop` or `length`.
-        status: right, wrong, or unjudged (the scorer could not judge).
+        status: right, wrong, or unjudged (the scorer could not judge); of the final answer, wherever it stands.
         extracted: the answer found in the text, None where there was none.
-        score: 0 to 1; partial credit where the scorer gives it.
+        score: the strict score, 0 to 1: the reward; partial credit where the scorer gives it.
         reason: the scorer's short reason.
+        lenient: the lenient score, 0 to 1; None in rows of versions that did not record it.
     """
 
     problem_id: str
@@ -34,6 +35,7 @@ class Sample:
     extracted: str | None
     score: float
     reason: str
+    lenient: float | None = None
 
 
 def write_samples(path: Path, samples: Sequence[Sample]) -> None:
@@ -42,9 +44,9 @@ def write_samples(path: Path, samples: Sequence[Sample]) -> None:
 
 
 def read_samples(path: Path) -> list[Sample]:
-    """Reads samples.
+    """Reads samples; those of older versions have no lenient score.
 
     Raises:
-        InputError: there is no such file.
+        InputError: there is no such file, or a column is missing or unknown.
     """
-    return [Sample(**row) for row in read_parquet(path, "no samples; run `rlscale evaluate` first")]
+    return read_rows(path, Sample, "no samples; run `rlscale evaluate` first")

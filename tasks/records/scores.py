@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from tasks.records.parquet import read_parquet, schema_of, write_parquet
+from tasks.records.parquet import read_rows, record_of, schema_of, write_parquet
 from tasks.records.samples import Sample
 from tasks.records.statistics import mean_pass_at_k, wilson_interval
 
@@ -21,8 +22,8 @@ class Score:
         benchmark: name of the set, `heldout` included.
         problems: problems in the set.
         samples: completions per problem.
-        right: right answers in all.
-        pass_at_1: mean over problems of the fraction of right samples.
+        right: right answers in their form in all (strict).
+        pass_at_1: mean over problems of the fraction of such samples.
         low: lower end of the 95 % Wilson interval of pass@1 (problems as trials).
         high: upper end.
         pass_at_k: unbiased pass@k by k, as text keys.
@@ -32,6 +33,8 @@ class Score:
         seconds: wall seconds of generation and grading.
         tokens_per_second: completion tokens per second of generation.
         engine: which engine sampled.
+        right_lenient: right final answers wherever they stand; None in scores of versions that did not record it.
+        pass_at_1_lenient: pass@1 of these.
     """
 
     run_id: str
@@ -49,6 +52,8 @@ class Score:
     seconds: float
     tokens_per_second: float
     engine: str
+    right_lenient: int | None = None
+    pass_at_1_lenient: float | None = None
 
     def without_times(self) -> Score:
         """The score with its measured times set to 0: equal for equal work, so that digests are taken of it."""
@@ -61,15 +66,15 @@ def score_of(name: str, benchmark: str, samples: Sequence[Sample], pass_ks: Sequ
     Args:
         name: of the policy.
         benchmark: name of the set.
-        samples: all samples of the set, the same number for each problem.
+        samples: all samples of the set, the same number for each problem, each with both scores.
         pass_ks: k of pass@k; those above the samples per problem are left out.
         engine: which engine sampled.
     """
-    right: dict[str, int] = {}
-    counts: dict[str, int] = {}
+    right, lenient, counts = Counter[str](), Counter[str](), Counter[str]()
     for row in samples:
-        right[row.problem_id] = right.get(row.problem_id, 0) + (row.status == "right")
-        counts[row.problem_id] = counts.get(row.problem_id, 0) + 1
+        right[row.problem_id] += row.score == 1.0
+        lenient[row.problem_id] += row.lenient == 1.0
+        counts[row.problem_id] += 1
     if len(set(counts.values())) != 1:
         raise ValueError(f"{name} on {benchmark}: problems differ in their number of samples")
     n = next(iter(counts.values()))
@@ -91,6 +96,8 @@ def score_of(name: str, benchmark: str, samples: Sequence[Sample], pass_ks: Sequ
         seconds=0.0,
         tokens_per_second=0.0,
         engine=engine,
+        right_lenient=lenient.total(),
+        pass_at_1_lenient=mean_pass_at_k(1, n, list(lenient.values())),
     )
 
 
@@ -101,15 +108,19 @@ def write_scores(path: Path, scores: Iterable[Score]) -> None:
 
 
 def read_scores(path: Path) -> list[Score]:
-    """Reads scores.
+    """Reads scores; those of older versions have no lenient ones.
 
     Raises:
-        InputError: there is no such file.
+        InputError: there is no such file, or a column is missing or unknown.
     """
-    rows = read_parquet(path, "no scores; run `rlscale evaluate` first")
-    return [Score(**(row | {"pass_at_k": json.loads(row["pass_at_k"])})) for row in rows]
+    rows = read_rows(path, Score, "no scores; run `rlscale evaluate` first")
+    return [replace(row, pass_at_k=json.loads(str(row.pass_at_k))) for row in rows]
 
 
 def read_score(path: Path) -> Score:
-    """Reads the `score.json` of one evaluation."""
-    return Score(**json.loads(path.read_text(encoding="utf-8")))
+    """Reads the `score.json` of one evaluation.
+
+    Raises:
+        InputError: a key is missing or unknown.
+    """
+    return record_of(json.loads(path.read_text(encoding="utf-8")), Score, path)

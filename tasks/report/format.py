@@ -60,10 +60,15 @@ def minus(text: str) -> str:
 
 
 def interval(estimate: Estimate, digits: int = 3) -> str:
-    """`value [low, high]`, or the value alone where it has no interval."""
+    """`value [low, high]`, `value (above low)` where an end is open, or the value alone where it has no interval."""
     value = compact(estimate.value, digits)
-    if estimate.low is None or estimate.high is None:
+    if estimate.low is None and estimate.high is None:
         return value
+    if estimate.low is None or estimate.high is None:
+        end = (
+            f"below{SPACE}{compact(estimate.high)}" if estimate.low is None else f"above{SPACE}{compact(estimate.low)}"
+        )
+        return f"{value}{SPACE}({end})"
     return between(value, compact(estimate.low, digits), compact(estimate.high, digits))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,12 +21,14 @@ from tasks.records.fits import (
     ForecastRecord,
     ForecastsFile,
     LawChoice,
+    LenientFitsFile,
     PointColumns,
     WindowFit,
 )
 from tasks.records.metrics import StepMetrics, read_metrics
 from tasks.records.models import ModelRecord, read_models
 from tasks.records.scores import Score, read_scores
+from tasks.records.stopping import StoppedRun, read_stopped
 from tasks.study.errors import InputError
 from tasks.study.grid import Run, expand_grid
 from tasks.study.manifests import read_manifest
@@ -39,11 +42,12 @@ SMOOTHING_STEPS = 5
 
 @dataclass(frozen=True)
 class RunLog:
-    """A run with its model and its rows, step 0 first."""
+    """A run with its model and its rows, step 0 first, and why it was stopped, if it was."""
 
     run: Run
     model: ModelRecord
     rows: list[StepMetrics]
+    stopped: StoppedRun | None = None
 
     @property
     def seconds(self) -> float:
@@ -93,6 +97,7 @@ class StudyResults:
         points: measurements of all runs, by column.
         draws: bootstrap draws of the primary laws, by column.
         fits: all laws for each variant and resource.
+        lenient: the primary laws on lenient losses.
         backtests: held-out error of all laws.
         windows: primary laws fitted to parts of the runs.
         choices: the law for unseen sizes of each variant and resource.
@@ -108,6 +113,7 @@ class StudyResults:
     points: PointColumns
     draws: DrawColumns
     fits: list[FitRecord]
+    lenient: LenientFitsFile
     backtests: list[BackTest]
     windows: list[WindowFit]
     choices: list[LawChoice]
@@ -136,7 +142,13 @@ class StudyResults:
     @cached_property
     def repeated(self) -> bool:
         """Whether sizes have several runs, so that intervals hold run-to-run variation."""
-        return len(self.params.grid.seeds) > 1
+        return max(self.runs_by_size.values()) > 1
+
+    @cached_property
+    def runs_by_size(self) -> dict[tuple[str, str], int]:
+        """Number of runs on the scale axis by variant and size."""
+        logs = [log for variant in self.variants for log in self.scale_runs(variant)]
+        return dict(Counter((log.run.variant, log.run.size) for log in logs))
 
     @cached_property
     def primary_fits(self) -> list[FitRecord]:
@@ -190,10 +202,11 @@ def read_results(params: Params) -> StudyResults:
     tests, judged = BackTestsFile.read(folder), FindingsFile.read(folder)
     return StudyResults(
         params=params,
-        runs=[_read_run(layout, run, models[run.model]) for run in expand_grid(params)],
+        runs=[_read_run(params, run, models[run.model]) for run in expand_grid(params)],
         points=PointColumns.read(folder),
         draws=DrawColumns.read(folder),
         fits=FitsFile.read(folder).fits,
+        lenient=LenientFitsFile.read(folder),
         backtests=tests.backtests,
         windows=tests.windows,
         choices=tests.choice,
@@ -205,8 +218,8 @@ def read_results(params: Params) -> StudyResults:
     )
 
 
-def _read_run(layout: StudyPaths, run: Run, model: ModelRecord) -> RunLog:
-    path = layout.metrics(run)
+def _read_run(params: Params, run: Run, model: ModelRecord) -> RunLog:
+    path = StudyPaths.of(params).metrics(run)
     if not path.is_file():
         raise InputError(f"{path}: no metrics; run `rlscale train {run.run_id}` first")
-    return RunLog(run, model, read_metrics(path))
+    return RunLog(run, model, read_metrics(path), read_stopped(params, run))

@@ -25,6 +25,8 @@ from tasks.study.errors import InputError
 
 QUERY = ("nvidia-smi", "--query-gpu=uuid,memory.total", "--format=csv,noheader,nounits")
 
+MODES = ("nvidia-smi", "--query-gpu=uuid,compute_mode", "--format=csv,noheader")
+
 
 @dataclass(frozen=True)
 class Device:
@@ -55,6 +57,15 @@ def read_devices(visible: str | None) -> tuple[Device, ...]:
         return ()
     devices = [Device(name, int(size) << 20) for name, size in (row.split(", ") for row in answer.stdout.splitlines())]
     return select_devices(devices, visible)
+
+
+def exclusive_devices() -> list[str]:
+    """UUIDs of the GPUs that admit one process each (compute mode EXCLUSIVE_PROCESS): no engine beside a trainer."""
+    if shutil.which(MODES[0]) is None:
+        return []
+    answer = subprocess.run(MODES, capture_output=True, text=True, timeout=60, check=False)
+    rows = [row.split(", ") for row in answer.stdout.splitlines()] if answer.returncode == 0 else []
+    return [name for name, mode in rows if mode.lower() == "exclusive_process"]
 
 
 def select_devices(devices: Sequence[Device], visible: str | None) -> tuple[Device, ...]:

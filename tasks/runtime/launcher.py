@@ -11,24 +11,52 @@ import functools
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Self
+from typing import Any, Protocol, Self
 
 from tasks.runtime.gpu_locks import Device, lease_gpus, lock_folder, read_devices
+from tasks.runtime.job_answers import WorkCancelled
 from tasks.runtime.machine import usable_cores
-from tasks.runtime.workers import WorkCancelled, Worker, thread_environment
+from tasks.runtime.workers import Worker, thread_environment
 from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
+
+
+class JobRunner(Protocol):
+    """What does one job at a time: a worker process, or a launch whose job travels as a file."""
+
+    def run(self, task_path: str, arguments: Mapping[str, Any]) -> Any:
+        """Does a job; see `tasks.runtime.workers.Worker.run`."""
+        ...
+
+    def ask_stop(self) -> None:
+        """Asks the job in flight to save its work and stop; no other one begins."""
+        ...
+
+    def close(self) -> None:
+        """Ends the processes at once."""
+        ...
+
+    def end(self) -> None:
+        """Ends the processes permanently."""
+        ...
 
 
 class Launcher:
     """Owns a stage's workers. A context manager; threads share it, as many as it has slots.
 
+    Left by Ctrl-C or a signal, it lets jobs that can stop early do so, for `grace_seconds`; a second Ctrl-C or signal
+    ends them at once.
+
     Attributes:
         params: the study.
         slots: jobs that run side by side: `hardware.workers`, else one per core.
         log: file that takes the workers' output, `data/<stage>/workers.log`.
+        grace_seconds: time that jobs have to save their work and stop; 0 where a stage's jobs cannot.
     """
+
+    grace_seconds = 0.0
 
     def __init__(self, params: Params, stage: str) -> None:
         """Starts nothing; a worker starts at its first job."""
@@ -38,8 +66,8 @@ class Launcher:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._idle: dict[object, list[Worker]] = {}
-        self._busy: set[Worker] = set()
+        self._idle: dict[object, list[JobRunner]] = {}
+        self._busy: set[JobRunner] = set()
 
     @functools.cached_property
     def devices(self) -> tuple[Device, ...]:
@@ -53,7 +81,7 @@ class Launcher:
         environment: Mapping[str, str] | None = None,
         num_processes: int = 1,
         num_gpus: int = 0,
-    ) -> Iterator[Worker]:
+    ) -> Iterator[JobRunner]:
         """Lends a worker; one whose job raised is ended.
 
         Args:
@@ -79,11 +107,15 @@ class Launcher:
                     raise WorkCancelled(str(error)) from error
                 environment = {**environment, "CUDA_VISIBLE_DEVICES": ",".join(device.name for device in devices)}
             new = Worker(command, environment, self.log, num_processes, lock_fds)
-            yield stack.enter_context(self._worker(new, None if num_gpus else key))
+            yield stack.enter_context(self.lend(new, None if num_gpus else key))
 
     @contextlib.contextmanager
-    def _worker(self, new: Worker, key: object = None) -> Iterator[Worker]:
-        """Yields an idle worker of this key, else the new one; keeps it afterwards if it has a key and did its job."""
+    def lend(self, new: JobRunner, key: object = None) -> Iterator[JobRunner]:
+        """Yields an idle worker of this key, else the new one; keeps it afterwards if it has a key and did its job.
+
+        Raises:
+            WorkCancelled: the launcher was closed, now or before.
+        """
         reusable = False
         with self._lock:
             if self._stop.is_set():
@@ -102,6 +134,23 @@ class Launcher:
                 if reusable:
                     idle.append(worker)
 
+    def drain(self) -> None:
+        """Lets no job begin, asks those in flight to stop and waits for them, for `grace_seconds` at most."""
+        self._stop.set()
+        with self._lock:
+            busy = [*self._busy]
+        if not busy or not self.grace_seconds:
+            return
+        print(
+            f"stopping at the end of the step, within {self.grace_seconds:.0f} s; Ctrl-C again stops at once",
+            file=sys.stderr,
+        )
+        for worker in busy:
+            worker.ask_stop()
+        deadline = time.monotonic() + self.grace_seconds
+        while time.monotonic() < deadline and not self._busy.isdisjoint(busy):
+            time.sleep(0.1)
+
     def close(self) -> None:
         """Ends all workers permanently; jobs in flight raise `WorkCancelled`."""
         self._stop.set()
@@ -113,5 +162,9 @@ class Launcher:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        try:
+            if error is not None and issubclass(error, (KeyboardInterrupt, SystemExit)):
+                self.drain()
+        finally:
+            self.close()

@@ -50,7 +50,7 @@ def watch_runs(params: Params, runs: list[Run]) -> contextlib.AbstractContextMan
     paths = StudyPaths.of(params)
     counters = [RowCounter(paths.metrics(run)) for run in runs]
     return watch(
-        "train", "steps", len(runs) * params.train.steps, lambda: sum(max(0, counter() - 1) for counter in counters)
+        "train", "steps", sum(run.steps for run in runs), lambda: sum(max(0, counter() - 1) for counter in counters)
     )
 
 

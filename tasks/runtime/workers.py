@@ -6,7 +6,7 @@ neither pipes nor descriptors. Why not `concurrent.futures`: its workers cannot 
 that is killed breaks the whole pool.
 
 A worker whose parent vanishes, however it vanishes, stops at once; a worker that dies raises `WorkerDied` for its own
-job only and is replaced.
+job only and is replaced. What jobs answer: `tasks.runtime.job_answers`.
 
 Where parent and worker share no machine the job and its answer are files: `tasks.runtime.job_files`.
 """
@@ -14,46 +14,39 @@ Where parent and worker share no machine the job and its answer are files: `task
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import queue
 import secrets
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing import reduction
 from multiprocessing.connection import Client, Connection, Listener, wait
 from pathlib import Path
 from typing import Any, cast
 
-from tasks.runtime.prefect_options import TransientError
-from tasks.study.errors import InputError
+from tasks.runtime.job_answers import (
+    Answer,
+    LaunchFailed,
+    WorkCancelled,
+    WorkerDied,
+    answer_job,
+    decisive_answer,
+    is_cause,
+    unwrap_answer,
+)
+from tasks.runtime.stop_request import request_stop
 
 START_SECONDS = 180.0
 """A worker that has not called back by then is aborted."""
-
-
-class WorkerDied(TransientError):
-    """The worker process ended without an answer; the job may be tried again."""
-
-
-class WorkCancelled(RuntimeError):
-    """The workers were ended while the job ran or waited; it is not to be tried again."""
-
-
-class LaunchFailed(WorkerDied):
-    """The worker process did not start; its log says why."""
-
-
-class JobFailed(RuntimeError):
-    """The job raised; the message is the worker's traceback."""
-
-
-class OutOfMemory(JobFailed):
-    """The job ran out of the device's memory, or of the host's."""
+SETTLE_SECONDS = 2.0
+"""After a rank's failure, how long the others may take to tell theirs or to be found dead: one may be the cause."""
 
 
 class Worker:
@@ -85,6 +78,7 @@ class Worker:
         self._pass_fds = tuple(pass_fds)
         self._process: subprocess.Popen[bytes] | None = None
         self._connections: list[Connection] = []
+        self._lock = threading.Lock()
         self._ended = False
 
     def run(self, task_path: str, arguments: Mapping[str, Any]) -> Any:
@@ -95,40 +89,59 @@ class Worker:
             JobFailed: the job raised.
             OutOfMemory: it ran out of memory; the worker is replaced.
             LaunchFailed: the process did not start.
-            WorkerDied: the process ended.
+            WorkerDied: a process ended, or what the job worked with was lost.
+            JobPreempted: the job was asked to stop and saved its work.
             WorkCancelled: `end` was called, now or before.
         """
-        if self._ended:
-            raise WorkCancelled(f"stopped before {task_path} began")
-        if not self._connections:
-            self._start()
         try:
-            for connection in self._connections:
-                connection.send((task_path, dict(arguments)))
-            kind, value = self._answers()
-        except (EOFError, OSError) as error:
+            connections = self._connections or self._start()
+            with self._lock:
+                if self._ended:
+                    raise WorkerDied("ended before the job began")
+                for connection in connections:
+                    connection.send((task_path, dict(arguments)))
+            answer = self._answer(connections)
+        except (OSError, WorkerDied) as error:
             self.close()
             if self._ended:
                 raise WorkCancelled(f"stopped while doing {task_path}") from None
-            raise WorkerDied(f"the worker doing {task_path} ended without an answer") from error
-        if kind == "memory" or (kind != "done" and self._num_processes > 1):
+            if isinstance(error, WorkerDied):
+                raise
+            raise WorkerDied(f"the worker doing {task_path} ended before it took the job") from error
+        if answer[0] not in ("done", "input", "failed") or (answer[0] != "done" and self._num_processes > 1):
             self.close()  # its memory may be fragmented, and other ranks may wait for the failed one forever
-        return unwrap_answer(kind, value)
+        return unwrap_answer(answer)
 
-    def _answers(self) -> tuple[str, Any]:
-        """Waits for every rank; returns at once with the first failure."""
-        answers: dict[int, tuple[str, Any]] = {}
-        waiting = list(self._connections)
+    def _answer(self, connections: Sequence[Connection]) -> Answer:
+        """Waits for every rank, or after a failure for a moment, and returns the answer that counts.
+
+        Raises:
+            WorkerDied: a rank ended without an answer, and no other one's explains it.
+        """
+        answers: dict[int, Answer] = {}
+        waiting, deadline = list(connections), None
         while waiting:
-            for connection in cast("list[Connection]", wait(waiting)):
-                rank, kind, value = connection.recv()
-                if kind != "done":
-                    return kind, value
-                answers[rank] = (kind, value)
+            remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
+            ready = cast("list[Connection]", wait(waiting, remaining))
+            if not ready:
+                break
+            for connection in ready:
+                try:
+                    rank, *answer = connection.recv()
+                except (EOFError, OSError) as error:
+                    if is_cause(answers.values()):
+                        return decisive_answer(answers)
+                    others = "".join(
+                        f"; rank {rank}: {text}" for rank, (kind, text) in answers.items() if kind != "done"
+                    )
+                    raise WorkerDied(f"a worker process ended without an answer{others}") from error
+                answers[rank] = (answer[0], answer[1])
                 waiting.remove(connection)
-        return answers[0]
+                if answer[0] != "done" and deadline is None:
+                    deadline = time.monotonic() + SETTLE_SECONDS
+        return decisive_answer(answers)
 
-    def _start(self) -> None:
+    def _start(self) -> list[Connection]:
         key = secrets.token_bytes(16)
         environment = os.environ | self._environment | {"RLSCALE_WORKER_KEY": key.hex()}
         with (
@@ -139,41 +152,65 @@ class Worker:
             contextlib.ExitStack() as stack,
         ):
             out = stack.enter_context(self._log.open("ab")) if self._log else sys.stderr.fileno()
-            self._process = subprocess.Popen(
-                [*self._command, "tasks.runtime.workers", address],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                start_new_session=True,
-                pass_fds=self._pass_fds,
-            )
-            self._connections = [_accept(listener, self._process) for _ in range(self._num_processes)]
-        for connection in self._connections:
+            with self._lock:  # `end` comes before the process, and there is none, or after it, and ends it
+                if self._ended:
+                    raise WorkerDied("ended before it started")
+                self._process = process = subprocess.Popen(
+                    [*self._command, "tasks.runtime.workers", address],
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                    start_new_session=True,
+                    pass_fds=self._pass_fds,
+                )
+            connections = [_accept(listener, process) for _ in range(self._num_processes)]
+        for connection in connections:
             connection.send(len(self._pass_fds))
             for lock_fd in self._pass_fds:
-                reduction.send_handle(connection, lock_fd, self._process.pid)
+                reduction.send_handle(connection, lock_fd, process.pid)
+        with self._lock:
+            self._connections = connections
+        return connections
+
+    def ask_stop(self) -> None:
+        """Asks the job in flight to save its work and stop, one that cannot goes on; no other job will begin."""
+        with self._lock:
+            self._ended = True
+            connections = self._connections
+            for connection in connections:
+                with contextlib.suppress(OSError):
+                    connection.send(None)
+        if not connections:
+            self.close()  # it only starts, or does nothing
 
     def close(self) -> None:
-        """Ends the process and everything it started; the next job starts it again."""
-        process, self._process = self._process, None
+        """Ends the processes and everything they started, at once; the next job starts them again."""
+        with self._lock:
+            process, self._process = self._process, None
+            connections, self._connections = self._connections, []
+        for connection in connections:
+            _hang_up(connection)  # first, so that a thread that waits for an answer sees its connection end
         if process is not None:
-            stop_group(process)  # first, so that a thread that waits for an answer sees its connection end
-        connections, self._connections = self._connections, []
+            stop_group(process)
         for connection in connections:
             connection.close()
 
     def end(self) -> None:
-        """Ends the process permanently; a job that another thread waits for raises `WorkCancelled`."""
-        self._ended = True
+        """Ends the processes permanently; a job that another thread waits for raises `WorkCancelled`."""
+        with self._lock:
+            self._ended = True
         self.close()
 
 
-def unwrap_answer(kind: str, value: Any) -> Any:
-    """A worker's answer as a value or an exception. Raises as `Worker.run`."""
-    if kind == "done":
-        return value
-    raise {"input": InputError, "memory": OutOfMemory, "failed": JobFailed}[kind](value)
+def _hang_up(connection: Connection) -> None:
+    """Ends a connection under both sides' feet, and the process group at its other end."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as line, contextlib.suppress(OSError):
+        pid = struct.unpack("3i", line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))[0]
+        gone = connection.poll() and not line.recv(1, socket.MSG_PEEK)
+        line.shutdown(socket.SHUT_RDWR)
+        if pid > 0 and not gone:  # a process that has ended may have left its id to another
+            os.killpg(os.getpgid(pid), signal.SIGKILL)
 
 
 def _accept(listener: Listener, process: subprocess.Popen[bytes]) -> Connection:
@@ -221,39 +258,23 @@ def worker_main(address: str) -> None:
 
 
 def _jobs(connection: Connection) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields jobs, while a thread watches the connection so that a vanished parent ends the process at once."""
+    """Yields jobs, while a thread takes requests to stop and lets a vanished parent end the process at once."""
     jobs: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue()
 
     def watch() -> None:
         while True:
             try:
-                jobs.put(connection.recv())
+                job = connection.recv()
             except (EOFError, OSError):
                 os.killpg(0, signal.SIGKILL)  # the group is the worker's own session: launcher, ranks and all
+            if job is None:
+                request_stop()
+            else:
+                jobs.put(job)
 
     threading.Thread(target=watch, daemon=True).start()
     while True:
         yield jobs.get()
-
-
-def answer_job(function: str, arguments: dict[str, Any]) -> tuple[str, Any]:
-    """Does a job in this process; returns `done` and its result, or `input`, `memory` or `failed` and a text."""
-    import traceback
-
-    module, name = function.split(":")
-    try:
-        return "done", getattr(importlib.import_module(module), name)(**arguments)
-    except InputError as error:
-        return "input", str(error)
-    except Exception as error:
-        # The boundary of the process: whatever a job raises becomes the parent's JobFailed, traceback included.
-        return "memory" if _is_memory(error) else "failed", traceback.format_exc()
-
-
-def _is_memory(error: Exception) -> bool:
-    """Whether memory ran out; torch's own error is looked for only where the job has imported it."""
-    torch = sys.modules.get("torch")
-    return isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tasks.sampling.protocol import Completion, Engine, GenerationBatch, StreamingEngine
 from tasks.study.errors import InputError
-from tasks.study.params import Hardware
+from tasks.study.params import SizedHardware
 
 ENGINES = ("transformers", "vllm")
 
@@ -33,7 +33,7 @@ def stream(engine: Engine, batches: Sequence[GenerationBatch]) -> Iterator[tuple
 def open_engine(
     kind: str,
     checkpoint: Path,
-    hardware: Hardware,
+    hardware: SizedHardware,
     precision: str = "float32",
     context: int | None = None,
     colocated: bool = False,

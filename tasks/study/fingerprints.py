@@ -7,19 +7,18 @@ leaves it.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tasks.study.grid import Run, model_spec, shared_scientific_settings
+from tasks.study.grid import Run, model_spec, scientific_settings
 from tasks.study.manifests import digest_file, make_fingerprint, manifest_digest
 from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
 from tasks.study.policies import StudyPolicy, find_benchmark
 
-VERSIONS = {"prepare": "1", "pretrain": "2", "train": "2", "evaluate": "1", "fit": "1", "report": "2"}
+VERSIONS = {"prepare": "1", "pretrain": "2", "train": "3", "evaluate": "2", "fit": "2", "report": "3"}
 
-GRADER_VERSION = "2"
+GRADER_VERSION = "3"
 """Goes up whenever any verdict of `tasks.grading` may change."""
 
 SAMPLING_FIELDS = {"samples", "temperature", "top_p", "max_completion_tokens"}
@@ -74,7 +73,7 @@ def run_fingerprint(params: Params, run: Run) -> str:
         "model": manifest_digest(paths.model(run.model)),
         "grader": GRADER_VERSION,
     }
-    return make_fingerprint("train", VERSIONS["train"], shared_scientific_settings(params) | asdict(run), inputs)
+    return make_fingerprint("train", VERSIONS["train"], scientific_settings(params, run), inputs)
 
 
 def evaluate_fingerprint(params: Params, policy: StudyPolicy, benchmark: str) -> str:

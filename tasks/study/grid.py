@@ -1,17 +1,20 @@
 """The grid of experiments: `Run` is one of them, `expand_grid` lists them in a stable order.
 
 A run's id hashes scientific values only: what is trained, on how much, with which objective and seed. Hardware,
-paths, trackers and checkpoint intervals never enter it, so an id means the same on a laptop and on a cluster.
+paths, trackers and checkpoint intervals never enter it, so an id means the same on a laptop and on a cluster. Its
+number of steps enters where it is not the study's: the curriculum is cut for `train.steps`, so that a run of fewer
+steps is the beginning of a longer one, but it ends elsewhere and has an id of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 
 from tasks.study.errors import InputError
 from tasks.study.manifests import canonical_json, digest_text
-from tasks.study.params import HubModel, Params, TinyModel, Variant
+from tasks.study.params import Grid, HubModel, Params, TinyModel, Variant
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Run:
         seed: seed of sampling (the data order is the curriculum's, the initial weights are the checkpoint's).
         tau: reuse factor, times each unique prompt is seen.
         group_size: completions per prompt, G.
+        steps: how many it is planned to make, at most `train.steps`.
     """
 
     run_id: str
@@ -33,6 +37,7 @@ class Run:
     seed: int
     tau: int
     group_size: int
+    steps: int
 
     @property
     def model(self) -> str:
@@ -41,22 +46,19 @@ class Run:
 
 
 def expand_grid(params: Params) -> list[Run]:
-    """Lists the runs: the scale axis, then the reuse axis, then the group-size axis.
+    """Lists the runs: the scale axis (with what `grid.runs` says of it), the reuse axis, the group-size axis.
 
     Raises:
         InputError: two cells of the grid are one experiment.
     """
-    grid, group = params.grid, params.train.group_size
-    cells = [(size, variant, seed, 1, group) for size in grid.sizes for variant in grid.variants for seed in grid.seeds]
-    if grid.reuse:
-        cells += [
-            (grid.reuse.size, v, grid.reuse.seed, tau, group) for v in grid.variants for tau in grid.reuse.factors
-        ]
-    if grid.group_size:
-        cells += [
-            (grid.group_size.size, v, grid.group_size.seed, 1, g) for v in grid.variants for g in grid.group_size.values
-        ]
-    runs = [_run(params, *cell) for cell in cells]
+    grid, group, steps = params.grid, params.train.group_size, params.train.steps
+    runs = [_run(params, *cell, 1, group) for cell in _scale_cells(grid, steps)]
+    if reuse := grid.reuse:
+        cells = itertools.product(grid.variants, reuse.factors)
+        runs += [_run(params, reuse.size, variant, reuse.seed, steps, tau, group) for variant, tau in cells]
+    if axis := grid.group_size:
+        pairs = itertools.product(grid.variants, axis.values)
+        runs += [_run(params, axis.size, variant, axis.seed, steps, 1, value) for variant, value in pairs]
     run_ids: set[str] = set()
     for run in runs:
         if run.run_id in run_ids:
@@ -92,13 +94,26 @@ def find_run(params: Params, run_id: str) -> Run:
     return matches[0]
 
 
-def _run(params: Params, size: str, variant: Variant, seed: int, tau: int, group_size: int) -> Run:
-    axes = {"size": size, "variant": variant, "seed": seed, "tau": tau, "group_size": group_size}
-    science = shared_scientific_settings(params) | axes
-    run_id = f"{variant}-{size}-tau{tau}-g{group_size}-s{seed}-{digest_text(canonical_json(science))[:8]}"
-    return Run(run_id, size, variant, seed, tau, group_size)
+def _scale_cells(grid: Grid, steps: int) -> Iterator[tuple[str, Variant, int, int]]:
+    """Size, variant, seed and steps of the runs of the scale axis."""
+    for size, variant in itertools.product(grid.sizes, grid.variants):
+        entries = [entry for entry in grid.runs if (entry.size, entry.variant) == (size, variant)]
+        for planned, seeds in [(entry.steps, entry.seeds) for entry in entries] or [(steps, grid.seeds)]:
+            yield from ((size, variant, seed, planned) for seed in seeds)
 
 
-def shared_scientific_settings(params: Params) -> dict[str, object]:
-    """The settings that all runs of a study share and that decide their results."""
-    return {"train": params.train.model_dump(mode="json", exclude={"group_size"})}
+def _run(params: Params, size: str, variant: Variant, seed: int, steps: int, tau: int, group_size: int) -> Run:
+    run = Run("", size, variant, seed, tau, group_size, steps)
+    settings = scientific_settings(params, run)
+    del settings["run_id"]
+    cut = "" if steps == params.train.steps else f"-{steps}steps"
+    digest = digest_text(canonical_json(settings))[:8]
+    return replace(run, run_id=f"{variant}-{size}-tau{tau}-g{group_size}-s{seed}{cut}-{digest}")
+
+
+def scientific_settings(params: Params, run: Run) -> dict[str, object]:
+    """Everything of the params that decides a run's result: the train block and the run's axes."""
+    axes = asdict(run)
+    if run.steps == params.train.steps:
+        del axes["steps"]
+    return {"train": params.train.model_dump(mode="json", exclude={"group_size"})} | axes

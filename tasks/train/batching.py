@@ -1,18 +1,16 @@
-"""From rollouts to packed micro-batches: which groups an optimiser update sees, on which process, in which order."""
+"""From rollouts to packed micro-batches: what an optimiser update sees, in which order."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 
 from tasks.policy.packing import PackedBatch, PromptGroup, pack
 from tasks.sampling.protocol import Completion
-from tasks.train.objective import sequence_loss_weights
-
-Aggregation = Literal["token_mean", "sequence_mean"]
+from tasks.study.params import Objective
+from tasks.train.objective import MinibatchSize, sequence_loss_weights
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,15 @@ class RolloutGroup:
         """Rows the group takes in a packed batch."""
         return len(self.prompt) + sum(len(completion.tokens) - 1 for completion in self.completions)
 
+    def part(self, indices: Sequence[int]) -> RolloutGroup:
+        """The group with these of its completions only."""
+        return replace(
+            self,
+            completions=tuple(self.completions[i] for i in indices),
+            rewards=tuple(self.rewards[i] for i in indices),
+            advantages=tuple(self.advantages[i] for i in indices),
+        )
+
 
 @dataclass(frozen=True)
 class MicroBatch:
@@ -47,7 +54,8 @@ class MicroBatch:
         packed: the tokens.
         sampler_logprobs: log-probabilities the sampler reported.
         advantages: advantage of each token's completion.
-        loss_weights: weight of each token in the minibatch's loss (see `tasks.train.objective`).
+        loss_weights: weight of each token in the minibatch's loss (see `tasks.train.objective`); 0 where it has none.
+        token_share: 1 / tokens of the whole minibatch, the weight of a token's entropy.
         is_padding: whether it is there only so that every rank makes the same number of collective calls.
     """
 
@@ -55,6 +63,7 @@ class MicroBatch:
     sampler_logprobs: torch.Tensor
     advantages: torch.Tensor
     loss_weights: torch.Tensor
+    token_share: float
     is_padding: bool = False
 
     def as_padding(self) -> MicroBatch:
@@ -63,7 +72,7 @@ class MicroBatch:
 
 
 def rank_prompt_indices(num_prompts: int, minibatch: int, rank: int, world_size: int) -> list[list[int]]:
-    """Returns, per minibatch, the indices of the prompts one process owns: every `world_size`-th of each minibatch."""
+    """Returns, per minibatch, the indices of the prompts one process samples and grades: every `world_size`-th."""
     return [list(range(start + rank, start + minibatch, world_size)) for start in range(0, num_prompts, minibatch)]
 
 
@@ -92,57 +101,43 @@ def _split_group(group: RolloutGroup, budget: int) -> list[RolloutGroup]:
             used = len(group.prompt)
         parts[-1].append(index)
         used += rows
-    if len(parts) == 1:
-        return [group]
-    return [
-        RolloutGroup(
-            group.problem_id,
-            group.prompt,
-            tuple(group.completions[i] for i in part),
-            tuple(group.rewards[i] for i in part),
-            tuple(group.advantages[i] for i in part),
-        )
-        for part in parts
-    ]
+    return [group] if len(parts) == 1 else [group.part(indices) for indices in parts]
 
 
-def micro_batches(
-    groups: Sequence[RolloutGroup],
-    token_budget: int,
-    totals: tuple[int, int],
-    aggregation: Aggregation,
-    device: torch.device,
-    varlen: bool = False,
-) -> list[MicroBatch]:
-    """Packs one process's part of a minibatch.
+def minibatch_size(groups: Sequence[RolloutGroup], length_limit: int, objective: Objective) -> MinibatchSize:
+    """What the loss of a whole minibatch is divided by."""
+    completions = [completion for group in groups for completion in group.completions]
+    tokens = sum(len(completion.tokens) for completion in completions if _has_loss(completion, objective))
+    return MinibatchSize(tokens, len(completions), length_limit)
+
+
+def _has_loss(completion: Completion, objective: Objective) -> bool:
+    return not (objective.mask_truncated and completion.finish_reason == "length")
+
+
+def pack_micro_batch(
+    groups: Sequence[RolloutGroup], whole: MinibatchSize, objective: Objective, device: torch.device, varlen: bool
+) -> MicroBatch:
+    """Packs groups, or parts of them, as one micro-batch.
 
     Args:
-        groups: the process's groups.
-        token_budget: rows per micro-batch.
-        totals: (completion tokens, completions) of the whole minibatch over all processes.
-        aggregation: token_mean or sequence_mean.
+        groups: what it holds.
+        whole: of the whole minibatch over all processes.
+        objective: aggregation, and which completions have a loss.
         device: where the tensors go.
         varlen: for a variable-length attention kernel, see `tasks.policy.packing.pack`.
     """
-    return [_micro_batch(batch, totals, aggregation, device, varlen) for batch in split_by_tokens(groups, token_budget)]
-
-
-def _micro_batch(
-    groups: Sequence[RolloutGroup],
-    totals: tuple[int, int],
-    aggregation: Aggregation,
-    device: torch.device,
-    varlen: bool,
-) -> MicroBatch:
     completions = [completion for group in groups for completion in group.completions]
     prompt_groups = [PromptGroup(group.prompt, tuple(c.tokens for c in group.completions)) for group in groups]
     packed = pack(prompt_groups, varlen=varlen)
     advantages = torch.tensor([advantage for group in groups for advantage in group.advantages])
     lengths = torch.tensor([len(completion.tokens) for completion in completions])
-    weights = sequence_loss_weights(lengths, totals, aggregation)[packed.completion_index]
+    has_loss = torch.tensor([_has_loss(completion, objective) for completion in completions])
+    weights = sequence_loss_weights(lengths, whole, objective.aggregation) * has_loss
     return MicroBatch(
         packed=packed.to(device),
         sampler_logprobs=torch.tensor([lp for c in completions for lp in c.logprobs]).to(device),
         advantages=advantages[packed.completion_index].to(device),
-        loss_weights=weights.to(device),
+        loss_weights=weights[packed.completion_index].to(device),
+        token_share=1.0 / max(whole.tokens, 1),
     )

@@ -3,7 +3,7 @@
 A checkpoint is a folder `step-000050/` with `weights.safetensors`, `optimizer.safetensors`, `state.json` and, last, a
 manifest with the digests of the others. Where the policy is sharded, each process writes its own pair of files,
 `weights-00001-of-00008.safetensors`; any number of processes can read them. A checkpoint whose bytes do not match its
-manifest is skipped with a warning and the one before it is used.
+manifest is skipped with a warning and the one before it is used. `CheckpointWriter` writes one beside the training.
 
 Not covered: the random state of libraries, because none is used; sampling is a hash of (seed, step, prompt, sample,
 position) and the data order is the curriculum's.
@@ -13,22 +13,26 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import save_file
 
-from tasks.study.manifests import MANIFEST, atomic_path, digest_file, is_complete, read_manifest, write_json
+from tasks.study.manifests import MANIFEST, atomic_path, digest_file, read_manifest, write_json
 from tasks.study.params import Checkpoints
+from tasks.train.checkpoint_folder import checkpoint_path, list_checkpoints, prune_checkpoints, remove_checkpoint
 from tasks.train.sharded_files import ShardedSafetensors
 
 log = logging.getLogger(__name__)
 
 STATE = "state.json"
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -64,15 +68,32 @@ class RankGroup:
     num_shards: int
     all_gather_object: Callable[[Any], list[Any]]
 
+    def do_together(self, work: Callable[[], T]) -> list[T]:
+        """Does every process's part; returns all answers, by rank. What one raises is raised in all of them.
+
+        Raises:
+            RuntimeError: a process could not do its part; the message names them and why.
+        """
+        try:
+            answer: tuple[T | None, str | None] = work(), None
+        except Exception as error:
+            answer = None, f"rank {self.rank}: {type(error).__name__}: {error}"
+        answers = self.all_gather_object(answer)
+        if failures := [text for _, text in answers if text is not None]:
+            raise RuntimeError("; ".join(failures))
+        return [value for value, _ in answers]
+
 
 SINGLE_PROCESS = RankGroup(0, 1, 1, lambda value: [value])
+
+Parts = Mapping[str, Mapping[str, torch.Tensor]]
 
 
 def save_checkpoint(
     folder: Path,
     fingerprint: str,
     state: TrainerState,
-    parts: Mapping[str, Mapping[str, torch.Tensor]],
+    parts: Parts,
     ranks: RankGroup = SINGLE_PROCESS,
 ) -> Path:
     """Writes `step-NNNNNN/` below `folder`, manifest last; every process calls it.
@@ -84,24 +105,87 @@ def save_checkpoint(
         parts: this process's tensors: `weights` and `optimizer`.
         ranks: the processes.
     """
-    target = folder / f"step-{state.step:06d}"
-    if ranks.rank == 0:
-        _remove(target)
-        target.mkdir(parents=True)
-    ranks.all_gather_object(None)
-    entries: dict[str, Any] = {}
-    if ranks.rank < ranks.num_shards:
-        for kind, tensors in parts.items():
-            path = target / shard_file_name(kind, ranks.rank, ranks.num_shards)
-            save_tensors(path, tensors)
-            entries[path.name] = _entry(path)
-    written = ranks.all_gather_object(entries)
-    if ranks.rank == 0:
-        write_json(target / STATE, vars(state))
-        files = {name: entry for part in written for name, entry in part.items()} | {STATE: _entry(target / STATE)}
-        write_json(target / MANIFEST, {"stage": "checkpoint", "fingerprint": fingerprint, "files": files})
-    ranks.all_gather_object(None)
+    target = checkpoint_path(folder, state.step)
+
+    def begin() -> None:
+        if ranks.rank == 0:
+            remove_checkpoint(target)
+            target.mkdir(parents=True)
+
+    def write() -> dict[str, Any]:
+        if ranks.rank >= ranks.num_shards:
+            return {}
+        paths = {kind: target / shard_file_name(kind, ranks.rank, ranks.num_shards) for kind in parts}
+        for kind, path in paths.items():
+            save_tensors(path, parts[kind])
+        return {path.name: _entry(path) for path in paths.values()}
+
+    def close() -> None:
+        if ranks.rank == 0:
+            write_json(target / STATE, vars(state))
+            files = {name: entry for part in written for name, entry in part.items()} | {STATE: _entry(target / STATE)}
+            write_json(target / MANIFEST, {"stage": "checkpoint", "fingerprint": fingerprint, "files": files})
+
+    ranks.do_together(begin)
+    written = ranks.do_together(write)
+    ranks.do_together(close)
     return target
+
+
+class CheckpointWriter:
+    """Writes a run's checkpoints in a thread of its own, while the training goes on; every process has one.
+
+    What is written is copied to the host's memory first, so a checkpoint costs the training that copy and the host one
+    set of the process's shards. One is in flight at most. Killed at any moment, the run has its last complete one.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str, keep: Checkpoints, ranks: RankGroup) -> None:
+        """Nothing is written yet.
+
+        Args:
+            folder: the run's checkpoint folder.
+            fingerprint: the run's fingerprint.
+            keep: which older ones stay.
+            ranks: the processes; their gathering is called in the thread, so nothing else may use it meanwhile.
+        """
+        self._folder = folder
+        self._fingerprint = fingerprint
+        self._keep = keep
+        self._ranks = ranks
+        self._thread: threading.Thread | None = None
+        self._error: Exception | None = None
+
+    def start(self, state: TrainerState, parts: Parts) -> None:
+        """Copies the tensors and begins to write them. Raises as `wait`, for the checkpoint before."""
+        self.wait()
+        copies = {
+            kind: {name: tensor.detach().to("cpu", copy=True) for name, tensor in part.items()}
+            for kind, part in parts.items()
+        }
+        # A daemon: a run that fails does not wait for a disk, and a rank that is lost is not waited for.
+        self._thread = threading.Thread(target=self._write, args=(state, copies), name="checkpoint", daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Waits until the checkpoint in flight is complete.
+
+        Raises:
+            Exception: what writing it raised, on any process.
+        """
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def _write(self, state: TrainerState, parts: Parts) -> None:
+        try:
+            save_checkpoint(self._folder, self._fingerprint, state, parts, self._ranks)
+            if self._ranks.rank == 0:
+                prune_checkpoints(self._folder, self._keep)
+        except Exception as error:
+            self._error = error  # raised by `wait`, where the training can hear it
 
 
 def shard_file_name(kind: str, rank: int, num_shards: int) -> str:
@@ -116,7 +200,7 @@ def _entry(path: Path) -> dict[str, Any]:
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     """Writes a safetensors file atomically."""
     with atomic_path(path) as temporary:
-        save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, temporary)
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
 
 
 def find_verified_checkpoint(folder: Path, fingerprint: str, ranks: RankGroup = SINGLE_PROCESS) -> Path | None:
@@ -124,7 +208,7 @@ def find_verified_checkpoint(folder: Path, fingerprint: str, ranks: RankGroup = 
 
     Every byte is read once: each process digests its part of the files, and all agree on the answer.
     """
-    names = ranks.all_gather_object(sorted((path.name for path in folder.glob("step-*")), reverse=True))[0]
+    names = ranks.all_gather_object([path.name for path in reversed(list_checkpoints(folder))])[0]
     for candidate in (folder / name for name in names):
         manifest = read_manifest(candidate)
         if manifest is not None and manifest["fingerprint"] != fingerprint:
@@ -154,12 +238,6 @@ def _corrupt_files(candidate: Path, manifest: dict[str, Any] | None, ranks: Rank
     ]
 
 
-def find_complete_checkpoint(folder: Path, fingerprint: str) -> Path | None:
-    """Returns the newest checkpoint of this fingerprint whose files have the right sizes; reads none of them."""
-    newest_first = sorted(folder.glob("step-*"), reverse=True)
-    return next((candidate for candidate in newest_first if is_complete(candidate, fingerprint)), None)
-
-
 def read_state(checkpoint: Path) -> TrainerState:
     """Reads a checkpoint's counters."""
     return TrainerState(**json.loads((checkpoint / STATE).read_text(encoding="utf-8")))
@@ -170,31 +248,3 @@ def read_parts(checkpoint: Path, kind: str) -> ShardedSafetensors:
     manifest = read_manifest(checkpoint) or {"files": {}}
     names = [name for name in manifest["files"] if name.startswith((f"{kind}.", f"{kind}-"))]
     return ShardedSafetensors([checkpoint / name for name in sorted(names)])
-
-
-def prune_checkpoints(folder: Path, keep: Checkpoints) -> None:
-    """Removes checkpoints that are neither among the last `keep_last` nor at a multiple of `keep_every`.
-
-    What never got its manifest does not count as one of the last and goes too.
-    """
-    checkpoints = sorted(folder.glob("step-*"))
-    complete = [path for path in checkpoints if (path / MANIFEST).is_file()]
-    for path in checkpoints:
-        step = int(path.name.removeprefix("step-"))
-        is_milestone = path in complete and (keep.keep_every is not None and step % keep.keep_every == 0)
-        if path not in complete[-keep.keep_last :] and not is_milestone:
-            _remove(path)
-
-
-def delete_checkpoints_after(folder: Path, step: int) -> None:
-    """Removes checkpoints beyond a step: a resumed run skipped them, so they must not count as its last ones."""
-    for path in folder.glob("step-*"):
-        if int(path.name.removeprefix("step-")) > step:
-            _remove(path)
-
-
-def _remove(path: Path) -> None:
-    """Removes a checkpoint, manifest first: one that is half removed looks half written."""
-    (path / MANIFEST).unlink(missing_ok=True)
-    if path.exists():
-        shutil.rmtree(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,15 @@ from accelerate import Accelerator
 from tasks.costs.flops import Architecture
 from tasks.costs.gpu_table import peak_of_device
 from tasks.grading import GradingPool
+from tasks.policy.attention import supports_varlen
+from tasks.policy.families import require_supported_family
+from tasks.policy.kernels import KernelOptions, use_kernels
 from tasks.policy.packing import PackedBatch
 from tasks.policy.policy_model import Policy
 from tasks.records.models import ModelRecord, read_models
 from tasks.sampling.prompts import PromptSet, load_prompts
 from tasks.study.grid import Run
-from tasks.study.params import Params
+from tasks.study.params import Params, SizedHardware
 from tasks.study.paths import StudyPaths
 from tasks.train.checkpoints import RankGroup
 from tasks.train.lora import adapters_off
@@ -63,6 +67,11 @@ class TrainingContext:
         return StudyPaths.of(self.params).run(self.run)
 
     @property
+    def hardware(self) -> SizedHardware:
+        """The hardware block's values for the run's size."""
+        return self.params.hardware.of_size(self.run.size)
+
+    @property
     def parallel(self) -> ParallelContext:
         """The run's processes."""
         return self.updater.parallel
@@ -74,10 +83,14 @@ class TrainingContext:
 
     @property
     def ranks(self) -> RankGroup:
-        """The processes as writers and readers of checkpoints."""
-        return RankGroup(
-            self.parallel.rank, self.parallel.world_size, self.parallel.num_shards, self.parallel.all_gather_object
-        )
+        """The processes as readers of checkpoints and writers of the final policy."""
+        return self.ranks_for("training")
+
+    def ranks_for(self, purpose: str) -> RankGroup:
+        """The processes, gathering as `ParallelContext.all_gather_object` does for this purpose."""
+        parallel = self.parallel
+        gather = functools.partial(parallel.all_gather_object, purpose=purpose)
+        return RankGroup(parallel.rank, parallel.world_size, parallel.num_shards, gather)
 
     def policy_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """The policy's whole weights, one after another, at the run's precision; all processes must go through them."""
@@ -103,39 +116,46 @@ def open_context(params: Params, run: Run, fingerprint: str) -> TrainingContext:
     """Opens what a run needs from the files of the stages before.
 
     Raises:
-        InputError: an upstream stage is missing, a prompt is too long, the engine is not available.
+        InputError: an upstream stage is missing, a prompt is too long, the engine is not available, the policy cannot
+            compute the model's family.
     """
     paths, train = StudyPaths.of(params), params.train
     record = read_models(paths.stage("pretrain"))[run.model]
     checkpoint = paths.stage("pretrain") / record.path
-    parallel = init_parallel(train.precision)
-    policy = build_policy(parallel, checkpoint, train.lora, run.seed)
-    updater = _updater(params, parallel, policy, checkpoint)
+    parallel = init_parallel(train.precision, params.hardware.collective_timeout_seconds)
+    policy = build_policy(parallel, checkpoint, train.lora, run.seed, float32_head=train.float32_head)
+    architecture, device = Architecture.from_config(policy.model.config.to_dict()), parallel.accelerator.device
+    longest = train.sampling.max_prompt_tokens + train.sampling.max_completion_tokens
+    varlen = supports_varlen(device, train.precision, architecture.head_dim)
+    require_supported_family(policy.to(device), train.precision, longest, device, varlen, _kernels(params))
+    hardware = params.hardware.of_size(run.size)
+    updater = _updater(params, parallel, policy, checkpoint, hardware.gradient_checkpointing)
 
-    style, longest = getattr(train.prompt_style, run.variant), train.sampling.max_prompt_tokens
+    style, most = getattr(train.prompt_style, run.variant), train.sampling.max_prompt_tokens
     problems = paths.train_problems if run.tau == 1 else paths.subset(run.tau)
-    prompts, heldout = (load_prompts(path, checkpoint, style, longest) for path in (problems, paths.heldout))
-    limits, device = params.hardware, parallel.accelerator.device
-    grader = GradingPool(limits.grading_workers, limits.grading_seconds, limits.grading_memory_mb)
+    prompts, heldout = (load_prompts(path, checkpoint, style, most) for path in (problems, paths.heldout))
+    grader = GradingPool(hardware.grading_workers, hardware.grading_seconds, hardware.grading_memory_mb)
     return TrainingContext(
         params=params,
         run=run,
         fingerprint=fingerprint,
         model=record,
-        architecture=Architecture.from_config(policy.model.config.to_dict()),
+        architecture=architecture,
         policy=policy,
         updater=updater,
-        sampler=RolloutSampler(open_sampler(params, parallel, checkpoint), grader),
+        sampler=RolloutSampler(open_sampler(params, hardware, parallel, checkpoint), grader, train.reward),
         train=prompts,
         heldout=heldout,
         peak_flops=peak_of_device(torch.cuda.get_device_name(device)) if device.type == "cuda" else None,
     )
 
 
-def _updater(params: Params, parallel: ParallelContext, policy: Policy, checkpoint: Path) -> PolicyUpdater:
+def _updater(
+    params: Params, parallel: ParallelContext, policy: Policy, checkpoint: Path, recomputed: bool
+) -> PolicyUpdater:
     """Wraps the policy and builds what updates it."""
     train, settings = params.train, params.train.optimizer
-    if params.hardware.gradient_checkpointing:
+    if recomputed:
         policy.model.gradient_checkpointing_enable({"use_reentrant": False})
         policy.train()  # transformers recomputes in training mode only; there is no dropout to switch on
     optimizer: torch.optim.Optimizer = torch.optim.AdamW(
@@ -157,7 +177,7 @@ def _updater(params: Params, parallel: ParallelContext, policy: Policy, checkpoi
         objective=train.objective,
         temperature=train.sampling.temperature,
         sampler_is_exact=_sampler_is_exact(params),
-        grad_clip=settings.grad_clip,
+        settings=settings,
     )
 
 
@@ -168,13 +188,19 @@ def _reference(
     if params.train.objective.kl_coefficient == 0:
         return None
     if params.train.lora is None:
-        return build_policy(parallel, checkpoint, frozen=True).to(parallel.accelerator.device).eval()
+        frozen = build_policy(parallel, checkpoint, frozen=True, float32_head=params.train.float32_head)
+        use_kernels(frozen.model, _kernels(params))
+        return frozen.to(parallel.accelerator.device).eval()
 
     def reference(packed: PackedBatch, temperature: float) -> torch.Tensor:
         with adapters_off(policy):
             return prepared(packed, temperature)
 
     return reference
+
+
+def _kernels(params: Params) -> KernelOptions:
+    return KernelOptions(params.hardware.kernels == "liger", params.hardware.compile_layers)
 
 
 def _sampler_is_exact(params: Params) -> bool:

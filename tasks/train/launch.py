@@ -5,9 +5,10 @@ a small run. On GPUs they are launched for each run, on devices that are locked 
 Elsewhere (`hardware.launch_command`) the run travels as a job file. The code they run is the same:
 `tasks.train.loop:train_job`.
 
-What can go wrong and what is done about it: a launch that fails is tried again after a pause; processes that die raise
-`WorkerDied`, which the task's own retries answer with new ones, and the run goes on from its last checkpoint; a run out
-of memory is tried once more with half the token budget.
+What can go wrong and what is done about it: a launch that fails, processes that die, a node, device or engine that is
+lost, a job that its scheduler stops: each is launched again after a pause and goes on from the last checkpoint. It is
+given up after as many failures in a row as there are pauses, and a new checkpoint starts the count anew, so that a run
+longer than a job's time limit ends. A run out of memory is tried once more with half the token budget.
 """
 
 from __future__ import annotations
@@ -21,22 +22,27 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tasks.runtime.job_files import run_job_file
+from tasks.costs.disk import require_disk, run_disk
+from tasks.records.stopping import STOPPED, StoppedRun
+from tasks.runtime.job_answers import JobPreempted, OutOfMemory, WorkCancelled, WorkerDied
+from tasks.runtime.job_files import JobFileLaunch
 from tasks.runtime.launcher import Launcher
 from tasks.runtime.machine import usable_cores
-from tasks.runtime.workers import LaunchFailed, OutOfMemory, WorkCancelled, thread_environment
+from tasks.runtime.patient_launch import COMMAND
+from tasks.runtime.workers import thread_environment
 from tasks.study.fingerprints import run_fingerprint
 from tasks.study.grid import Run
-from tasks.study.manifests import once
-from tasks.study.params import Hardware, Params
+from tasks.study.manifests import folder_lock, is_complete, once
+from tasks.study.params import Hardware, Params, SizedHardware
 from tasks.study.paths import StudyPaths
+from tasks.train.checkpoint_folder import find_complete_checkpoint, remove_resumable
 from tasks.train.placement import Placement, choose_placement
 
 log = logging.getLogger(__name__)
 
 TRAIN_TASK = "tasks.train.loop:train_job"
 PAUSES = (2.0, 8.0, 30.0)
-"""Seconds before a failed launch is tried again."""
+"""Seconds before a launch that failed or was lost is tried again, by failures since the last new checkpoint."""
 CLUSTER_SLOTS = 64
 """Runs handed to a launch command at a time where `hardware.workers` is null; the cluster's queue orders them."""
 
@@ -53,57 +59,82 @@ class RunLauncher(Launcher):
                 fail.
         """
         super().__init__(params, "train")
+        self.grace_seconds = params.hardware.grace_seconds
         self._job = job
         if params.hardware.workers is None:
             self.slots = _default_slots(params.hardware, len(self.devices) or usable_cores())
 
-    def train(self, run: Run, fingerprint: str) -> dict[str, Any]:
+    def train(self, run: Run, fingerprint: str, **segment: Any) -> dict[str, Any]:
         """Trains a run; returns the facts for its manifest.
 
+        Args:
+            run: the run.
+            fingerprint: of its work.
+            segment: `until` and `close` of `tasks.train.loop.train`; none: the whole run.
+
         Raises:
-            InputError: bad input, or a run that cannot fit the devices.
+            InputError: bad input, or a run that cannot fit the devices or the disk.
             OutOfMemory: it ran out of memory with the token budget and with half of it.
             As `tasks.runtime.workers.Worker.run` otherwise.
         """
         placement = choose_placement(self.params, run, self.devices)
-        budget = self.params.hardware.token_budget
+        require_disk(StudyPaths.of(self.params).run(run), run_disk(self.params, run).peak, f"run {run.run_id}")
+        work = {"fingerprint": fingerprint} | segment
+        hardware, budget = placement.hardware, placement.hardware.token_budget
         try:
-            return self._launch(run, fingerprint, placement, self.params)
+            return self._launch(run, work, placement, self._params_on(hardware))
         except OutOfMemory:
             log.warning("%s ran out of memory; trying once more with hardware.token_budget %d", run.run_id, budget // 2)
-        hardware = self.params.hardware.model_copy(update={"token_budget": max(1, budget // 2)})
+        halved = hardware.model_copy(update={"token_budget": max(1, budget // 2)})
         try:
-            return self._launch(run, fingerprint, placement, self.params.model_copy(update={"hardware": hardware}))
+            return self._launch(run, work, placement, self._params_on(halved))
         except OutOfMemory as error:
             raise OutOfMemory(
                 f"{run.run_id} ran out of memory with hardware.token_budget {budget} and again with {budget // 2}; "
                 f"raise hardware.gpus_per_run.{run.size} or set hardware.gradient_checkpointing\n{error}"
             ) from error
 
-    def _launch(self, run: Run, fingerprint: str, placement: Placement, params: Params) -> dict[str, Any]:
-        """Trains a run; a launch that fails is tried again after a pause."""
-        arguments = {"params": params.model_dump_json(), "run": asdict(run), "fingerprint": fingerprint}
-        for pause in itertools.chain(PAUSES, [None]):
+    def _params_on(self, hardware: SizedHardware) -> Params:
+        """The params with a run's own hardware."""
+        return self.params.model_copy(update={"hardware": hardware})
+
+    def _launch(self, run: Run, work: dict[str, Any], placement: Placement, params: Params) -> dict[str, Any]:
+        """Trains a run, launching it again as long as it gets on or pauses are left."""
+        arguments = {"params": params.model_dump_json(), "run": asdict(run)} | work
+        checkpoints, failures = StudyPaths.of(params).checkpoints(run), 0
+        newest = find_complete_checkpoint(checkpoints, work["fingerprint"])
+        while True:
             try:
                 return self._launch_once(run, placement, arguments)
-            except LaunchFailed as error:
-                if pause is None:
+            except WorkerDied as error:
+                before, newest = newest, find_complete_checkpoint(checkpoints, work["fingerprint"])
+                failures = failures + 1 if newest == before else 0
+                if failures > len(PAUSES):
                     raise
-                log.warning("%s: %s; trying again in %.0f s, see %s", run.run_id, error, pause, self.log)
+                pause = 0.0 if isinstance(error, JobPreempted) and not failures else PAUSES[max(0, failures - 1)]
+                log.warning(
+                    "%s: %s; going on from %s in %.0f s, see %s",
+                    run.run_id,
+                    str(error).strip().splitlines()[-1],
+                    newest.name if newest else "the start",
+                    pause,
+                    self.log,
+                )
                 if self._stop.wait(pause):
-                    raise WorkCancelled(f"stopped before {run.run_id} began") from error
-        raise AssertionError("the last attempt returns or raises")
+                    raise WorkCancelled(f"stopped before {run.run_id} was done") from error
 
     def _launch_once(self, run: Run, placement: Placement, arguments: dict[str, Any]) -> dict[str, Any]:
         hardware = self.params.hardware
         environment = launch_environment(hardware, placement)
-        if hardware.launch_command is not None:
-            folder = _numbered_folder(StudyPaths.of(self.params).run(run) / "launches")
-            command = cluster_command(hardware, placement, run)
-            facts: dict[str, Any] = run_job_file(command, environment, folder, (self._job, arguments), self._stop)
-            return facts
-        command, num_gpus = accelerate_command(hardware, placement), placement.num_processes if placement.gpu else 0
-        with self.lease(command, environment, placement.num_processes, num_gpus) as worker:
+        with contextlib.ExitStack() as stack:
+            if hardware.launch_command is not None:
+                folder = _numbered_folder(StudyPaths.of(self.params).run(run) / "launches")
+                command = cluster_command(hardware, placement, run)
+                worker = stack.enter_context(self.lend(JobFileLaunch(command, environment, folder)))
+            else:
+                num_gpus = placement.num_processes if placement.gpu else 0
+                command = accelerate_command(hardware, placement)
+                worker = stack.enter_context(self.lease(command, environment, placement.num_processes, num_gpus))
             return dict(worker.run(self._job, arguments))
 
 
@@ -137,7 +168,7 @@ def launch_environment(hardware: Hardware, placement: Placement) -> dict[str, st
 
 def accelerate_command(hardware: Hardware, placement: Placement) -> list[str]:
     """The command up to and including `-m` that starts a worker's processes on this machine."""
-    command = [hardware.python or sys.executable, "-m", "accelerate.commands.launch"]
+    command = [hardware.python or sys.executable, "-m", COMMAND]
     command += ["--config_file", str(placement.config), "--num_processes", str(placement.num_processes)]
     command += ["--num_cpu_threads_per_process", str(hardware.threads_per_worker), "--main_process_port", "0"]
     if placement.num_processes > 1 and not placement.sharded:
@@ -154,16 +185,32 @@ def cluster_command(hardware: Hardware, placement: Placement, run: Run) -> list[
     )
     command = [*shlex.split(launch_command), hardware.python or sys.executable, "-m", "tasks.runtime.cluster_node"]
     command += ["--config", str(placement.config), "--processes", str(placement.num_processes)]
-    return [*command, "--nodes", str(placement.num_nodes), "--threads", str(hardware.threads_per_worker)]
+    command += ["--nodes", str(placement.num_nodes), "--threads", str(hardware.threads_per_worker)]
+    return [*command, "--grace", str(hardware.grace_seconds)]
 
 
-def train_once(params: Params, run: Run, launcher: RunLauncher) -> dict[str, Any]:
-    """Trains a run unless its folder proves it done; returns its manifest."""
+def train_once(params: Params, run: Run, launcher: RunLauncher, stop: StoppedRun | None = None) -> dict[str, Any]:
+    """Trains a run to its end, or to where it is stopped, unless its folder proves it done; returns its manifest.
+
+    What the run was resumed from goes when the manifest, with the digests of the final policy, is there.
+    """
     paths, fingerprint = StudyPaths.of(params), run_fingerprint(params, run)
 
     def body() -> tuple[list[str], dict[str, Any]]:
-        facts = launcher.train(run, fingerprint)
+        facts = launcher.train(run, fingerprint, **({} if stop is None else {"until": stop.step}))
         final = sorted(f"final/{path.name}" for path in paths.final(run).iterdir() if path.is_file())
-        return [paths.metrics(run).name, paths.run_params(run).name, *final], facts
+        closing = {} if stop is None else {STOPPED: asdict(stop)}
+        return [paths.metrics(run).name, paths.run_params(run).name, *final], facts | closing
 
-    return once(paths.run(run), "train", fingerprint, body)[0]
+    manifest = once(paths.run(run), "train", fingerprint, body)[0]
+    remove_resumable(paths.checkpoints(run), params.checkpoints)
+    return manifest
+
+
+def train_until(params: Params, run: Run, launcher: RunLauncher, step: int) -> None:
+    """Trains a run to a step and leaves it there with a checkpoint, unless it has been there or is done."""
+    paths, fingerprint = StudyPaths.of(params), run_fingerprint(params, run)
+    with folder_lock(paths.run(run)):
+        reached = [path for path in paths.checkpoints(run).glob("step-*") if int(path.name[5:]) >= step]
+        if not any(is_complete(folder, fingerprint) for folder in (paths.run(run), *reached)):
+            launcher.train(run, fingerprint, until=step, close=False)

@@ -7,6 +7,7 @@ checkpoint and ends with the same bytes (seconds aside); every step leaves one t
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,31 +19,44 @@ import torch
 from tasks.costs.flops import published_compute
 from tasks.policy.attention import supports_varlen
 from tasks.records.metrics import StepMetrics
+from tasks.runtime.stop_request import JobStopped, stop_requested, stoppable
+from tasks.sampling.prompts import PromptSet
 from tasks.sampling.protocol import SamplingSettings
 from tasks.study.grid import Run
 from tasks.study.manifests import write_json
 from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
-from tasks.train.batching import MicroBatch, RolloutGroup, micro_batches, rank_prompt_indices
-from tasks.train.checkpoints import TrainerState, find_complete_checkpoint
+from tasks.train.balance import balanced_micro_batches
+from tasks.train.batching import MicroBatch, RolloutGroup, minibatch_size, pack_micro_batch, rank_prompt_indices
+from tasks.train.checkpoint_folder import find_complete_checkpoint
+from tasks.train.checkpoints import TrainerState
 from tasks.train.context import TrainingContext, open_context
 from tasks.train.ledger import PHASES, model_flops, sampling_flops, update_flops
 from tasks.train.rollouts import rollout_groups
-from tasks.train.run_io import append_metrics, resume, save_final_policy, save_run_checkpoint, training_lock
+from tasks.train.run_io import (
+    append_metrics,
+    checkpoint_writer,
+    resume,
+    save_final_policy,
+    save_run_checkpoint,
+    training_lock,
+)
 from tasks.train.update import TrainingDiverged, UpdateTotals
 
 Sums = dict[str, float]
 
 
-def train_job(params: str, run: dict[str, Any], fingerprint: str) -> dict[str, Any]:
-    """A worker's job: trains one run; params as JSON text, the run as its fields."""
-    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+def train_job(
+    params: str, run: dict[str, Any], fingerprint: str, until: int | None = None, close: bool = True
+) -> dict[str, Any]:
+    """A worker's job: trains one run; params as JSON text, the run as its fields, the rest as `train` takes it."""
     study, experiment = Params.model_validate_json(params), Run(**run)
+    use_deterministic_kernels(study.hardware.deterministic or not torch.cuda.is_available())
     torch.set_num_threads(study.hardware.threads_per_worker)
-    with training_lock(StudyPaths.of(study).run(experiment)):
+    with stoppable(), training_lock(StudyPaths.of(study).run(experiment)):
         context = open_context(study, experiment, fingerprint)
         try:
-            facts = train(context)
+            facts = train(context, until, close)
         except BaseException:
             context.close(reusable=False)
             raise
@@ -50,14 +64,32 @@ def train_job(params: str, run: dict[str, Any], fingerprint: str) -> dict[str, A
         return facts
 
 
-def train(context: TrainingContext) -> dict[str, Any]:
-    """Trains a run to its last step, from its last checkpoint if it has one.
+def use_deterministic_kernels(wanted: bool) -> None:
+    """Switches PyTorch's deterministic kernels on or off; an operation without one then ends the run.
+
+    Fresh memory is not filled with NaN, which deterministic mode does by default: nothing here reads it, and on a GPU
+    it takes 12 to 15 % of an update (Megatron-LM issue 7093).
+    """
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts, after this
+    torch.use_deterministic_algorithms(wanted)
+
+
+def train(context: TrainingContext, until: int | None = None, close: bool = True) -> dict[str, Any]:
+    """Trains a run to a step, from its last checkpoint if it has one.
+
+    Args:
+        context: the run.
+        until: the step; None: the run's last one. A run that has a checkpoint behind it ends there.
+        close: whether the run ends with this step and its final policy; otherwise it pauses with a checkpoint.
 
     Returns:
-        Facts for the run's manifest.
+        Facts for the run's manifest; none for a pause.
 
     Raises:
         TrainingDiverged: loss or gradient became NaN or infinite.
+        JobStopped: the run was asked to stop and did, at the end of a step, with a checkpoint.
     """
     state = resume(context)
     if context.accelerator.is_main_process:
@@ -66,16 +98,25 @@ def train(context: TrainingContext) -> dict[str, Any]:
     if state.step == 0:
         fields = _evaluate(context, 0, PhaseTimer())[0]
         append_metrics(context, StepMetrics(step=0, sampler_fingerprint=fingerprint, **fields))
-    timer = PhaseTimer()
-    for step in range(state.step + 1, context.params.train.steps + 1):
+    elif context.sampler.samples_ahead and _is_evaluated(context, state.step):
+        _evaluate(context, state.step, PhaseTimer())  # its row is written; the next rollouts come with it as they did
+    timer, checkpoints = PhaseTimer(), checkpoint_writer(context)
+    last = context.run.steps if until is None else until
+    for step in range(state.step + 1, last + 1):
         state, row = train_step(context, step, state, timer)
         append_metrics(context, row)
         timer = PhaseTimer()
-        if step % context.params.checkpoints.every == 0 and step < context.params.train.steps:
+        stops = context.parallel.any_process(stop_requested())
+        pauses = step == last and not close
+        if pauses or (step < last and (stops or step % context.params.checkpoints.every == 0)):
             # The row is on disk before the checkpoint that follows it, so its seconds stand in the next row.
             with timer.phase("checkpoint"):
-                save_run_checkpoint(context, state)
-    return save_final_policy(context)
+                save_run_checkpoint(context, checkpoints, state)
+            if stops:
+                checkpoints.wait()
+                raise JobStopped(f"{context.run.run_id} stopped after step {step}, as it was asked to")
+    checkpoints.wait()
+    return save_final_policy(context) if close else {}
 
 
 class PhaseTimer:
@@ -91,7 +132,11 @@ class PhaseTimer:
         try:
             yield
         finally:
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 6)
+            self.add(name, time.perf_counter() - start)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Adds seconds to a phase."""
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + seconds, 6)
 
 
 def train_step(
@@ -99,25 +144,25 @@ def train_step(
 ) -> tuple[TrainerState, StepMetrics]:
     """One step: a rollout batch, its updates, the evaluation; returns the counters and the row."""
     params = context.params
-    owned = _rank_problem_indices(context, step)
-    with timer.phase("rollout"):
-        batch = context.train.select([index for indices in owned for index in indices])
-        completions = context.sampler.sample(batch, _rollout_settings(context, step))
+    batch, settings, sizes = _rollout_batch(context, step)
+    sampled = context.sampler.sample(batch, settings)
+    completions = sampled.completions
+    timer.add("rollout", sampled.seconds)
     context.release_sampler()
     with timer.phase("grading"):
         graded = context.sampler.grade(batch, completions)
-        groups = rollout_groups(batch.requests, graded, params.train.objective.advantage_eps)
+        groups = rollout_groups(batch.requests, graded, params.train)
     with timer.phase("update"):
-        minibatches = _minibatches(context, groups, [len(indices) for indices in owned])
+        minibatches = _minibatches(context, groups, sizes)
         label = f"{context.run.run_id} step {step} (problems {', '.join(g.problem_id for g in groups[:4])}, ...)"
         try:
-            totals = context.updater.step(minibatches, label)
+            totals = context.updater.step(minibatches, step, label)
         except TrainingDiverged as error:
             last_good = find_complete_checkpoint(StudyPaths.of(params).checkpoints(context.run), context.fingerprint)
             raise TrainingDiverged(f"{error}; last good checkpoint: {last_good or 'none, start again'}") from error
     passes = {"reference": context.updater.reference is not None, "old": not context.updater.sampler_is_exact}
     flops = {"rollout": sampling_flops(context.architecture, batch.requests, completions)} | update_flops(
-        context.architecture, minibatches, passes, params.hardware.gradient_checkpointing
+        context.architecture, minibatches, passes, context.hardware.gradient_checkpointing
     )
     with timer.phase("weights"):
         fingerprint = context.refresh_sampler()
@@ -135,58 +180,59 @@ def train_step(
     return state, StepMetrics(**fields, grading=grading, sampler_fingerprint=fingerprint, seconds=timer.seconds)
 
 
-def _rank_problem_indices(context: TrainingContext, step: int) -> list[list[int]]:
-    """Indices of the problems of this step that this process owns, minibatch by minibatch; the data loops."""
-    train, accelerator = context.params.train, context.accelerator
+def _rollout_batch(context: TrainingContext, step: int) -> tuple[PromptSet, SamplingSettings, list[int]]:
+    """This process's prompts of a step, how they are sampled, and how many belong to each minibatch; the data loops."""
+    train, accelerator, run = context.params.train, context.accelerator, context.run
     owned = rank_prompt_indices(train.batch, train.minibatch, accelerator.process_index, accelerator.num_processes)
     start, unique = (step - 1) * train.batch, len(context.train.problems)
-    return [[(start + index) % unique for index in indices] for indices in owned]
-
-
-def _rollout_settings(context: TrainingContext, step: int) -> SamplingSettings:
-    sampling, run = context.params.train.sampling, context.run
-    return SamplingSettings(
+    prompts = context.train.select([(start + index) % unique for indices in owned for index in indices])
+    settings = SamplingSettings(
         n=run.group_size,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        max_tokens=sampling.max_completion_tokens,
+        temperature=train.sampling.temperature,
+        top_p=train.sampling.top_p,
+        max_tokens=train.sampling.max_completion_tokens,
         seed=run.seed,
         step=step,
     )
+    return prompts, settings, [len(indices) for indices in owned]
 
 
 def _minibatches(context: TrainingContext, groups: list[RolloutGroup], sizes: list[int]) -> list[list[MicroBatch]]:
-    """Packs this process's groups minibatch by minibatch, with equally many micro-batches on every process."""
-    accelerator, train = context.accelerator, context.params.train
-    budget = context.params.hardware.token_budget
+    """Deals the step's groups out to the processes and packs this one's, equally many micro-batches on each.
+
+    Args:
+        context: the run.
+        groups: what this process sampled.
+        sizes: how many of them belong to each minibatch.
+    """
+    parallel, train = context.parallel, context.params.train
     own, start = [], 0
     for size in sizes:
         own.append(groups[start : start + size])
         start += size
-    counts = torch.tensor(
-        [
-            [sum(len(c.tokens) for g in part for c in g.completions), sum(len(g.completions) for g in part)]
-            for part in own
-        ]
-    )
-    totals = accelerator.reduce(counts.to(accelerator.device), "sum").tolist()
-    varlen = supports_varlen(accelerator.device, train.precision, context.architecture.head_dim)
-    out = [
-        micro_batches(part, budget, (tokens, sequences), train.objective.aggregation, accelerator.device, varlen)
-        for part, (tokens, sequences) in zip(own, totals, strict=True)
-    ]
-    counts = accelerator.gather(torch.tensor([[len(micros) for micros in out]], device=accelerator.device))
-    for micros, longest in zip(out, counts.max(0).values.tolist(), strict=True):
-        micros.extend(micros[0].as_padding() for _ in range(longest - len(micros)))
+    device = context.accelerator.device
+    varlen = supports_varlen(device, train.precision, context.architecture.head_dim)
+    out = []
+    for parts in zip(*parallel.all_gather_object(own), strict=True):
+        minibatch = [group for part in parts for group in part]
+        whole = minibatch_size(minibatch, train.sampling.max_completion_tokens, train.objective)
+        ranks = balanced_micro_batches(minibatch, context.hardware.token_budget, parallel.world_size)
+        micros = [pack_micro_batch(part, whole, train.objective, device, varlen) for part in ranks[parallel.rank]]
+        micros += [micros[0].as_padding()] * (max(map(len, ranks)) - len(micros))
+        out.append(micros)
     return out
 
 
 def _is_evaluated(context: TrainingContext, step: int) -> bool:
-    return step % context.params.train.heldout.every == 0 or step == context.params.train.steps
+    return step % context.params.train.heldout.every == 0 or step == context.run.steps
 
 
 def _evaluate(context: TrainingContext, step: int, timer: PhaseTimer) -> tuple[dict[str, Any], Sums]:
-    """Held-out evaluation; returns the metrics' fields and the FLOPs of this process's part."""
+    """Held-out evaluation; returns the metrics' fields and the FLOPs of this process's part.
+
+    An engine that gains by it samples the next step's rollouts in the same batch: their weights are the same, and two
+    long tails become one.
+    """
     heldout, accelerator = context.params.train.heldout, context.accelerator
     settings = SamplingSettings(
         n=heldout.samples,
@@ -199,15 +245,23 @@ def _evaluate(context: TrainingContext, step: int, timer: PhaseTimer) -> tuple[d
     )
     indices = range(accelerator.process_index, len(context.heldout.problems), accelerator.num_processes)
     prompts = context.heldout.select(indices)
+    if context.sampler.samples_ahead and step < context.run.steps:
+        sampled = context.sampler.sample_with_next((prompts, settings), _rollout_batch(context, step + 1)[:2])
+    else:
+        sampled = context.sampler.sample(prompts, settings)
+    completions = sampled.completions
+    timer.add("evaluation", sampled.seconds)
     with timer.phase("evaluation"):
-        completions = context.sampler.sample(prompts, settings)
         graded = context.sampler.grade(prompts, completions)
-    sums = _all_reduce(context, {"right": float(graded.right), "trials": float(len(indices) * heldout.samples)})
-    trials, right = int(sums["trials"]), int(sums["right"])
+    counts = {"right": graded.right, "lenient": graded.right_lenient, "trials": len(indices) * heldout.samples}
+    sums = _all_reduce(context, {name: float(value) for name, value in counts.items()})
+    trials, right, lenient = (int(sums[name]) for name in ("trials", "right", "lenient"))
     loss = 1.0 - right / trials
     fields = {"test_loss": loss, "test_loss_se": math.sqrt(loss * (1.0 - loss) / trials)}
+    fields |= {"test_trials": trials, "test_right": right}
+    fields |= {"test_loss_lenient": 1.0 - lenient / trials, "test_right_lenient": lenient}
     flops = {"evaluation": sampling_flops(context.architecture, prompts.requests, completions)}
-    return fields | {"test_trials": trials, "test_right": right}, flops
+    return fields, flops
 
 
 def _rollout_sums(groups: list[RolloutGroup]) -> Sums:

@@ -12,6 +12,9 @@ the tests run on two CPU processes. Launching, devices, the process group and re
 - Sharded gradients are reduced after every micro-batch. Leaving that to the last one, as DDP does, would keep the whole
   gradient on every device, which sharding is to avoid.
 
+- What may take minutes (files, an engine's start) is waited for over gloo, on the hosts: NCCL's kernels would spin and
+  its watchdog ends whoever waits too long.
+
 Not covered: equal bits for different numbers of processes (sums are taken in another order), and DDP on more than two
 processes between an interrupted and an uninterrupted run (its buckets are laid out anew).
 """
@@ -19,6 +22,8 @@ processes between an interrupted and an uninterrupted run (its buckets are laid 
 from __future__ import annotations
 
 import contextlib
+import datetime
+import functools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,9 +33,9 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator, init_empty_weights
-from accelerate.utils import gather_object
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from accelerate.utils import InitProcessGroupKwargs
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
@@ -52,11 +57,13 @@ class ParallelContext:
         accelerator: owns the processes and the device.
         mode: single, ddp or fsdp (FSDP2).
         precision: of the forward and backward pass; master weights are float32.
+        timeout_seconds: a process that others wait for so long counts as lost.
     """
 
     accelerator: Accelerator
     mode: Mode
     precision: Precision
+    timeout_seconds: float = 3600.0
 
     @property
     def rank(self) -> int:
@@ -73,9 +80,26 @@ class ParallelContext:
         """Number of processes that hold a part of their own, to be written to a checkpoint."""
         return self.world_size if self.mode == "fsdp" else 1
 
-    def all_gather_object(self, value: Any) -> list[Any]:
-        """Every process's value, by rank; also a barrier."""
-        return list(gather_object([value])) if self.world_size > 1 else [value]
+    def all_gather_object(self, value: Any, purpose: str = "training") -> list[Any]:
+        """Every process's value, by rank, over the hosts' network; also a barrier.
+
+        Args:
+            value: can be pickled.
+            purpose: gatherings of several purposes may be under way at once, each in a thread of its own.
+        """
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value, group=_gloo_group(purpose, self.timeout_seconds))
+        return values
+
+    def barrier(self) -> None:
+        """Waits for every process, on the host: it may take as long as `timeout_seconds`."""
+        self.all_gather_object(None)
+
+    def any_process(self, condition: bool) -> bool:
+        """Whether the condition holds on any process; the answer is the same on all."""
+        return any(self.all_gather_object(condition))
 
     @contextlib.contextmanager
     def grad_sync(self, policy: torch.nn.Module, last: bool) -> Iterator[None]:
@@ -94,13 +118,25 @@ class ParallelContext:
         return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
 
-def init_parallel(precision: Precision) -> ParallelContext:
+@functools.cache
+def _gloo_group(purpose: str, timeout_seconds: float) -> dist.ProcessGroup:
+    """A group of all processes over gloo, made at the first call, which every process makes."""
+    assert purpose in ("training", "checkpoint")
+    return dist.new_group(backend="gloo", timeout=datetime.timedelta(seconds=timeout_seconds))
+
+
+def init_parallel(precision: Precision, timeout_seconds: float = 3600.0) -> ParallelContext:
     """Joins the processes that the launcher started; the mode is read from the accelerate config's environment.
+
+    Args:
+        precision: of the forward and backward pass.
+        timeout_seconds: of every collective call.
 
     Raises:
         InputError: the config asks for FSDP's first version.
     """
-    accelerator = Accelerator(mixed_precision="no")
+    timeout = InitProcessGroupKwargs(timeout=datetime.timedelta(seconds=timeout_seconds))
+    accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[timeout])
     wants_fsdp = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
     if wants_fsdp and os.environ.get("FSDP_VERSION") != "2":
         raise InputError("hardware.accelerate_config: fsdp_config.fsdp_version must be 2")
@@ -110,11 +146,19 @@ def init_parallel(precision: Precision) -> ParallelContext:
         if not dist.is_initialized():
             backend = "gloo" if accelerator.device.type == "cpu" else "nccl"
             dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
-    return ParallelContext(accelerator, mode, precision)
+    parallel = ParallelContext(accelerator, mode, precision, timeout_seconds)
+    for purpose in ("training", "checkpoint"):  # in one order everywhere, not when a thread happens to come first
+        parallel.all_gather_object(None, purpose)
+    return parallel
 
 
 def build_policy(
-    parallel: ParallelContext, checkpoint: Path, lora: Lora | None = None, seed: int = 0, frozen: bool = False
+    parallel: ParallelContext,
+    checkpoint: Path,
+    lora: Lora | None = None,
+    seed: int = 0,
+    frozen: bool = False,
+    float32_head: bool = False,
 ) -> Policy:
     """Loads a checkpoint as a policy with float32 master weights, sharded where the mode says so.
 
@@ -124,6 +168,7 @@ def build_policy(
         lora: adapters to add.
         seed: of the adapters' initial values.
         frozen: whether it will never be trained (the reference policy).
+        float32_head: whether the output layer's products are float32 whatever the precision.
 
     Raises:
         InputError: there is no loadable checkpoint.
@@ -131,13 +176,14 @@ def build_policy(
     sharded = parallel.mode == "fsdp"
     # What is never trained needs no master weights: the forward pass would round them to its precision anyway.
     dtype = getattr(torch, parallel.precision if frozen else "float32")
-    policy = Policy(build_on_meta(checkpoint, dtype) if sharded else load_model(checkpoint, "float32"))
+    policy = Policy(build_on_meta(checkpoint, dtype) if sharded else load_model(checkpoint, "float32"), float32_head)
     if lora is not None:
         add_adapters(policy.model, lora, on_meta=sharded)
     if frozen:
         policy.requires_grad_(False)
     if sharded:
-        _shard(policy, parallel, frozen)
+        mesh = init_device_mesh(parallel.accelerator.device.type, (parallel.world_size,))
+        shard(policy, parallel, mesh, frozen)
         _load_shards(policy, ShardedSafetensors.of_checkpoint(checkpoint))
     _init_adapters(policy, seed)
     return policy
@@ -156,9 +202,8 @@ def build_on_meta(checkpoint: Path, dtype: torch.dtype) -> Any:
     return model.eval()
 
 
-def _shard(policy: Policy, parallel: ParallelContext, frozen: bool) -> None:
+def shard(policy: Policy, parallel: ParallelContext, mesh: DeviceMesh, frozen: bool) -> None:
     """Cuts every parameter along its first dimension and gives this process's rows storage, not yet values."""
-    mesh = init_device_mesh(parallel.accelerator.device.type, (parallel.world_size,))
     low = parallel.precision == "bfloat16"
     mixed = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if low else MixedPrecisionPolicy()
     body: Any = policy.model.model
@@ -167,6 +212,7 @@ def _shard(policy: Policy, parallel: ParallelContext, frozen: bool) -> None:
     if not policy.model.config.tie_word_embeddings:
         fully_shard(body.embed_tokens, mesh=mesh, mp_policy=mixed, reshard_after_forward=True)
     fully_shard(policy, mesh=mesh, mp_policy=mixed, reshard_after_forward=frozen)
+    register_fsdp_forward_method(policy, "plain_logprobs")
     buffers = {name: buffer.clone() for name, buffer in policy.named_buffers()}
     policy.to_empty(device=parallel.accelerator.device)
     for name, buffer in policy.named_buffers():
@@ -223,17 +269,17 @@ def iter_full_state_dict(policy: Policy, precision: Precision) -> Iterator[tuple
     """
     if isinstance(policy, FSDPModule):
         policy.reshard()  # a pass without gradients leaves the root's parameters gathered
-    layers = adapted_layers(policy.model)
+    layers, dtype = adapted_layers(policy.model), getattr(torch, precision)
     for key, value in policy.model.state_dict().items():
         if is_adapter(key):
             continue
         name = base_name(key)
-        tensor = full_tensor(value)
         if name in layers:
             layer: Any = layers[name]
             low, high = (full_tensor(part[ADAPTER].weight) for part in (layer.lora_A, layer.lora_B))
-            tensor = tensor + layer.scaling[ADAPTER] * (high @ low)
-        yield name, tensor.to(getattr(torch, precision))
+            yield name, (full_tensor(value) + layer.scaling[ADAPTER] * (high @ low)).to(dtype)
+        else:
+            yield name, full_tensor(value.to(dtype))  # shards are rounded before they travel
 
 
 def local_state_dict(policy: Policy) -> dict[str, torch.Tensor]:

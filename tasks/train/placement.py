@@ -12,19 +12,20 @@
 
 from __future__ import annotations
 
+import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
 
-from tasks.costs.memory import GIB, estimate, read_shape, require_fit
-from tasks.records.models import read_models
+from tasks.costs.hardware_choice import choose_hardware
+from tasks.costs.memory import GIB, Devices, estimate, require_fit
+from tasks.costs.model_shape import ModelShape, find_config
 from tasks.runtime.gpu_locks import Device
 from tasks.study.errors import InputError
 from tasks.study.grid import Run
-from tasks.study.params import Params
-from tasks.study.paths import StudyPaths
+from tasks.study.params import Params, SizedHardware
 
 CONFIGS = Path(__file__).parents[2] / "infra" / "accelerate"
 
@@ -39,6 +40,8 @@ class Placement:
         config: accelerate config.
         sharded: whether the policy is sharded over them (FSDP2) or whole on each.
         gpu: whether the devices are GPUs.
+        capacity: bytes of a device.
+        hardware: the hardware block for the run's size, nulls chosen.
     """
 
     num_processes: int
@@ -46,6 +49,14 @@ class Placement:
     config: Path
     sharded: bool
     gpu: bool
+    capacity: float = math.inf
+    hardware: SizedHardware = field(default_factory=SizedHardware)
+
+    @property
+    def memory(self) -> Devices:
+        """The devices as `tasks.costs.memory` counts them."""
+        per_node = self.num_processes // self.num_nodes
+        return Devices(self.num_processes, per_node, self.sharded, self.capacity, self.gpu)
 
 
 def choose_placement(params: Params, run: Run, devices: tuple[Device, ...]) -> Placement:
@@ -75,9 +86,12 @@ def choose_placement(params: Params, run: Run, devices: tuple[Device, ...]) -> P
         raise InputError(f"{setting}, but train.minibatch has only {params.train.minibatch} prompts to share out")
     config = _config(params, num_processes, num_nodes, gpu)
     sharded = _is_sharded(config, num_processes) or params.train.precision == "bfloat16"
-    placement = Placement(num_processes, num_nodes, config, sharded, gpu)
-    _check_memory(params, run, placement, devices)
-    return placement
+    shape = ModelShape.from_config(find_config(params, run.model))
+    capacity = _capacity(params, num_processes, gpu, devices)
+    placement = Placement(num_processes, num_nodes, config, sharded, gpu, capacity)
+    chosen = choose_hardware(params, run.size, shape, placement.memory)
+    require_fit(run.run_id, estimate(params, chosen, shape, placement.memory), placement.memory, run.size)
+    return replace(placement, hardware=chosen)
 
 
 def _config(params: Params, num_processes: int, num_nodes: int, gpu: bool) -> Path:
@@ -116,22 +130,13 @@ def _is_sharded(config: Path, num_processes: int) -> bool:
     return bool(kind == "FSDP")
 
 
-def _check_memory(params: Params, run: Run, placement: Placement, devices: tuple[Device, ...]) -> None:
-    """Refuses a run that cannot fit. Raises as `choose_placement`."""
-    capacity = _capacity(params, placement, devices)
-    folder = StudyPaths.of(params).stage("pretrain")
-    shape = read_shape(folder / read_models(folder)[run.model].path)
-    needed = estimate(params, shape, placement.num_processes, placement.sharded, capacity)
-    require_fit(run.run_id, needed, capacity, placement.num_processes, run.size)
-
-
-def _capacity(params: Params, placement: Placement, devices: tuple[Device, ...]) -> float:
+def _capacity(params: Params, num_processes: int, gpu: bool, devices: tuple[Device, ...]) -> float:
     """Bytes of a device; on a CPU, each process's part of the machine's memory."""
     memory_gb = params.hardware.gpu_memory_gb
-    if placement.gpu and memory_gb is not None:
+    if gpu and memory_gb is not None:
         return memory_gb * GIB
-    if placement.gpu and devices:
+    if gpu and devices:
         return float(min(device.memory for device in devices))
-    if placement.gpu:
+    if gpu:
         raise InputError("hardware.gpu_memory_gb must be given where hardware.launch_command is set")
-    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) / placement.num_processes
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) / num_processes

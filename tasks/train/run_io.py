@@ -11,19 +11,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tasks.records.metrics import StepMetrics, read_metrics
 from tasks.study.manifests import canonical_json, digest_text, write_text
 from tasks.study.paths import StudyPaths
-from tasks.train.checkpoints import (
-    TrainerState,
-    delete_checkpoints_after,
-    find_verified_checkpoint,
-    prune_checkpoints,
-    read_parts,
-    read_state,
-    save_checkpoint,
-)
+from tasks.train.checkpoint_folder import delete_checkpoints_after
+from tasks.train.checkpoints import CheckpointWriter, TrainerState, find_verified_checkpoint, read_parts, read_state
 from tasks.train.context import TrainingContext
+from tasks.train.final_weights import write_pretrained
 from tasks.train.parallel import (
     load_local_optimizer_state,
     load_local_state_dict,
@@ -68,21 +64,22 @@ def resume(context: TrainingContext) -> TrainerState:
     if checkpoint:
         load_local_state_dict(context.policy, read_parts(checkpoint, "weights"))
         load_local_optimizer_state(context.updater.optimizer, read_parts(checkpoint, "optimizer"))
-    context.accelerator.wait_for_everyone()
+    context.parallel.barrier()
     return state
 
 
-def save_run_checkpoint(context: TrainingContext, state: TrainerState) -> None:
-    """Writes a checkpoint and prunes older ones."""
-    paths = StudyPaths.of(context.params)
-    folder = paths.checkpoints(context.run)
+def checkpoint_writer(context: TrainingContext) -> CheckpointWriter:
+    """What writes the run's checkpoints beside the training."""
+    folder = StudyPaths.of(context.params).checkpoints(context.run)
+    return CheckpointWriter(folder, context.fingerprint, context.params.checkpoints, context.ranks_for("checkpoint"))
+
+
+def save_run_checkpoint(context: TrainingContext, writer: CheckpointWriter, state: TrainerState) -> None:
+    """Begins to write a checkpoint, which older ones are pruned after. Raises as `CheckpointWriter.wait`."""
     if context.accelerator.is_main_process:
-        _sync(paths.metrics(context.run))  # no checkpoint may outlive the rows before it
+        _sync(StudyPaths.of(context.params).metrics(context.run))  # no checkpoint may outlive the rows before it
     parts = {"weights": local_state_dict(context.policy), "optimizer": local_optimizer_state(context.updater.optimizer)}
-    save_checkpoint(folder, context.fingerprint, state, parts, context.ranks)
-    if context.accelerator.is_main_process:
-        prune_checkpoints(folder, context.params.checkpoints)
-    context.accelerator.wait_for_everyone()
+    writer.start(state, parts)
 
 
 def _sync(path: Path) -> None:
@@ -94,21 +91,17 @@ def save_final_policy(context: TrainingContext) -> dict[str, Any]:
     """Writes the final policy; returns the facts of the run."""
     paths = StudyPaths.of(context.params)
     final = paths.final(context.run)
-    main = context.accelerator.is_main_process
-    # Every process goes through the weights, the main one keeps them, in its host's memory.
-    weights = {name: tensor.cpu() for name, tensor in context.policy_weights() if main}
-    if main:
-        if context.policy.model.config.tie_word_embeddings:
-            weights.pop("lm_head.weight", None)
-        context.policy.model.save_pretrained(final, state_dict=weights)
+    dtype = getattr(torch, context.params.train.precision)
+    write_pretrained(final, context.policy.model, context.policy_weights(), dtype, context.ranks)
+    if context.accelerator.is_main_process:
         context.train.tokenizer.save_pretrained(final)
-    context.accelerator.wait_for_everyone()
+    context.parallel.barrier()
     rows = read_metrics(paths.metrics(context.run))
     return asdict(context.run) | {
         "n_params": context.model.n_params,
         "nominal": context.model.nominal,
-        "steps": context.params.train.steps,
-        "test_loss": rows[-1].test_loss,
+        "steps": rows[-1].step,
+        "test_loss": next((row.test_loss for row in reversed(rows) if row.test_loss is not None), None),
         "compute": rows[-1].compute,
         "content": content_digest(context.folder, rows, context.sampler.engine.fingerprint()),
     }

@@ -16,6 +16,8 @@ from safetensors import safe_open
 
 from tasks.study.errors import InputError
 
+INDEX = "model.safetensors.index.json"
+
 
 class ShardedSafetensors:
     """Safetensors files read as one set of tensors; each open file is a memory map."""
@@ -35,7 +37,7 @@ class ShardedSafetensors:
         Raises:
             InputError: the folder holds no safetensors weights.
         """
-        index = folder / "model.safetensors.index.json"
+        index = folder / INDEX
         if index.is_file():
             names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         else:
@@ -48,6 +50,10 @@ class ShardedSafetensors:
     def names(self) -> list[str]:
         """Names of all tensors."""
         return list(self._file_indices)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every tensor; of one that several files hold, in the first of them."""
+        return {name: tuple(self._files[at[0]].get_slice(name).get_shape()) for name, at in self._file_indices.items()}
 
     def full(self, name: str) -> torch.Tensor:
         """A whole tensor. Raises as `rows`."""

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 
 from tasks.policy.packing import PackedBatch
-from tasks.study.params import Objective
+from tasks.study.params import Objective, Optimizer
 from tasks.train.batching import MicroBatch
 from tasks.train.objective import importance_weights, token_losses
 from tasks.train.parallel import ParallelContext
@@ -89,7 +89,7 @@ class PolicyUpdater:
         objective: clip range, KL, aggregation.
         temperature: of the rollouts; log-probabilities are taken at it.
         sampler_is_exact: the sampler's log-probabilities are the trainer's own, so they serve as old ones.
-        grad_clip: global gradient norm is clipped to it.
+        settings: learning rate, its warm-up, and what the global gradient norm is clipped to.
     """
 
     parallel: ParallelContext
@@ -99,19 +99,22 @@ class PolicyUpdater:
     objective: Objective
     temperature: float
     sampler_is_exact: bool
-    grad_clip: float
+    settings: Optimizer
 
-    def step(self, minibatches: Sequence[list[MicroBatch]], label: str) -> UpdateTotals:
+    def step(self, minibatches: Sequence[list[MicroBatch]], number: int, label: str) -> UpdateTotals:
         """Goes once over the minibatches.
 
         Args:
             minibatches: this process's micro-batches, minibatch by minibatch; equally many on every process.
+            number: of the training step, from 1.
             label: names the step and its problems, for the guard's message.
 
         Raises:
             TrainingDiverged: a loss or gradient is NaN or infinite; the weights are those before that update.
         """
         totals, grad_norms = RunningTotals(self.parallel.accelerator.device), []
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * warmup_factor(number, self.settings.warmup_steps)
         old_logprobs = [[self._old_logprobs(micro, totals) for micro in minibatch] for minibatch in minibatches]
         for index, (minibatch, old) in enumerate(zip(minibatches, old_logprobs, strict=True)):
             self.optimizer.zero_grad(set_to_none=True)
@@ -120,12 +123,13 @@ class PolicyUpdater:
                 with self.parallel.grad_sync(self.policy, last=position == len(minibatch) - 1):
                     loss = self._loss(micro, old_logp, totals, compare)
                     self.parallel.accelerator.backward(loss * self.parallel.world_size)
-            norm = self.parallel.clip_grad_norm(self.policy, self.grad_clip)
+            norm = self.parallel.clip_grad_norm(self.policy, self.settings.grad_clip)
             loss_sum = float(totals.sums["loss"])
             if not math.isfinite(norm) or not math.isfinite(loss_sum):
                 raise TrainingDiverged(f"{label}: loss {loss_sum}, gradient norm {norm} in update {index + 1}")
             self.optimizer.step()
             grad_norms.append(norm)
+        self.optimizer.zero_grad(set_to_none=True)  # a sampler on the same device gets the gradients' memory
         return totals.reduce(self.parallel.accelerator, grad_norms)
 
     def _old_logprobs(self, micro: MicroBatch, totals: RunningTotals) -> torch.Tensor:
@@ -153,10 +157,13 @@ class PolicyUpdater:
                 reference = self.reference(micro.packed, self.temperature)
         cap = self.objective.importance_cap
         importance = None if cap is None else importance_weights(old, micro.sampler_logprobs, cap)
-        logp = self.policy(micro.packed, self.temperature)
-        terms = token_losses(logp, old, reference, micro.advantages, self.objective, importance)
-        loss = (terms.loss * micro.loss_weights).sum()
         weighted = micro.loss_weights > 0
+        logp, entropy = self._logprobs_and_entropy(micro.packed)
+        sequence = micro.packed.completion_index
+        terms = token_losses(logp, old, reference, micro.advantages, self.objective, importance, sequence)
+        loss = (terms.loss * micro.loss_weights).sum()
+        if entropy is not None:
+            loss = loss - self.objective.entropy_coefficient * micro.token_share * (entropy * weighted).sum()
         totals.add(
             tokens=weighted.sum(),
             loss=loss,
@@ -167,3 +174,15 @@ class PolicyUpdater:
         if compare and not micro.is_padding:
             totals.compare(logp.detach(), micro.sampler_logprobs)
         return loss
+
+    def _logprobs_and_entropy(self, packed: PackedBatch) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Log-probs [R] and, only where the objective has a bonus for them, entropies [R], both with their graph."""
+        if self.objective.entropy_coefficient == 0.0:
+            return self.policy(packed, self.temperature), None
+        logprobs, entropy = self.policy(packed, self.temperature, with_entropy=True)
+        return logprobs, entropy
+
+
+def warmup_factor(step: int, warmup_steps: int) -> float:
+    """What the learning rate of a step, counted from 1, is multiplied by: linear up to 1 at `warmup_steps`."""
+    return min(1.0, step / warmup_steps) if warmup_steps else 1.0

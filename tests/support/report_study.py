@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from tasks.records.problems import Problem, write_problems
 from tasks.records.samples import Sample, write_samples
 from tasks.records.scores import Score
 from tasks.records.statistics import wilson_interval
+from tasks.records.stopping import STOPPED, StoppedRun
 from tasks.study.fingerprints import evaluate_fingerprint, model_fingerprint, prepare_fingerprint, run_fingerprint
 from tasks.study.grid import Run, expand_grid
 from tasks.study.manifests import write_json, write_manifest, write_text
@@ -29,7 +31,13 @@ SIZES = {"3k": 3072, "7k": 6912, "25k": 24704, "56k": 55_488, "99k": 98_560, "22
 KMAX, N0 = {"base": 0.16, "instruct": 0.12}, {"base": 6e4, "instruct": 9e4}
 
 
-def make_finished_study(root: Path, grid: dict[str, object], steps: int = 30, draws: int = 60) -> Params:
+def make_finished_study(
+    root: Path,
+    grid: dict[str, object],
+    steps: int = 30,
+    draws: int = 60,
+    stopping: dict[str, object] | None = None,
+) -> Params:
     """Writes the folders of prepare, pretrain, train, evaluate and fit below `root`.
 
     Args:
@@ -37,11 +45,13 @@ def make_finished_study(root: Path, grid: dict[str, object], steps: int = 30, dr
         grid: replaces keys of the shipped grid block.
         steps: steps per run.
         draws: bootstrap draws of the fit.
+        stopping: `train.stopping`; the first run was then stopped half-way, in favor of the second.
     """
     raw = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
     raw["study"] = {"name": "made_up", "data_root": "data"}
     raw["grid"] |= grid
     raw["train"]["steps"] = steps
+    raw["train"] |= {} if stopping is None else {"stopping": stopping}
     raw["train"]["batch"] = 100
     raw["train"]["minibatch"] = 25
     raw["fit"]["bootstrap_draws"] = draws
@@ -91,14 +101,31 @@ def _write_models(params: Params) -> None:
 def _write_run(params: Params, run: Run, rng: np.random.Generator) -> None:
     layout = StudyPaths.of(params)
     shift = float(rng.normal(0, 0.008))
-    rows = [_step(params, run, step, shift, rng) for step in range(params.train.steps + 1)]
+    stop, steps = _stop(params, run), run.steps
+    if stop is not None:
+        steps = stop.step
+    rows = [_step(params, run, step, shift, rng) for step in range(steps + 1)]
     write_text(layout.metrics(run), "".join(row.line() for row in rows))
+    write_json(layout.run(run) / "params.json", params.model_dump(mode="json"))
     facts = {"run_id": run.run_id, "size": run.size, "variant": run.variant, "seed": run.seed, "tau": run.tau}
     facts |= {"group_size": run.group_size, "n_params": SIZES[run.size], "nominal": float(SIZES[run.size])}
-    facts |= {"steps": params.train.steps, "test_loss": rows[-1].test_loss, "compute": rows[-1].compute}
+    facts |= {} if stop is None else {STOPPED: asdict(stop)}
+    facts |= {"steps": steps, "test_loss": rows[-1].test_loss, "compute": rows[-1].compute}
     write_manifest(
-        layout.run(run), "train", run_fingerprint(params, run), ["metrics.jsonl"], facts | {"content": run.run_id}
+        layout.run(run),
+        "train",
+        run_fingerprint(params, run),
+        ["metrics.jsonl", "params.json"],
+        facts | {"content": run.run_id},
     )
+
+
+def _stop(params: Params, run: Run) -> StoppedRun | None:
+    first, second = expand_grid(params)[:2]
+    if params.train.stopping is None or run != first:
+        return None
+    half = run.steps // 2
+    return StoppedRun(run.run_id, 0.45, half, run.steps, 0.0123, second.run_id, 0.812, 0.543, 0.0004)
 
 
 def _step(params: Params, run: Run, step: int, shift: float, rng: np.random.Generator) -> StepMetrics:
@@ -111,6 +138,8 @@ def _step(params: Params, run: Run, step: int, shift: float, rng: np.random.Gene
     right = trials - int(rng.binomial(trials, loss))
     tested = {"test_loss": 1 - right / trials, "test_trials": trials, "test_right": right}
     tested["test_loss_se"] = float(np.sqrt(loss * (1 - loss) / trials))
+    stated = right + (trials - right) * (params.train.steps - step) // (20 * params.train.steps)
+    tested |= {"test_right_lenient": stated, "test_loss_lenient": 1 - stated / trials}
     if step == 0:
         return StepMetrics(0, **tested, seconds={"evaluation": 0.5})  # type: ignore[arg-type]
     answers, tokens = params.train.batch * run.group_size, data * run.group_size * 14
@@ -159,17 +188,19 @@ def _write_scores(params: Params, rng: np.random.Generator) -> None:
             low, high = wilson_interval(pass_at_1, problems)
             score = Score(subject.name, benchmark, problems, samples, right, pass_at_1, low, high, pass_at_k, 0.01, 4.4,
                           0, 0.7, 9000.0, "transformers")  # fmt: skip
-            write_samples(folder / "samples.parquet", list(_samples(benchmark)))
+            write_samples(folder / "samples.parquet", list(_samples(benchmark, subject.run is not None)))
             write_json(folder / "score.json", vars(score))
             files = ["samples.parquet", "score.json"]
             write_manifest(folder, "evaluate", evaluate_fingerprint(params, subject, benchmark), files, {})
     write_all(params)
 
 
-def _samples(benchmark: str) -> Iterable[Sample]:
-    """Six problems, right and wrong in turn; the last is right but not boxed."""
+def _samples(benchmark: str, trained: bool) -> Iterable[Sample]:
+    """Six problems, right and wrong in turn; initial policies leave a box out, and the last answer is an open sum."""
     for index in range(6):
         right, gold = index % 2 == 0, 10 + 4 * index
-        text = f"\\boxed{{{gold if right else gold + 1}}}" if index < 5 else f"{gold}"
-        status = "right" if right else "wrong"
-        yield Sample(f"{benchmark}/{index}", 0, text, 4, "stop", status, text, float(right), "equal")
+        text = f"\\boxed{{{gold if right else gold + 1}}}" if index < 5 else f"\\boxed{{{gold}+0}}"
+        boxed = trained or index != 2
+        status, strict = "right" if right else "wrong", float(right and boxed)
+        text = text if boxed else str(gold)
+        yield Sample(f"{benchmark}/{index}", 0, text, 4, "stop", status, text, strict, "equal", float(right))

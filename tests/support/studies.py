@@ -59,8 +59,14 @@ def make_evaluate_params(root: Path, sizes: tuple[str, ...] = ("3k",), **evaluat
     return make_params(root, "params.yaml", **_merged(_TO_EVALUATE, changes))
 
 
-def study_to_train(root: Path, **changes: dict[str, Any]) -> tuple[Params, Run]:
-    """Writes what prepare and pretrain would leave: one small model; also returns the first run."""
+def study_to_train(root: Path, untied: bool = False, **changes: dict[str, Any]) -> tuple[Params, Run]:
+    """Writes what prepare and pretrain would leave: one small model; also returns the first run.
+
+    Args:
+        root: of the study.
+        untied: whether the model has an output layer of its own, and biases that are not zero.
+        changes: merged into the named blocks of the params.
+    """
     from tasks.policy.policy_model import count_parameters
     from tasks.pretrain.tiny import build_tokenizer, new_model
 
@@ -73,6 +79,8 @@ def study_to_train(root: Path, **changes: dict[str, Any]) -> tuple[Params, Run]:
     family = _tiny_family(params)
     model = new_model(family.models[0].model_copy(update=shape), 3, params, len(build_tokenizer()))
     _teach_format(model, family.instruct)
+    if untied:
+        model = _untie(model)
     folder = layout.model(run.model)
     files = _save(model, folder)
     write_manifest(folder, "pretrain", model_fingerprint(params, run.model), files, {"name": run.model})
@@ -167,6 +175,21 @@ def _save(model: PreTrainedModel, folder: Path) -> list[str]:
     model.save_pretrained(folder)
     build_tokenizer().save_pretrained(folder)
     return sorted(path.name for path in folder.iterdir())
+
+
+def _untie(model: PreTrainedModel) -> PreTrainedModel:
+    """The model with an output layer of its own, a little off the embedding, and biases that are not zero."""
+    import torch
+
+    config = type(model.config).from_dict(model.config.to_dict() | {"tie_word_embeddings": False})
+    other = type(model)(config)
+    other.load_state_dict(model.state_dict())
+    other.generation_config = model.generation_config
+    generator = torch.Generator().manual_seed(1)
+    for name, parameter in other.named_parameters():
+        if name == "lm_head.weight" or name.endswith(".bias"):
+            parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator)
+    return other
 
 
 def _teach_format(model: PreTrainedModel, recipe: SupervisedStage) -> None:

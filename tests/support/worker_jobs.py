@@ -39,24 +39,59 @@ def bounded_memory(params: str, run: dict[str, Any], fingerprint: str) -> dict[s
     return {"budget": budget, "run": run["run_id"], "fingerprint": fingerprint}
 
 
-def kill_once(params: str, run: dict[str, Any], fingerprint: str) -> dict[str, Any]:
-    """Trains, but the first time kills its own process after the first checkpoint, as the kernel would."""
-    import signal
-    import threading
+def train_with_faults(params: str, run: dict[str, Any], fingerprint: str) -> dict[str, Any]:
+    """Trains; at the end of a step, where its processes wait for one another, the faults of `faults.json` happen.
 
+    Each of them, `{"rank": 1, "step": 2, "kind": "kill"}`, happens once in the life of the run's folder. Kinds: kill
+    (SIGKILL), raise (as NCCL does when a peer is gone), hang, stop (SIGUSR1, as a scheduler sends).
+    """
     from tasks.train.loop import train_job
+    from tasks.train.parallel import ParallelContext
 
-    folder = Path(json.loads(params)["study"]["data_root"], "train", run["run_id"])
+    root = Path(json.loads(params)["study"]["data_root"])
+    metrics, plan = root / "train" / run["run_id"] / "metrics.jsonl", json.loads((root / "faults.json").read_text())
+    rank, together = int(os.environ.get("RANK", "0")), ParallelContext.any_process
 
-    def watch() -> None:
-        while not (folder / "checkpoints" / "step-000001" / "manifest.json").exists():
-            time.sleep(0.001)
-        (folder / "killed").touch()
-        os.kill(os.getpid(), signal.SIGKILL)
+    def any_process(self: ParallelContext, condition: bool) -> bool:
+        self.barrier()  # rank 0 has written its row
+        step = metrics.read_text().count("\n") - 1
+        for number, fault in enumerate(plan):
+            mark = root / f"fault-{number}"
+            if fault["rank"] == rank and fault["step"] == step and not mark.exists():
+                mark.touch()
+                _happen(fault["kind"])
+        return together(self, condition)
 
-    if not (folder / "killed").exists():
-        threading.Thread(target=watch, daemon=True).start()
-    return train_job(params, run, fingerprint)
+    ParallelContext.any_process = any_process  # type: ignore[method-assign]
+    try:
+        return train_job(params, run, fingerprint)
+    finally:
+        ParallelContext.any_process = together  # type: ignore[method-assign]
+
+
+def _happen(kind: str) -> None:
+    import signal
+
+    import torch
+
+    if kind == "raise":
+        raise torch.distributed.DistBackendError("NCCL error: remote process exited or there was a network error")
+    if kind == "hang":
+        time.sleep(600)
+    os.kill(os.getpid(), {"kill": signal.SIGKILL, "stop": signal.SIGUSR1}[kind])
+
+
+def raise_lost(seconds: float = 0.0) -> None:
+    """Rank 1 ends without a word, somewhat after rank 0 has raised what looks like a defect."""
+    if os.environ.get("RANK", "0") == "0":
+        raise ValueError("a consequence of what happens on rank 1")
+    time.sleep(seconds)
+    os._exit(9)
+
+
+def execute(code: str) -> None:
+    """Runs some lines."""
+    exec(code)
 
 
 def raise_named(name: str) -> None:
@@ -113,3 +148,28 @@ def update_sharded(checkpoint: str) -> list[Any]:
     norm = parallel.clip_grad_norm(policy, 1.0)
     optimizer.step()
     return [parallel.mode, norm, {name: tensor.tolist() for name, tensor in iter_full_state_dict(policy, "float32")}]
+
+
+def lose_engine_once(params: str, run: dict[str, Any], fingerprint: str) -> dict[str, Any]:
+    """Trains, but the first time kills vLLM's processes after the first checkpoint; notes their ids in the run."""
+    import signal
+    import threading
+
+    import psutil
+
+    from tasks.train.loop import train_job
+
+    folder = Path(json.loads(params)["study"]["data_root"], "train", run["run_id"])
+
+    def watch() -> None:
+        while not (folder / "checkpoints" / "step-000001" / "manifest.json").exists():
+            time.sleep(0.001)
+        children = psutil.Process().children(recursive=True)
+        engine = [child.pid for child in children if "VLLM::" in " ".join(child.cmdline())]
+        (folder / "lost.json").write_text(json.dumps(engine))
+        for pid in engine:
+            os.kill(pid, signal.SIGKILL)
+
+    if os.environ.get("RANK", "0") == "0" and not (folder / "lost.json").exists():
+        threading.Thread(target=watch, daemon=True).start()
+    return train_job(params, run, fingerprint)

@@ -35,6 +35,9 @@ class Measurements:
         trials: graded answers behind each loss [P], or None where unknown.
         unit: name of the resource: compute (FLOPs), data (prompts), or the source's column.
         labels: names of sizes by N, where the source has any.
+        steps_known: whether `step` is the source's own.
+        notes: what was left out or converted while reading.
+        count: rows that each point is the mean of [P]; None: one each.
         has_steps: whether `step` is the source's own.
     """
 
@@ -47,6 +50,9 @@ class Measurements:
     trials: Floats | None = None
     unit: str = "compute"
     labels: dict[float, str] = field(default_factory=dict)
+    steps_known: bool = True
+    notes: tuple[str, ...] = ()
+    count: Floats | None = None
     has_steps: bool = True
 
     @cached_property
@@ -88,22 +94,8 @@ class Measurements:
             runs=tuple(self.runs[index] for index in runs),
             step=self.step[mask],
             trials=None if self.trials is None else self.trials[mask],
+            count=None if self.count is None else self.count[mask],
         )
-
-
-def parse_count(text: str) -> float:
-    """Reads a count with or without k, M, B or T, in either case: 394k, 0.5b, 7B, 7e9.
-
-    Raises:
-        ValueError: it is not a finite number.
-    """
-    powers = {"k": 3, "m": 6, "b": 9, "t": 12}
-    text = text.strip()
-    power = powers.get(text[-1:].lower())
-    value = float(text) if power is None else float(f"{text[:-1]}e{power}")
-    if not np.isfinite(value):
-        raise ValueError(f"{text} is not finite")
-    return value
 
 
 def measure(
@@ -120,7 +112,8 @@ def measure(
         n: N per point, parameters.
         resource: X per point.
         loss: L per point, in (0, 1].
-        runs: name of each point's run; None: one run per size.
+        runs: name of each point's run; None: one run per size. A name that several sizes share is a run of each, then
+            called name@size.
         locate: names an entry in messages, from its index and n, x or loss; None: by its position from 1.
         others: `step`, `trials` (columns), `unit` and `labels` of `Measurements`.
 
@@ -129,8 +122,7 @@ def measure(
     """
     n, resource, loss = (np.asarray(column, dtype=np.float64) for column in (n, resource, loss))
     _check_ranges(n, resource, loss, locate or (lambda index, name: f"point {index + 1}, {name}"))
-    names = [short_count(value) for value in n] if runs is None else [str(name) for name in runs]
-    unique, run = np.unique(np.asarray(names, dtype=object).astype(str), return_inverse=True)
+    unique, run = _runs_of(n, runs)
     step = others.pop("step", None)
     steps = _positions(run, resource) if step is None else np.asarray(step, dtype=np.int64)
     order = np.lexsort((loss, resource, steps, run, n))
@@ -139,13 +131,33 @@ def measure(
         n[order],
         resource[order],
         loss[order],
-        run[order].astype(np.int64),
-        tuple(str(name) for name in unique),
+        run[order],
+        unique,
         steps[order],
         None if trials is None else np.asarray(trials, dtype=np.float64)[order],
         has_steps=step is not None,
         **others,  # type: ignore[arg-type]
     )
+
+
+def _runs_of(n: Floats, runs: Sequence[str] | None) -> tuple[tuple[str, ...], Ints]:
+    """Names of the runs in their order, and the index of each point's run [P]."""
+    sizes, size = np.unique(n, return_inverse=True)
+    labels = [short_count(value) for value in sizes]
+    if runs is None:
+        names, name = labels, size
+    else:
+        first: dict[str, int] = {}
+        name = np.fromiter((first.setdefault(str(run), len(first)) for run in runs), np.int64, len(n))
+        names = list(first)
+    pairs, pair = np.unique(name * len(sizes) + size, return_inverse=True)
+    of_name, of_size = np.divmod(pairs, len(sizes))
+    shared = np.bincount(of_name, minlength=len(names)) > 1
+    called = [f"{names[a]}@{labels[b]}" if shared[a] else names[a] for a, b in zip(of_name, of_size, strict=True)]
+    order = np.argsort(np.array(called), kind="stable")
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    return tuple(called[index] for index in order), rank[pair]
 
 
 def _positions(run: Ints, resource: Floats) -> Ints:

@@ -1,7 +1,9 @@
 """`data/fit/points.parquet`: the measurements of all runs, one row per run and step, and how laws read them.
 
-A loss of 0 has no logarithm: where no answer is wrong the row's loss is (wrong + 0.5) / (trials + 1) and
-`loss_corrected` says so. Step 0 (before training) is kept with data = compute = 0 and never enters a fit.
+The strict loss is the law's; the lenient one counts right final answers wherever they stand and is null in rows of
+versions that did not record it. A loss of 0 has no logarithm: where no answer is wrong the row's loss is
+(wrong + 0.5) / (trials + 1), and `loss_corrected` says so of the strict one. Step 0 (before
+training) is kept with data = compute = 0 and never enters a fit.
 """
 
 from __future__ import annotations
@@ -37,8 +39,10 @@ COLUMNS = {
     "data": "int",
     "test_loss": "float",
     "loss_corrected": "bool",
+    "test_loss_lenient": "float",
     "trials": "int",
     "correct": "int",
+    "correct_lenient": "int",
     "batch": "int",
     "minibatch": "int",
     "max_prompt_tokens": "int",
@@ -101,8 +105,7 @@ def point(run: Run, model: ModelRecord, row: StepMetrics, protocol: EvaluationPr
     """One row of the points, or None for a step without an evaluation."""
     if row.test_loss is None or row.test_trials is None or row.test_right is None:
         return None
-    corrected = row.test_right == row.test_trials
-    loss = 0.5 / (row.test_trials + 1) if corrected else (row.test_trials - row.test_right) / row.test_trials
+    lenient = row.test_right_lenient
     return {
         "run_id": run.run_id,
         "variant": run.variant,
@@ -116,12 +119,19 @@ def point(run: Run, model: ModelRecord, row: StepMetrics, protocol: EvaluationPr
         "compute": float(row.compute),
         "compute_ledger": float(row.flops_total),
         "data": row.data,
-        "test_loss": loss,
-        "loss_corrected": corrected,
+        "test_loss": positive_loss(row.test_right, row.test_trials),
+        "loss_corrected": row.test_right == row.test_trials,
+        "test_loss_lenient": None if lenient is None else positive_loss(lenient, row.test_trials),
         "trials": row.test_trials,
         "correct": row.test_right,
+        "correct_lenient": lenient,
         **vars(protocol),
     }
+
+
+def positive_loss(right: int, trials: int) -> float:
+    """1 - right / trials, or what stands in for 0 where every answer is right."""
+    return 0.5 / (trials + 1) if right == trials else (trials - right) / trials
 
 
 def write_points(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -149,20 +159,22 @@ def read_points(path: Path) -> list[dict[str, Any]]:
         raise InputError(f"{path}: no points; run `rlscale fit` first") from None
 
 
-def scale_points(rows: list[dict[str, Any]], variant: str, resource: str, group_size: int) -> Measurements | None:
+def scale_points(
+    rows: list[dict[str, Any]], variant: str, resource: str, group_size: int, loss: str = "test_loss"
+) -> Measurements | None:
     """The points of the scaling fits: one variant, tau = 1, the study's group size, X > 0.
 
     Returns:
-        Measurements with X = `resource` (compute or data), or None where the variant has none.
+        Measurements with X = `resource` (compute or data), or None where the variant has none or a point lacks `loss`.
     """
     chosen = [
         row
         for row in rows
         if row["variant"] == variant and row["tau"] == 1 and row["group_size"] == group_size and row[resource] > 0
     ]
-    if not chosen:
+    if not chosen or any(row[loss] is None for row in chosen):
         return None
-    return _measurements(chosen, "n_params", resource, {float(row["n_params"]): row["size"] for row in chosen})
+    return _measurements(chosen, "n_params", resource, {float(row["n_params"]): row["size"] for row in chosen}, loss)
 
 
 def reuse_points(rows: list[dict[str, Any]], variant: str, group_size: int) -> Measurements | None:
@@ -181,11 +193,13 @@ def reuse_points(rows: list[dict[str, Any]], variant: str, group_size: int) -> M
     return _measurements(chosen, "tau", "step", {float(row["tau"]): f"tau {row['tau']}" for row in chosen})
 
 
-def _measurements(rows: list[dict[str, Any]], n: str, x: str, labels: dict[float, str]) -> Measurements:
+def _measurements(
+    rows: list[dict[str, Any]], n: str, x: str, labels: dict[float, str], loss: str = "test_loss"
+) -> Measurements:
     return measure(
         np.array([row[n] for row in rows], dtype=float),
         np.array([row[x] for row in rows], dtype=float),
-        np.array([row["test_loss"] for row in rows]),
+        np.array([row[loss] for row in rows]),
         [row["run_id"] for row in rows],
         step=[row["step"] for row in rows],
         trials=[row["trials"] for row in rows],

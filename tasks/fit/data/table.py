@@ -6,7 +6,6 @@ gains by benchmark (benchmark, size, loss before and after).
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,10 +13,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tasks.fit.data.measurements import Floats, parse_count
+from tasks.costs.units import parse_count
+from tasks.fit.data.measurements import Floats, Mask
+from tasks.imports.delimited import read_text_table
+from tasks.imports.json_lines import rows_of
+from tasks.imports.text_files import STDIN, read_text
 from tasks.study.errors import InputError
+from tasks.study.manifests import atomic_path
 
-SIZE_COLUMNS = ("n_params", "params", "n", "N", "parameters")
+_SIZES = {"n_params", "params", "n", "N", "parameters"}
 Kind = Literal["scaling", "reuse", "benchmarks"]
 
 
@@ -43,19 +47,28 @@ class Table:
     @property
     def kind(self) -> Kind:
         """What the table holds, by its columns."""
-        if "benchmark" in self.values:
+        if "pre_training_test_loss" in self.values:
             return "benchmarks"
-        has_size = any(name in self.values for name in SIZE_COLUMNS)
-        return "reuse" if "tau" in self.values and not has_size else "scaling"
+        return "reuse" if {"tau", "step"} <= set(self.values) and not _SIZES & set(self.values) else "scaling"
 
-    def only(self, keep: Sequence[int]) -> Table:
-        """The rows with these indices."""
-        values = {name: [column[i] for i in keep] for name, column in self.values.items()}
-        return replace(self, values=values, rows=[self.rows[i] for i in keep])
+    def only(self, keep: Sequence[int] | Mask) -> Table:
+        """The rows with these indices, or of this mask."""
+        chosen = np.flatnonzero(keep) if isinstance(keep, np.ndarray) else keep
+        if len(chosen) == len(self):
+            return self
+        values = {name: [column[i] for i in chosen] for name, column in self.values.items()}
+        return replace(self, values=values, rows=[self.rows[i] for i in chosen])
 
     def sizes(self, column: str) -> Floats:
         """A column of model sizes as numbers; 7B or 394k are read too."""
-        return self.numbers(column, lambda value: parse_count(str(value)))
+        known: dict[Any, float] = {}
+
+        def read(value: Any) -> float:
+            if value not in known:
+                known[value] = parse_count(str(value))
+            return known[value]
+
+        return self.numbers(column, read)
 
     def numbers(self, column: str, read: Callable[[Any], float] = float) -> Floats:
         """A column as numbers, each entry by `read`.
@@ -63,14 +76,15 @@ class Table:
         Raises:
             InputError: an entry is empty, NaN or no number.
         """
-        out = np.empty(len(self))
-        for index, value in enumerate(self.values[column]):
-            try:
-                out[index] = read(value)
-            except (TypeError, ValueError):
-                out[index] = np.nan
-            if np.isnan(out[index]):
-                raise InputError(f"{self.where(index, column)}: expected a number, found {value!r}")
+        values = self.values[column]
+        try:
+            out = np.fromiter(map(read, values), np.float64, len(values))
+        except (TypeError, ValueError):
+            out = np.array([_number(value, read) for value in values])
+        wrong = np.flatnonzero(np.isnan(out))
+        if len(wrong):
+            index = int(wrong[0])
+            raise InputError(f"{self.where(index, column)}: expected a number, found {values[index]!r}")
         return out
 
     def where(self, index: int, column: str) -> str:
@@ -78,35 +92,41 @@ class Table:
         return f"{self.path}: {self.word} {self.rows[index]}, column {column}"
 
 
+def _number(value: Any, read: Callable[[Any], float]) -> float:
+    """An entry as a number, NaN where it is none."""
+    try:
+        return read(value)
+    except (TypeError, ValueError):
+        return float("nan")
+
+
 def read_table(path: Path) -> Table:
-    """Reads a CSV (with a header) or parquet file.
+    """Reads a text table with a header, JSON lines or a parquet file; `-` is standard input.
 
     Raises:
         InputError: no such file, not of that format, no header or no rows.
     """
-    if not path.is_file():
+    if path != STDIN and not path.is_file():
         raise InputError(f"{path}: no such file")
-    table = _read_parquet(path) if path.suffix in (".parquet", ".pq") else _read_csv(path)
+    if path.suffix in (".parquet", ".pq"):
+        table = _read_parquet(path)
+    else:
+        text = read_text(path)
+        table = _read_json_lines(path, text) if text.lstrip()[:1] == "{" else _read_text(path, text)
     if not len(table):
         raise InputError(f"{path}: no rows")
     return table
 
 
-def _read_csv(path: Path) -> Table:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = next(reader, None)
-            lines = [(reader.line_num, row) for row in reader if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a CSV file ({error})") from None
-    if not header or len(set(header)) != len(header):
-        raise InputError(f"{path}: line 1 must be a header of distinct column names")
-    for number, row in lines:
-        if len(row) != len(header):
-            raise InputError(f"{path}: line {number} has {len(row)} fields, expected {len(header)}")
-    columns = {name.strip(): [row[i] for _, row in lines] for i, name in enumerate(header)}
-    return Table(path, columns, [number for number, _ in lines])
+def _read_text(path: Path, text: str) -> Table:
+    read = read_text_table(path, text)
+    return Table(path, dict(read.cells), read.lines)
+
+
+def _read_json_lines(path: Path, text: str) -> Table:
+    rows = list(rows_of(path, text))
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return Table(path, {name: [row.get(name) for row in rows] for name in names}, list(range(1, len(rows) + 1)))
 
 
 def _read_parquet(path: Path) -> Table:
@@ -120,3 +140,20 @@ def _read_parquet(path: Path) -> Table:
         raise InputError(f"{path}: not a parquet file ({str(error).splitlines()[0]})") from None
     count = len(next(iter(columns.values()), []))
     return Table(path, columns, list(range(1, count + 1)), "row")
+
+
+def write_table(path: Path, table: Table) -> None:
+    """Writes a table's columns atomically, as parquet or, where the name ends so, as CSV.
+
+    Raises:
+        InputError: the name ends in neither.
+    """
+    import pyarrow as pa
+    import pyarrow.csv as pa_csv
+    import pyarrow.parquet as pq
+
+    writers = {".parquet": pq.write_table, ".pq": pq.write_table, ".csv": pa_csv.write_csv}
+    if path.suffix not in writers:
+        raise InputError(f"{path}: expected a name that ends in .parquet or .csv")
+    with atomic_path(path) as temporary:
+        writers[path.suffix](pa.table(table.values), temporary)

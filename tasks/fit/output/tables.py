@@ -17,6 +17,8 @@ from tasks.records.findings import Finding, ReuseEffect
 from tasks.records.fits import BackTest, Estimate, ForecastRecord, WindowFit
 from tasks.records.format import bounds, number
 
+_OPEN = "not determined"
+
 TextTable = tuple[str, Sequence[str], Iterable[Sequence[Any]]]
 
 
@@ -25,7 +27,12 @@ def fit_tables(summary: Summary) -> list[TextTable]:
     fit = summary.fit
     title = f"{summary.group}, {fit.resource}: {fit.equation}  ({fit.points} points, {fit.runs} runs)"
     coefficients = [
-        (name, number(value.value, 5), bounds(value), bounds(fit.profile[name]) if name in fit.profile else "")
+        (
+            name,
+            number(value.value, 5),
+            bounds(value, missing=_OPEN),
+            bounds(fit.profile[name], missing=_OPEN) if name in fit.profile else "",
+        )
         for name, value in fit.coefficients.items()
     ]
     scores = [("R2 (linear loss)", number(fit.r2_linear, 5), "", ""), ("R2 (log loss)", number(fit.r2_log, 5), "", "")]
@@ -43,10 +50,19 @@ def fit_tables(summary: Summary) -> list[TextTable]:
     if summary.published:
         tables.append(_published_table(summary))
     rows = [
-        (r.law, r.parameters, number(r.r2_linear, 5), number(r.rmse_log), number(r.aicc, 6), number(r.bic, 6))
+        (
+            r.law,
+            r.parameters,
+            number(r.r2_linear, 5),
+            number(r.rmse_log),
+            number(r.later_error, 3),
+            number(r.aicc, 6),
+            number(r.bic, 6),
+        )
         for r in summary.rivals
     ]
-    tables.append(("laws on the same points", ("law", "parameters", "R2", "RMSE log10 L", "AICc", "BIC"), rows))
+    names = ("law", "parameters", "R2", "RMSE log10 L", "later steps", "AICc", "BIC")
+    tables.append(("laws on the same points; error on later steps from the earlier ones", names, rows))
     if summary.held_out is not None:
         tables.append(held_out_table([summary.held_out], "largest size held out, nothing refitted"))
     if summary.ahead:
@@ -222,9 +238,9 @@ def _way(steps: int | None, cost: Any) -> tuple[str, str, str]:
     return ("out of reach", "", "") if cost is None else (str(steps), number(cost.gpu_hours), f"{cost.usd:,.0f}")
 
 
-def plan_notes(plan: Plan, law: str, gpu: Gpu, assumed: list[str], need: ReuseNeed | None) -> list[str]:
+def plan_notes(plan: Plan, law_reason: str, gpu: Gpu, assumed: list[str], need: ReuseNeed | None) -> list[str]:
     """Sentences below the tables: law, price, assumptions, and whether the problems suffice."""
-    notes = [f"law {law}; {gpu.usd_per_hour:g} USD per GPU-hour (table of {gpu.as_of})", *assumed, *plan.notes]
+    notes = [law_reason, f"{gpu.usd_per_hour:g} USD per GPU-hour (table of {gpu.as_of})", *assumed, *plan.notes]
     if need is None:
         return notes
     verdict = "enough" if need.enough else "not enough"

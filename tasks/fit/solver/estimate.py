@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from tasks.fit.data.averaging import FEW_ROWS, averaged
 from tasks.fit.data.measurements import Floats, Measurements
 from tasks.fit.laws.forms import CurveLaw, LineLaw
 from tasks.fit.solver.levenberg_marquardt import Curve, levenberg_marquardt
@@ -115,11 +116,12 @@ def require_enough(points: Measurements, law: LineLaw | CurveLaw) -> None:
 
 
 def point_weights(points: Measurements, equal: bool) -> Floats:
-    """1 for every point, or weights that give every size the same total and sum to P."""
+    """The rows behind every point, or weights that give every size the same total and sum to their number."""
+    rows = np.ones(len(points)) if points.count is None else points.count
     if not equal:
-        return np.ones(len(points))
-    counts = np.bincount(points.size)
-    return (len(points) / (len(counts) * counts))[points.size]
+        return rows
+    counts = np.bincount(points.size, weights=rows)
+    return rows * (rows.sum() / (len(counts) * counts))[points.size]
 
 
 def _fit_line(points: Measurements, law: LineLaw, options: Options) -> FitResult:
@@ -199,12 +201,21 @@ def _projected(
 
 
 def _fit_curve(points: Measurements, law: CurveLaw, options: Options) -> FitResult:
+    """Fits a curve from all its starts; large tables are searched as means over bins, then followed on every row."""
     base = point_weights(points, options.equal_weight)
     scale = 1.0
     if options.objective == "huber":
         scale = robust_scale(_fit_curve(points, law, replace(options, objective="log")).residual)
     groups = [points.size == index for index in range(len(points.sizes))] if law.per_size else [points.size >= 0]
-    optima = [_descend_curve(points.where(mask), law, options.objective, base[mask], scale) for mask in groups]
+    near: list[Floats | None] = [None] * len(groups)
+    if len(points) > FEW_ROWS:
+        coarse = _fit_curve(averaged(points), law, options).parameters
+        assert isinstance(coarse, CurveParameters)
+        near = list(coarse.p[:, None] if law.per_size else coarse.p[None, None])
+    optima = [
+        _descend_curve(points.where(mask), law, options.objective, base[mask], scale, start)
+        for mask, start in zip(groups, near, strict=True)
+    ]
     p = np.stack([optimum[0] for optimum in optima]) if law.per_size else optima[0][0]
     lines = line_statistics(points.x, points.y, base, points.size, len(points.sizes))
     parameters = CurveParameters(law, points.sizes, lines.mx, p)
@@ -215,9 +226,9 @@ def _fit_curve(points: Measurements, law: CurveLaw, options: Options) -> FitResu
 
 
 def _descend_curve(
-    points: Measurements, law: CurveLaw, objective: str, base: Floats, scale: float
+    points: Measurements, law: CurveLaw, objective: str, base: Floats, scale: float, near: Floats | None = None
 ) -> tuple[Floats, float]:
-    """The best parameters p [J] of a curve from all its starts, and the objective there."""
+    """The best parameters p [J] of a curve, and the objective there; from all its starts, or from `near` [M, J]."""
     log_n = np.log10(points.n)
 
     def weighted(eta: Floats) -> tuple[Floats, Floats]:
@@ -230,4 +241,4 @@ def _descend_curve(
         working=weighted,
         value=lambda eta: (base * contributions(objective, points, eta, scale)).sum(-1),
     )
-    return levenberg_marquardt(curve, law.starts(points, line_coefficients))
+    return levenberg_marquardt(curve, law.starts(points, line_coefficients) if near is None else near)

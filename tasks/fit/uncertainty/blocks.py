@@ -6,6 +6,9 @@ import numpy as np
 
 from tasks.fit.data.measurements import Floats
 
+# Series longer than this are averaged over neighbors first: the sums that are drawn hardly change.
+_LONGEST = 512
+
 
 def long_run_ratio(residual: Floats) -> float:
     """Long-run variance over variance of a residual series (Bartlett window): how autocorrelation adds up."""
@@ -36,17 +39,31 @@ def block_scores(
     """
     order = np.argsort(x, kind="stable")
     length = len(order)
-    block = min(max(round(2.0 * length ** (1 / 3)), 2), max(length // 3, 1))
     root = np.sqrt(np.where(weight > 0, weight, 1.0))[order]
     unit = root * residual[order]
-    # Residuals of a fitted line are smaller than errors (P - 2 of P), and blocks miss what spans their ends (1 - b /
-    # P).
-    unit = (unit - unit.mean()) * np.sqrt(length / max(length - 2, 1) / (1.0 - block / length))
-    weighted = (weight / np.where(weight > 0, root[np.argsort(order)], 1.0))[order, None] * design[order]
-    starts = np.arange(length - block + 1)
+    weighted = (np.where(weight > 0, weight, 0.0)[order] / root)[:, None] * design[order]
+    unit, weighted = _grouped(unit - unit.mean(), weighted)
+    groups = len(unit)
+    block = min(max(round(2.0 * groups ** (1 / 3)), 2), max(groups // 3, 1))
+    # Residuals of a fitted line are smaller than errors (P - 2 of P), and blocks of a series that sums to 0 miss what
+    # spans their ends: (1 - b / P) over (1 - 1 / P), which the first factor holds.
+    spans = 1.0 if block == 1 else (1.0 - block / groups) / (1.0 - 1.0 / groups)
+    unit = unit * np.sqrt(length / max(length - 2, 1) / spans)
+    starts = np.arange(groups - block + 1)
     total = np.zeros((draws, design.shape[1]))
-    for begin in range(0, length, block):
-        width = min(block, length - begin)
+    for begin in range(0, groups, block):
+        width = min(block, groups - begin)
         sums = unit[starts[:, None] + np.arange(width)] @ weighted[begin : begin + width]
-        total += sums[rng.integers(0, len(starts), size=draws)]
+        # The ends of a series are in fewer blocks than its middle: a bent series would move all draws to one side.
+        total += (sums - sums.mean(axis=0))[rng.integers(0, len(starts), size=draws)]
     return total
+
+
+def _grouped(unit: Floats, weighted: Floats) -> tuple[Floats, Floats]:
+    """A long series as at most `_LONGEST` means of neighbors, with the sums of what multiplies them."""
+    size = -(-len(unit) // _LONGEST)
+    if size == 1:
+        return unit, weighted
+    starts = np.arange(0, len(unit), size)
+    counts = np.diff(np.r_[starts, len(unit)])
+    return np.add.reduceat(unit, starts) / counts, np.add.reduceat(weighted, starts)

@@ -53,7 +53,7 @@ def _prior(variance: Floats, dof: Floats, within: Floats, size: Floats) -> Float
     squared = size**2 / np.mean(size**2) if (size > 0).any() else np.ones_like(size)
     for fraction in (0.0, 0.25, 0.5, 0.75, 1.0):
         shape = (1.0 - fraction) + fraction * squared
-        tau2 = _between(variance[repeated], dof[repeated], within[repeated], shape[repeated])
+        tau2 = between_variance(variance[repeated], dof[repeated], within[repeated], shape[repeated])
         prior = np.maximum(within + tau2 * shape, 1e-300)
         ratio = variance[repeated] / prior[repeated]
         priors.append(prior)
@@ -62,7 +62,7 @@ def _prior(variance: Floats, dof: Floats, within: Floats, size: Floats) -> Float
     return np.tensordot(weight / weight.sum(), np.array(priors), axes=1)
 
 
-def _between(variance: Floats, dof: Floats, within: Floats, shape: Floats) -> float:
+def between_variance(variance: Floats, dof: Floats, within: Floats, shape: Floats) -> float:
     """tau2 with sum over sizes of dof (variance / (tau2 shape + within) - 1) = 0, or 0 (Paule and Mandel 1982)."""
 
     def surplus(tau2: float) -> float:

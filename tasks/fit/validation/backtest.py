@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from tasks.fit.data.averaging import thinned
 from tasks.fit.data.measurements import Mask, Measurements
 from tasks.fit.forecasting.forecast import ErrorCache, Prediction, predict, run_fraction, size_errors
 from tasks.fit.forecasting.law_choice import best_for_unseen
@@ -23,7 +24,8 @@ from tasks.fit.uncertainty.inference import BootstrappedFit, with_draws
 from tasks.fit.validation.goodness_of_fit import r_squared
 from tasks.records.fits import BackTest, LawChoice, WindowFit
 
-_DRAWS = 500
+# Draws of a back-test, and how many held-out points of a large table are scored.
+_DRAWS, _MOST_SCORED = 500, 4000
 _WINDOWS = ((0.0, 0.25), (0.0, 0.5), (0.0, 0.75), (0.0, 1.0), (0.1, 1.0), (0.25, 1.0), (0.5, 1.0))
 
 
@@ -73,7 +75,7 @@ def _test(
 ) -> BackTest:
     """One back-test: fits the training part, forecasts the held-out points, scores them."""
     variant, kind, cache = context
-    test = points.where(held_out)
+    test = thinned(points.where(held_out), _MOST_SCORED)
     train = points.where(points.n < test.n[0] if kind == "next_size" else ~held_out)
     fit = with_draws(fit_law(train, law, options))
     between = train.sizes[0] < test.n[0] < train.sizes[-1]

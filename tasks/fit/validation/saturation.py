@@ -1,9 +1,11 @@
 """Does k(N) grow, and does its growth saturate?
 
-Growth: `saturating` against constant k, by the likelihood ratio in units of a dispersion that knows about runs.
+Growth: `saturating` against constant k, by the likelihood ratio in units of a dispersion that knows about runs, and the
+largest against the smallest size, each alone. It is said of these sizes: their scatter about a law is no doubt of it.
 Saturation: `saturating` against `power_k`, which have equally many parameters and are not nested: Vuong's test on the
 log-likelihood difference of each run, and the error of forecasting the next larger size's slope. A verdict needs both
-to agree; otherwise it is undecided.
+to agree; otherwise it is undecided. Beside it stand the share of studies like this one in which a true saturation would
+be supported, and Vuong's z without the largest size: one size alone should not carry a verdict.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ import numpy as np
 from tasks.fit.data.measurements import Floats
 from tasks.fit.laws import LAWS
 from tasks.fit.solver.estimate import FitResult, fit_law
-from tasks.fit.uncertainty.inference import BootstrappedFit
+from tasks.fit.uncertainty.inference import BootstrappedFit, with_draws
 from tasks.fit.uncertainty.student_t import two_sided_p
+from tasks.fit.validation.saturation_power import chance_of_support, vuong_z
 from tasks.records.fits import Estimate, SaturationTest
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
@@ -31,23 +34,63 @@ def saturation_test(saturating: BootstrappedFit, profile: dict[str, Estimate], v
     result = saturating.result
     points, options = result.points, result.options
     flat, power = (fit_law(points, LAWS[name], options) for name in ("constant", "power_k"))
-    residual_dof = max(len(points) - result.law.parameters(len(points.sizes)), 1)
-    variance = _weighted_rss(result) / residual_dof
-    dispersion = variance * _slope_effect(saturating, variance)
-    dof = float(np.min(saturating.lines.dof))
+    per_size = with_draws(fit_law(points, LAWS["loglinear"], options))
+    dispersion, dof = _dispersion(saturating, per_size), float(np.min(saturating.lines.dof))
     ratio = max(_weighted_rss(flat, result) - _weighted_rss(result), 0.0) / dispersion
     growth_p = two_sided_p(float(np.sqrt(ratio)), dof)
     difference = _by_run(power, result) - _by_run(result, result)
-    deviation = float(np.std(difference, ddof=1)) * np.sqrt(len(difference)) if len(difference) > 1 else 0.0
-    z = float(difference.sum()) / deviation if deviation > 0 else 0.0
+    z = float(vuong_z(difference))
     rival_p = two_sided_p(z, max(len(difference) - 1.0, 1.0))
     held_out = {name: _slope_error(result, name) for name in ("saturating", "power_k", "constant")}
-    ends = saturating.draws.k(points.sizes[[0, -1]])
+    ends = per_size.draws.k(points.sizes[[0, -1]])
     gain = np.quantile(ends[:, 1] - ends[:, 0], [0.025, 0.975])
     growth = SUPPORTED if gain[0] > 0 and growth_p < 0.05 else CONTRADICTED if gain[1] < 0 else UNDECIDED
     verdict, reason = _verdict(z, rival_p, held_out, profile, growth)
-    halved = float(difference.sum()) / (2.0 * dispersion)
-    return SaturationTest(variant, points.unit, ratio, growth_p, halved, rival_p, held_out, growth, verdict, reason)
+    without = _z_without_largest(result)
+    chance = chance_of_support(saturating, (dispersion, dof), _dispersion(saturating, saturating))
+    return SaturationTest(
+        variant=variant,
+        resource=points.unit,
+        growth_lr=ratio,
+        growth_p=growth_p,
+        rival_lr=float(difference.sum()) / (2.0 * dispersion),
+        rival_p=rival_p,
+        held_out=held_out,
+        growth=growth,
+        verdict=verdict,
+        reason=f"{reason}; {_beside(without, chance)}",
+        z=z,
+        z_without_largest=without,
+        power=chance,
+    )
+
+
+def _dispersion(saturating: BootstrappedFit, slopes: BootstrappedFit) -> float:
+    """Variance of a point's working residual, times what the slopes of a fit's draws vary by beyond it."""
+    result = saturating.result
+    spare = max(len(result.points) - result.law.parameters(len(result.points.sizes)), 1)
+    variance = _weighted_rss(result) / spare
+    # Points without any scatter about the law would make every ratio infinite.
+    return max(variance * _slope_effect(slopes, variance), 1e-24)
+
+
+def _z_without_largest(result: FitResult) -> float | None:
+    """Vuong's z on the sizes but the largest; None where fewer than 3 are left."""
+    points = result.points.where(result.points.n < result.points.sizes[-1])
+    if len(points.sizes) < 3:
+        return None
+    ours, rival = (fit_law(points, LAWS[name], result.options) for name in ("saturating", "power_k"))
+    return float(vuong_z(_by_run(rival, ours) - _by_run(ours, ours)))
+
+
+def _beside(without: float | None, chance: float | None) -> str:
+    """What a reader must know about the verdict's strength."""
+    largest = (
+        "too few sizes to leave the largest out" if without is None else f"z without the largest size {without:.2f}"
+    )
+    if chance is None:
+        return largest
+    return f"{largest}; with this scatter a true saturation would be supported in {chance:.0%} of studies"
 
 
 def _weighted_rss(result: FitResult, weights_of: FitResult | None = None) -> float:
@@ -89,9 +132,8 @@ def _verdict(
     errors = "held-out slope error unknown"
     if ours is not None and rival is not None:
         errors = f"next-size slope error {ours:.3f} saturating, {rival:.3f} power_k (log10 k)"
-    reason = (
-        f"saturating against power_k: z = {z:.2f}, p = {rival_p:.3f}; {errors}; N0 {'bounded' if bounded else 'open'}"
-    )
+    open_end = "" if bounded else "not "
+    reason = f"saturating against power_k: z = {z:.2f}, p = {rival_p:.3f}; {errors}; N0 {open_end}bounded from above"
     if growth != SUPPORTED:
         return UNDECIDED, f"k is not shown to grow, so saturation cannot be judged; {reason}"
     better = ours is not None and rival is not None and ours < rival

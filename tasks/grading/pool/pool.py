@@ -92,9 +92,11 @@ class GradingPool:
             decided = [verdict for verdict in verdicts if verdict is not None]
             assert len(decided) == len(requests)
             counts = Counter(verdict.status for verdict in decided)
+            right = sum(verdict.strictly_correct for verdict in decided)
             self.last_stats = GradeStats(
                 graded=len(decided),
-                right=counts["right"],
+                right=right,
+                right_lenient=counts["right"],
                 unjudged=counts["unjudged"],
                 timed_out=sum(verdict.reason in ABORTED for verdict in decided),
                 fast_path=fast_path,

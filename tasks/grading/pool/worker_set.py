@@ -79,13 +79,13 @@ class _Worker:
         self.deadline = now + remaining
         return remaining <= 0.0
 
-    def end(self, reason: str, status: Status = "wrong", score: float = 0.0, **rest: Any) -> tuple[_Attempt, Verdict]:
+    def end(self, reason: str, status: Status = "wrong", lenient: float = 0.0, **rest: Any) -> tuple[_Attempt, Verdict]:
         """Makes the worker idle. Returns its attempt and the verdict, with the seconds of both attempts."""
         current, self.current = self.current, None
         assert current is not None
         extracted = rest.get("extracted", current.work.extracted)
         seconds = current.earlier_seconds + time.monotonic() - self.started
-        return current, Verdict(status, score, extracted, reason, seconds)
+        return current, Verdict(status, lenient, extracted, reason, seconds, current.work.in_form)
 
 
 class WorkerSet:

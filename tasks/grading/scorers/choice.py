@@ -43,20 +43,18 @@ def grade_fast(request: GradeRequest) -> Verdict:
     ground_truth = request.ground_truth.strip().strip("()").upper()
     if not re.fullmatch(r"[A-Z]", ground_truth):
         return Verdict("unjudged", 0.0, None, "the gold answer is not one letter")
-    letter = chosen_letter(request.completion)
+    completion = final_part(request.completion) or ""
+    boxed = last_boxed(completion)
+    letter = stated_letter(completion) if boxed is None else letter_of(boxed[:1000])
     if letter is None:
         return Verdict("wrong", 0.0, None, "no letter found")
     if letter == ground_truth:
-        return Verdict("right", 1.0, letter, "same letter")
+        return Verdict("right", 1.0, letter, "same letter", in_form=boxed is not None)
     return Verdict("wrong", 0.0, letter, "another letter")
 
 
-def chosen_letter(completion: str) -> str | None:
-    """Returns the letter a completion settles on, upper case, or None."""
-    completion = final_part(completion) or ""
-    boxed = last_boxed(completion)
-    if boxed is not None:
-        return letter_of(boxed[:1000])
+def stated_letter(completion: str) -> str | None:
+    """Returns the letter a completion without a box settles on, upper case, or None."""
     completion = completion[-_MAX_UNBOXED_LENGTH:]
     alone = re.fullmatch(r"\s*\**\(?([A-Z])\)?[.)]?\**\s*", completion)
     stated = [alone.group(1)] if alone else _STATED.findall(completion)

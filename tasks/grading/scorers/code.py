@@ -41,7 +41,8 @@ def grade_fast(request: GradeRequest) -> Verdict | DeferredGrade:
         return Verdict("wrong", 0.0, None, "no program found")
     if len(program) > _MAX_PROGRAM_LENGTH:
         return Verdict("wrong", 0.0, program[:200], f"the program is longer than {_MAX_PROGRAM_LENGTH} characters")
-    return DeferredGrade("code", request.ground_truth, program, program[:200])
+    in_form = bool(_blocks(request.completion))
+    return DeferredGrade("code", request.ground_truth, program, program[:200], in_form)
 
 
 def grade_slow(work: DeferredGrade, seconds: float) -> Verdict:
@@ -64,11 +65,17 @@ def extract_program(completion: str, names: tuple[str, ...] = ()) -> str | None:
 
     Without any block it is the whole text if it defines something, else None.
     """
-    answer = final_part(completion) or ""
-    blocks = [block.text for block in code_blocks(answer) if block.language in _LANGUAGES and block.text.strip()]
+    blocks = _blocks(completion)
     if blocks:
         return next((block for block in reversed(blocks) if _defines(block, names)), blocks[-1])
+    answer = final_part(completion) or ""
     return answer if re.search(r"^[ \t]{0,40}(?:def|class) \w", answer, re.MULTILINE) else None
+
+
+def _blocks(completion: str) -> list[str]:
+    """Returns the Python blocks after the thinking that are not empty."""
+    blocks = code_blocks(final_part(completion) or "")
+    return [block.text for block in blocks if block.language in _LANGUAGES and block.text.strip()]
 
 
 def _defines(program: str, names: tuple[str, ...]) -> bool:

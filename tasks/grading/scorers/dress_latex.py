@@ -20,7 +20,8 @@ _CHARACTERS = {
     "⅔": "\\frac{2}{3}", "¼": "\\frac{1}{4}", "¾": "\\frac{3}{4}", "⅕": "\\frac{1}{5}", "⅖": "\\frac{2}{5}",
     "⅗": "\\frac{3}{5}", "⅘": "\\frac{4}{5}", "⅙": "\\frac{1}{6}", "⅚": "\\frac{5}{6}", "⅛": "\\frac{1}{8}",
     "⅜": "\\frac{3}{8}", "⅝": "\\frac{5}{8}", "⅞": "\\frac{7}{8}", "\u00a0": " ", "\u2009": " ", "\u202f": " ",
-    "，": ",", "（": "(", "）": ")", "：": ":", "；": ";", "。": ".", "＝": "=", "、": ",", "→": "\\to ",
+    "，": ",", "（": "(", "）": ")", "：": ":", "；": ";", "⁄": "/", "∕": "/",
+    "。": ".", "＝": "=", "、": ",", "→": "\\to ",
 }  # fmt: skip
 _CHARACTER = re.compile("|".join(map(re.escape, _CHARACTERS)))
 _SUPERSCRIPT = re.compile(f"[{''.join(_SUPERSCRIPTS)}]+")
@@ -124,6 +125,8 @@ _SPELLINGS = (
     (re.compile(r"\{,\}"), ","),
     (re.compile(r"\\lg(?![A-Za-z])"), r"\\log_{10}"),
     (re.compile(r"\\text\{\s*(arcsin|arccos|arctan|sin|cos|tan|ln|log|gcd|lcm)\s*\}"), r"\\\1 "),
+    (re.compile(r"\{\s*([^{}]{1,20}?)\s*\\choose(?![A-Za-z])\s*([^{}]{1,20}?)\s*\}"), r"\\binom{\1}{\2}"),
+    (re.compile(r"^([0-9A-Za-z]{1,9})\s*\\choose\s*([0-9A-Za-z]{1,9})$"), r"\\binom{\1}{\2}"),
     (re.compile(r"\\(?:lor)(?![A-Za-z])"), r"\\vee "),
     (re.compile(r"\\land(?![A-Za-z])"), r"\\wedge "),
     (re.compile(r"\*\*(?=[0-9({])"), "^"),

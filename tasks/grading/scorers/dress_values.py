@@ -1,4 +1,4 @@
-r"""Rules of `normalize` for values: currencies, units, degrees, percent, number words, separators, periods."""
+r"""Rules of `normalize` for values: currencies, units, degrees, percent, separators, periods."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import re
 
 from tasks.grading.scorers.dress_latex import OR
 
+_CURRENCIES = "£€¥₹₽₩₤₺₴₦₱₫₪฿₡₲₵₸₭₮₿"
+_CURRENCY = re.compile(rf"[{_CURRENCIES}]|\\\$")
+# A dollar sign is gone by now: US\$5 reads US5.
 _MONEY_BEFORE = re.compile(
-    r"^(-?)\s*(?:[£€¥₹₽₩]|(?:\\text\{\s*)?(?:Rs\.?|USD|EUR|GBP|US\$|INR)\s*\}?|\\(?:pounds|euro|yen|textsterling))\s*(?=[0-9.])"
+    rf"^(-?)\s*(?:[{_CURRENCIES}]|(?:US|AU|NZ|HK)(?=[0-9])|"
+    r"(?:\\text\{\s*)?(?:Rs\.?|USD|EUR|GBP|INR)\s*\}?|\\(?:pounds|euro|yen|textsterling))\s*(?=[0-9.])"
 )
 _MONEY_AFTER = re.compile(
-    r"(?<=[0-9])\s*(?:[£€¥₹₽₩]|\\text\{\s*(?:USD|EUR|GBP|Rs\.?)\s*\}|(?:USD|EUR|GBP)(?![A-Za-z]))\s*$"
+    rf"(?<=[0-9])\s*(?:[{_CURRENCIES}]|\\text\{{\s*(?:USD|EUR|GBP|Rs\.?)\s*\}}|(?:USD|EUR|GBP)(?![A-Za-z]))\s*$"
 )
 _UNIT_WORDS = (
     "mm cm dm km m in ft yd mi kg mg lb lbs oz g ml mL L l s sec secs ms min mins h hr hrs N J W V A K Hz "
@@ -47,6 +51,7 @@ _THINGS = (
     r"[a-z]{3,15}s"
 )
 _THINGS_TEXT = re.compile(rf"(?<=[0-9}}])\s*\\text\{{\s*{_THINGS}\s*\}}$")
+_RATIO = re.compile(r"(\\text\{\s*[A-Za-z]+)\s*\}\s*/\s*(?:\\text\{\s*)?([A-Za-z]{1,7})(?:\s*\}|(?![A-Za-z{]))")
 _SIZES = {
     "length": "mm|millimeters? cm|centimeters?|centimetres? m|meters?|metres? km|kilometers?|kilometres? "
     "in|inch|inches ft|feet|foot yd|yards? mi|miles?",
@@ -62,7 +67,10 @@ _DEGREE_VALUE = re.compile(r"\(?([0-9]+(?:\.[0-9]+)?|\\frac\{[0-9]+\}\{[0-9]+\})
 
 
 def conflicting_units(one: str, other: str) -> bool:
-    """Tells whether two texts end in different units of one quantity: 6 cm is not 6 m, 6 min not 6 h."""
+    """Tells whether two texts end in different units of one quantity: 6 cm is not 6 m, 6 min not 6 h, £6 not €6."""
+    currencies = [set(_CURRENCY.findall(text)) for text in (one, other)]
+    if currencies[0] and currencies[1] and currencies[0] != currencies[1]:
+        return True
     found = [_LAST_UNIT.search(text) for text in (one, other)]
     if found[0] is None or found[1] is None:
         return False
@@ -96,6 +104,7 @@ def degrees(text: str) -> str:
 
 def units(text: str) -> str:
     r"""One unit after a value: `12\text{ cm}`, `9.8\,\text{m/s}^2`, `46 apples`; never two, never one bare letter."""
+    text = _RATIO.sub(r"\1/\2}", text)
     if len(re.findall(r"\\text\{", text)) <= max(1, text.count(",") + text.count(OR) + 1):
         shorter = _UNIT_TEXT.sub("", text)
         if not re.search(r"\\text", shorter):
@@ -103,34 +112,6 @@ def units(text: str) -> str:
     text = _THINGS_TEXT.sub("", text) if text.count("\\text") == 1 else text
     shorter = _UNIT_BARE.sub("", text)
     return text if re.search(rf"[0-9]\s*{_LONG_UNIT}(?![A-Za-z])", shorter) else shorter
-
-
-_SMALL = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-    "sixteen seventeen eighteen nineteen"
-)
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
-_NUMBER_WORDS = {word: value for value, word in enumerate(_SMALL.split())} | {
-    word: 10 * place for place, word in enumerate(_TENS.split(), 2)
-}
-_SPELLED = re.compile(r"^(?:\\text\{\s*)?([A-Za-z]+)(?:[-\s]([A-Za-z]+))?\s*\}?$")
-_POWERS = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
-_SCALE = re.compile(rf"^(-?[0-9][0-9,]*)(?:\.([0-9]+))?\s*(?:\\text\{{\s*)?({'|'.join(_POWERS)})s?\s*\}}?$")
-
-
-def number_words(text: str) -> str:
-    r"""`seven`, `twenty-one`, `3\text{ million}` as digits."""
-    match = _SCALE.match(text)
-    if match:
-        whole, decimals, scale = match.group(1).replace(",", ""), match.group(2) or "", _POWERS[match.group(3)]
-        return whole + decimals.ljust(scale, "0") if len(decimals) <= scale else text
-    match = _SPELLED.match(text)
-    if not match or match.group(1).lower() not in _NUMBER_WORDS:
-        return text
-    first, second = _NUMBER_WORDS[match.group(1).lower()], (match.group(2) or "").lower()
-    if not second:
-        return str(first)
-    return str(first + _NUMBER_WORDS[second]) if first >= 20 and 0 < _NUMBER_WORDS.get(second, 0) < 10 else text
 
 
 _PERCENT = re.compile(

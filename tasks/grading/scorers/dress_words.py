@@ -16,11 +16,11 @@ _ASIDE = re.compile(
     re.DOTALL,
 )
 _REMARK = re.compile(
-    r",?\s*(?:\\text\{\s*,?\s*(?:for|where|since|because|as)\b"
+    r",?\s*(?:\\text\{\s*,?\s*(?:for|where|since|because|as)\b(?!\s*(?:odd|even|positive|negative|prime)\b)"
     r"|(?<![A-Za-z\\])(?:for (?:some|any|all|every|each)|where|since|because)\b).*$",
     re.DOTALL,
 )
-_LABEL = re.compile(r"^\\text\{\s*(?!not|or\b)[A-Za-z ]{1,30}:\s*\}")
+_LABEL = re.compile(r"^\\text\{\s*(?!not|or\b)[A-Za-z ]{1,30}(?::\s*\}|\}\s*=)")
 _VECTOR = re.compile(r"^\((?:a, ?b|x, ?y|m, ?n|p, ?q|a, ?b, ?c|x, ?y, ?z)\)\s*=\s*(?=\()")
 _COMMENT = re.compile(r"\s*\\text\{\s*(?:\((?!not|or\b|and\b)[A-Za-z ]{1,40}\)|only)\s*\}$")
 _TICK = re.compile(r"\\checkmark|[✓✔✅☑]|\\(?:blacksquare|square|qed)(?![A-Za-z])|\*\*")

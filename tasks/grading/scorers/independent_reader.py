@@ -9,7 +9,7 @@ DATA_SOURCE = "independent-reader"
 
 def grade_fast(request: GradeRequest) -> DeferredGrade:
     """Decides nothing: a reading is made in a worker, under its limits."""
-    return DeferredGrade("reader", request.ground_truth.strip(), request.completion, None, boxed=False)
+    return DeferredGrade("reader", request.ground_truth.strip(), request.completion, None)
 
 
 def grade_slow(work: DeferredGrade, seconds: float) -> Verdict:

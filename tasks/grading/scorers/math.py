@@ -9,12 +9,13 @@ What it does that `verify(parse(gold), parse(completion))` does not:
 - answers whose evaluation could not end are refused (`size_limits`), where math-verify exceeds its time limit or hangs;
 - its signal-based time limits, which work in the main thread only, are off: the pool kills the process instead.
 
-`number`, for generated arithmetic, is stricter: the box must hold a plain number. math-verify calls `\boxed{12+34}`
-equal to 46, so a model could score by copying the sum.
+`number`, for generated arithmetic, reads plain numbers alone, and its form is a box that holds nothing else:
+math-verify calls `\boxed{12+34}` equal to 46, so a model could score by copying the sum.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 import re
@@ -34,6 +35,7 @@ MAX_UNBOXED_LENGTH = 20_000
 _MAX_LIST = 50
 _OPTION = re.compile(r"(?:\\(?:text|textbf|mathrm|mathbf)\{\s*)\(\s*([A-Z])\s*\)\s*\}|\(([A-Z])\)")
 _LIST = re.compile(r"[^,]+(?:,[^,]+)+")
+_SPACE = re.compile(r"(?<![0-9A-Za-z]) | (?![0-9A-Za-z])")  # between two letters or digits a space counts
 
 
 def grade_fast(request: GradeRequest) -> Verdict | DeferredGrade:
@@ -66,6 +68,7 @@ def _listed(completion: str, ground_truth: str, answer: str) -> str | None:
 
 
 def _grade_unboxed(completion: str, ground_truth: str) -> Verdict | DeferredGrade:
+    """Grades the answer that a completion states without a box: right or wrong, but not in its form."""
     if len(completion) > MAX_UNBOXED_LENGTH:
         return Verdict("wrong", 0.0, None, f"no box, and too long to search ({MAX_UNBOXED_LENGTH} characters)")
     if not completion.strip():
@@ -73,7 +76,7 @@ def _grade_unboxed(completion: str, ground_truth: str) -> Verdict | DeferredGrad
     answer = stated_answer(completion)
     if answer is None:
         return Verdict("wrong", 0.0, None, "no box, and no answer stated")
-    return _compare(ground_truth, answer) or _grade_answer(ground_truth, answer)
+    return dataclasses.replace(_compare(ground_truth, answer) or _grade_answer(ground_truth, answer), in_form=False)
 
 
 def _grade_answer(ground_truth: str, answer: str) -> Verdict | DeferredGrade:
@@ -90,7 +93,7 @@ def _grade_answer(ground_truth: str, answer: str) -> Verdict | DeferredGrade:
     gold_text, answer_text = normalize(ground_truth), normalize(answer)
     if conflicting_units(ground_truth, answer):
         return Verdict("wrong", 0.0, answer, "another unit")
-    if gold_text == answer_text and re.search(r"[0-9A-Za-z]", gold_text):
+    if re.search(r"[0-9A-Za-z]", gold_text) and _SPACE.sub("", gold_text) == _SPACE.sub("", answer_text):
         return Verdict("right", 1.0, answer, "same text")
     verdict = _compare(gold_text, answer_text, answer)
     if verdict is not None:
@@ -143,13 +146,21 @@ def _residues(match: re.Match[str]) -> set[int]:
 
 
 def grade_number(request: GradeRequest) -> Verdict | DeferredGrade:
-    """Grades generated arithmetic: the last box must hold a plain number. Never leaves the calling process."""
-    answer = last_boxed(final_part(request.completion) or "")
+    """Grades generated arithmetic: a plain number, in the last box or stated. Never leaves the calling process."""
+    completion, ground_truth = final_part(request.completion) or "", request.ground_truth.strip()
+    boxed = last_boxed(completion)
+    answer = stated_answer(completion) if boxed is None else boxed
     if answer is None:
         return Verdict("wrong", 0.0, None, "no boxed answer")
-    same = same_plain_number(request.ground_truth.strip(), answer) if len(answer) <= MAX_ANSWER_LENGTH else None
+    same = same_plain_number(ground_truth, answer) if len(answer) <= MAX_ANSWER_LENGTH else None
     if same:
-        return Verdict("right", 1.0, answer, "same number")
+        return Verdict("right", 1.0, answer, "same number", in_form=boxed is not None)
+    if (
+        same is None
+        and len(answer) <= MAX_ANSWER_LENGTH
+        and same_number(ground_truth, normalize(answer.rpartition("=")[2]))
+    ):
+        return Verdict("right", 1.0, answer, "same number without its dress", in_form=False)
     return Verdict("wrong", 0.0, answer[:100], "another number" if same is False else "not a plain number")
 
 

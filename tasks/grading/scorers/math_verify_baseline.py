@@ -14,7 +14,7 @@ DATA_SOURCE = "plain-math-verify"
 
 def grade_fast(request: GradeRequest) -> DeferredGrade:
     """Decides nothing: everything goes to math-verify."""
-    return DeferredGrade("plain", request.ground_truth.strip(), request.completion, None, boxed=False)
+    return DeferredGrade("plain", request.ground_truth.strip(), request.completion, None)
 
 
 def grade_slow(work: DeferredGrade, seconds: float) -> Verdict:

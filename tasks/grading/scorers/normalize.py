@@ -15,8 +15,9 @@ import re
 from collections.abc import Callable
 
 from tasks.grading.scorers.dress_latex import doubled_backslashes, fonts, layout, spellings, unicode_mathematics
-from tasks.grading.scorers.dress_values import degrees, money, number_words, numbers, percent, units
+from tasks.grading.scorers.dress_values import degrees, money, numbers, percent, units
 from tasks.grading.scorers.dress_words import connectives, remarks
+from tasks.grading.scorers.number_words import number_words
 
 MAX_LENGTH = 4_000
 
@@ -27,11 +28,11 @@ RULES: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("fonts", fonts),
     ("spellings", spellings),
     ("remarks", remarks),
+    ("percent", percent),
+    ("number words", number_words),
     ("connectives", connectives),
     ("money", money),
-    ("percent", percent),
     ("degrees", degrees),
-    ("number words", number_words),
     ("units", units),
     ("numbers", numbers),
 )

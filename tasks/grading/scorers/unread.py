@@ -40,7 +40,7 @@ def unread(text: str) -> str | None:
     if _CAPITALS.fullmatch(text):
         return "names of points"
     mark = _MARKS.search(text if not _ROWS.search(text) else text.replace("&", ""))
-    if mark and not (mark.group() == "\\to" and "\\lim" in text):
+    if mark and (mark.group(), text[:2]) != ("\\mid", "\\{") and not (mark.group() == "\\to" and "\\lim" in text):
         return f"the mark {mark.group()!r}"
     return "a sign of another script" if not text.isascii() else None
 
@@ -60,9 +60,9 @@ def as_words(text: str) -> str:
     """Returns the words of a normalized text, for comparing texts: no layout, no case except in short capitals."""
     text = _TEXT.sub(r" \1 ", text)
     text = re.sub(r"\\ |[{}]", " ", re.sub(r"_\{?([0-9A-Za-z]+)\}?", r"_\1", text))
-    text = re.sub(r"\s+", " ", text).strip()
+    text = re.sub(r"\b([ap])\.\s?m\b\.?", r"\1m", re.sub(r"\s+", " ", text)).strip(" .")
     text = re.sub(r"\s*([-+*/=<>,:;()\[\]])\s*", r"\1", text)
     letters = re.sub(r"[^A-Za-z]", "", text)
-    if letters.lower() in ("yes", "no"):
+    if letters.lower() in _COMMON:
         return text.lower()
     return text if len(letters) <= 3 or (letters.isupper() and len(letters) <= 5) else text.lower()

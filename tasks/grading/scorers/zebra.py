@@ -1,5 +1,7 @@
 """Grades a logic puzzle: a grid with a header and rows, as JSON in the last `<answer>` tag after the thinking.
 
+Without a tag the last fenced block counts, or the whole answer, but it does not stand in its form.
+
     score = right cells / (rows x columns without the first)
 
 counted by row label (the first column of the true grid, "Position") and column name, so their order is free; labels and
@@ -17,6 +19,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.grading.scorers.boxed import final_part
+from tasks.grading.scorers.code_blocks import code_blocks
 from tasks.grading.scorers.size_limits import nested_too_deeply
 from tasks.grading.verdicts import GradeRequest, Verdict
 
@@ -34,7 +37,9 @@ def grade_fast(request: GradeRequest) -> Verdict:
     expected = _cells(true_grid, label)
     if not expected:
         return Verdict("unjudged", 0.0, None, "the gold grid has no usable rows")
-    text = _last_tag(request.completion)
+    answer = final_part(request.completion) or ""
+    tagged = _last_tag(answer)
+    text = _untagged(answer) if tagged is None else tagged
     if text is None:
         return Verdict("wrong", 0.0, None, "no <answer> tag")
     extracted = text[:200]
@@ -47,13 +52,19 @@ def grade_fast(request: GradeRequest) -> Verdict:
     right = sum(cells.get(cell) == value for cell, value in expected.items())
     reason = f"{right} of {len(expected)} cells right"
     if right == len(expected):
-        return Verdict("right", 1.0, extracted, reason)
-    return Verdict("wrong", right / len(expected), extracted, reason)
+        return Verdict("right", 1.0, extracted, reason, in_form=tagged is not None)
+    return Verdict("wrong", right / len(expected), extracted, reason, in_form=tagged is not None)
 
 
-def _last_tag(completion: str) -> str | None:
+def _untagged(answer: str) -> str | None:
+    """Returns the grid of a completion without a tag: its last fenced block, else all of it where it is one object."""
+    blocks = [block.text.strip() for block in code_blocks(answer) if block.text.strip()]
+    text = blocks[-1] if blocks else answer.strip()
+    return text if text.startswith("{") and text.endswith("}") else None
+
+
+def _last_tag(answer: str) -> str | None:
     """Returns the text of the last closed `<answer>` tag, without a code fence around all of it."""
-    answer = final_part(completion) or ""
     end = answer.rfind("</answer>")
     start = answer.rfind("<answer>", 0, max(end, 0))
     if start < 0:

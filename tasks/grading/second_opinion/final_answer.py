@@ -19,8 +19,8 @@ def final_answers(completion: str) -> list[str]:
     """Returns the candidates in the order of the text: the contents of all outer boxes, else one text or none."""
     if len(completion) > MAX_COMPLETION:
         return []
-    text = completion.rpartition("</think>")[2]
-    if "<think>" in text:
+    text = re.split(r"</think(?:ing)?>", completion)[-1]
+    if "<think" in text:
         return []
     boxes = _boxes(text)
     if boxes:

@@ -1,4 +1,4 @@
-"""The tree that the reader makes of an answer, and how it is printed."""
+"""The tree of an answer that was read: one kind of node, and how it is shown."""
 
 from __future__ import annotations
 
@@ -6,112 +6,58 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-MAX_SHOWN = 120
+MAX_SHOWN = 200
+TUPLES = ("()", "[]", "(]", "[)")
 
 
-class UnreadError(ValueError):
-    """The text leaves the grammar, or its value the bounds."""
+class UnreadError(Exception):
+    """The text leaves the grammar, or has no value."""
 
 
 @dataclass(frozen=True)
-class Number:
-    """A rational number; `digits` are the decimals written after the point, None where it is no decimal."""
+class Node:
+    """A part of an answer.
 
-    value: Fraction
+    Attributes:
+        kind: number, symbol, words; an operator or a function (`+`, `sqrt`, `sin`); list, set, matrix, row, ratio,
+            measures or the delimiters of a tuple or an interval; union; relation; quantity.
+        args: the parts; of a relation its sides, of an interval its ends.
+        name: of a symbol or of the letter that an interval bounds; of a quantity its unit; of words their text; of a
+            relation its signs, separated by blanks.
+        value: of a number.
+        digits: decimals that a number was written with; None where it is exact.
+    """
+
+    kind: str
+    args: tuple[Node, ...] = ()
+    name: str = ""
+    value: Fraction = Fraction(0)
     digits: int | None = None
 
 
-@dataclass(frozen=True)
-class Symbol:
-    """A letter or name, with its index: `x`, `x_1`, `ABC`, `pi`."""
-
-    name: str
+def number(value: Fraction | int) -> Node:
+    """Returns an exact number."""
+    return Node("number", value=Fraction(value))
 
 
-@dataclass(frozen=True)
-class Apply:
-    """An operator or function: `+`, `*`, `/`, `^`, `neg`, `pm`, `sqrt`, `sin`, `log`, `deg`, `!`, `floor` and so on."""
-
-    name: str
-    arguments: tuple[Node, ...]
+def symbol(name: str) -> Node:
+    """Returns a letter or a constant."""
+    return Node("symbol", name=name)
 
 
-@dataclass(frozen=True)
-class Items:
-    """Several values: a bare `list`, a `set`, a `ratio`, a `matrix` of rows, or delimiters such as `()` and `[)`."""
-
-    kind: str
-    items: tuple[Node, ...]
+def negative(node: Node) -> Node:
+    """Returns a term with the other sign."""
+    return Node("number", value=-node.value, digits=node.digits) if node.kind == "number" else Node("neg", (node,))
 
 
-@dataclass(frozen=True)
-class Interval:
-    """The numbers between two ends; `name` is the variable where one was written."""
-
-    low: Node
-    high: Node
-    low_closed: bool
-    high_closed: bool
-    name: str | None = None
-
-
-@dataclass(frozen=True)
-class Union:
-    """Intervals joined by a union sign or "or"."""
-
-    parts: tuple[Interval, ...]
-
-
-@dataclass(frozen=True)
-class Relation:
-    """A chain `side sign side ...`; `modulus` is that of a congruence."""
-
-    sides: tuple[Node, ...]
-    signs: tuple[str, ...]
-    modulus: Node | None = None
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """A value with the word written after it."""
-
-    value: Node
-    unit: str
-
-
-@dataclass(frozen=True)
-class Words:
-    """Text that is no mathematics, in lower case with single spaces."""
-
-    text: str
-
-
-Node = Number | Symbol | Apply | Items | Interval | Union | Relation | Quantity | Words
-
-
-def children(node: Node) -> tuple[Node, ...]:
-    """Returns the nodes right below one."""
-    match node:
-        case Apply():
-            return node.arguments
-        case Items():
-            return node.items
-        case Interval():
-            return node.low, node.high
-        case Union():
-            return node.parts
-        case Relation():
-            return node.sides if node.modulus is None else (*node.sides, node.modulus)
-        case Quantity():
-            return (node.value,)
-        case _:
-            return ()
+INFINITY = symbol("infty")
+ALL_REALS = Node("()", (negative(INFINITY), INFINITY), "?")
 
 
 def walk(node: Node) -> Iterator[Node]:
     """Yields a node and all below it."""
     yield node
-    for child in children(node):
+    for child in node.args:
         yield from walk(child)
 
 
@@ -122,28 +68,12 @@ def shown(node: Node) -> str:
 
 
 def _shown(node: Node) -> str:
-    parts = [_shown(child) for child in children(node)]
-    match node:
-        case Number():
-            bits = node.value.numerator.bit_length() + node.value.denominator.bit_length()
-            return str(node.value) if bits < 1_000 else f"a rational number of {bits} bits"
-        case Symbol():
-            return node.name
-        case Apply(name=("+" | "*" | "/" | "^") as sign):
-            return "(" + f" {sign} ".join(parts) + ")"
-        case Apply():
-            return f"{node.name}({', '.join(parts)})"
-        case Items():
-            return f"{node.kind} ({', '.join(parts)})"
-        case Interval():
-            ends = "[" if node.low_closed else "(", "]" if node.high_closed else ")"
-            return f"interval {ends[0]}{parts[0]}, {parts[1]}{ends[1]}"
-        case Union():
-            return " or ".join(parts)
-        case Relation():
-            chain = parts[0] + "".join(f" {sign} {part}" for sign, part in zip(node.signs, parts[1:], strict=False))
-            return chain if node.modulus is None else f"{chain} (mod {parts[-1]})"
-        case Quantity():
-            return f"{parts[0]} {node.unit!r}"
-        case Words():
-            return f"text {node.text!r}"
+    parts = [_shown(child) for child in node.args]
+    if node.kind == "number":
+        bits = node.value.numerator.bit_length() + node.value.denominator.bit_length()
+        return str(node.value) if bits < 1_000 else f"a rational number of {bits} bits"
+    if node.kind in ("+", "*", "/", "^"):
+        return f"({f' {node.kind} '.join(parts)})"
+    if node.kind == "symbol":
+        return node.name
+    return f"{node.kind}{repr(node.name) if node.name else ''}({', '.join(parts)})"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tasks.grading.second_opinion.compare import compare
 from tasks.grading.second_opinion.final_answer import final_answers
-from tasks.grading.second_opinion.nodes import Items, Node, UnreadError, shown
+from tasks.grading.second_opinion.nodes import TUPLES, Node, UnreadError, shown
 from tasks.grading.second_opinion.reader import read
 from tasks.grading.second_opinion.tokens import has_grouped_digits, prepared
 
@@ -33,16 +33,17 @@ def opinion(completion: str, gold: str) -> Opinion:
     if not answers:
         return Opinion(None, "no answer found", truth_shown)
     answer, answer_shown = _read(answers[-1])
-    if len(answers) > 1 and isinstance(truth, Items) and len(truth.items) == len(answers):
+    if len(answers) > 1 and truth is not None and truth.kind in ("list", "set") and len(truth.args) == len(answers):
         parts = [_read(each)[0] for each in answers]
-        if not any(part is None or isinstance(part, Items) for part in parts):
-            answer = Items("list", tuple(part for part in parts if part is not None))
+        values = tuple(part for part in parts if part is not None and part.kind not in ("list", "set", *TUPLES))
+        if len(values) == len(parts):
+            answer = Node("list", values)
             answer_shown = shown(answer)
     if truth is None or answer is None:
         return Opinion(None, answer_shown, truth_shown)
     same = compare(truth, answer)
-    if same is False and _same_if_commas_separate(gold, answers[-1]):
-        same = None
+    if same is False and any(map(has_grouped_digits, map(prepared, (gold, answers[-1])))):
+        same = None  # "1,234" may be a list
     return Opinion(same, answer_shown, truth_shown)
 
 
@@ -52,16 +53,3 @@ def _read(text: str) -> tuple[Node | None, str]:
         return node, shown(node)
     except (UnreadError, RecursionError) as error:
         return None, f"not read: {error}"
-
-
-def _same_if_commas_separate(gold: str, answer: str) -> bool:
-    """Whether the two agree if every comma stands between two values: "1,234" may be a list."""
-    if not any(has_grouped_digits(prepared(text)) for text in (gold, answer)):
-        return False
-    try:
-        return any(
-            compare(read(gold, one), read(answer, other)) is not False
-            for one, other in ((False, False), (True, False), (False, True))
-        )
-    except UnreadError:
-        return True

@@ -41,7 +41,7 @@ FUNCTIONS = {
     "ln", "log", "exp",
 }  # fmt: skip
 UNIT_WORDS = {"cm", "mm", "km", "kg", "mg", "ml", "mL", "ft", "lb", "oz", "mph", "USD", "EUR", "GBP", "CNY", "hr"}
-_THREE_LETTER_WORDS = {"and", "not", "odd", "all", "for", "the", "yes", "men", "day", "mod"}
+_THREE_LETTER_WORDS = {"and", "not", "odd", "all", "for", "the", "yes", "men", "day", "mod", "one", "two", "six", "ten"}
 _TOKEN = re.compile(
     r"(?P<words>" + _TEXT + r")"
     r"|(?P<repeating>\d*\.\d*\\(?:overline|bar|dot)\s*(?:\{\d+\}|\d))"
@@ -49,6 +49,9 @@ _TOKEN = re.compile(
     r"|(?P<command>\\[A-Za-z]+)|(?P<row>\\\\)|(?P<relation><=|>=|[=<>])|(?P<name>[A-Za-z]+)"
     r"|(?P<sign>\\[{}%]|[-+*/^_!(){}\[\]|:&%,;])",
     re.ASCII,
+)
+_MIXED = re.compile(
+    r"(?<![\w.^/}])(\d{1,9})(?:\s+(\d{1,9})/(\d{1,9})(?!\d)|\s*\\[dt]?frac\s*(?:\{(\d{1,9})\}\{(\d{1,9})\}|(\d)(\d)))"
 )
 _GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
 
@@ -64,8 +67,14 @@ def prepared(text: str) -> str:
         text = re.sub(r"\\\\(?=[A-Za-z{}%$!])", r"\\", text)
     text = re.sub(r"\\f?boxed\s*(?=\{)|\\fbox\s*(?=\{)", "", text)
     text = re.sub(r"(?<=\d)(?:\{,\}|,\\!|\\,)(?=\d{3}(?!\d))", "", text)
-    text = _DROPPED.sub("", text)
-    return re.sub(r"(?<!\\)\\[, ]", " ", text).strip().removesuffix(".").strip()
+    text = re.sub(r"(?<!\\)\\[, ]", " ", _DROPPED.sub("", text))
+    return _MIXED.sub(_improper, text).strip().removesuffix(".").strip()
+
+
+def _improper(match: re.Match[str]) -> str:
+    r"""`1\frac{3}{4}` and `1 3/4`: a whole number before a proper fraction of whole numbers."""
+    whole, top, bottom = (int(part) for part in match.groups() if part is not None)
+    return f"\\frac{{{whole * bottom + top}}}{{{bottom}}}" if 0 < top < bottom else match.group()
 
 
 def has_grouped_digits(text: str) -> bool:
@@ -73,12 +82,8 @@ def has_grouped_digits(text: str) -> bool:
     return _GROUPED.search(text) is not None
 
 
-def tokenize(text: str, grouped: bool) -> list[Token]:
-    """Splits a prepared text.
-
-    Args:
-        text: as `prepared` returns it.
-        grouped: whether `1,234` outside of all delimiters is one number.
+def tokenize(text: str) -> list[Token]:
+    """Splits a prepared text; `1,234` outside of all delimiters is one number.
 
     Raises:
         UnreadError: a letter has no place in the grammar, or there are too many tokens.
@@ -89,7 +94,7 @@ def tokenize(text: str, grouped: bool) -> list[Token]:
         if text[place].isspace():
             place += 1
             continue
-        group = _GROUPED.match(text, place) if grouped and depth == 0 else None
+        group = _GROUPED.match(text, place) if depth == 0 else None
         if group is not None:
             text = text[:place] + group.group().replace(",", "") + text[group.end() :]
         match = _TOKEN.match(text, place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import random
 from collections.abc import Callable, Mapping
 from fractions import Fraction
@@ -9,29 +10,30 @@ from typing import Any
 
 import mpmath
 
-from tasks.grading.second_opinion.nodes import Apply, Node, Number, Quantity, Symbol, UnreadError, walk
+from tasks.grading.second_opinion.nodes import Node, UnreadError, walk
 
 DIGITS = 60
-MAX_BITS = 40_000
+_AGREEING = mpmath.mpf(10) ** -35
+_NOISE = mpmath.mpf(10) ** -45
+_MAX_BITS = 40_000
 """Of an exact number; what is longer is evaluated by mpmath."""
 _MAX_MAGNITUDE = 10**6
-_MAX_DIGITS = 3_000
-_GUARD_DIGITS = 25
-_NOISE = mpmath.mpf(10) ** -45
-CONSTANTS = {"e", "pi", "i", "infty", "..."}
+CONSTANTS = {"e": mpmath.e, "pi": mpmath.pi, "i": mpmath.mpc(0, 1)}
 Value = Any
 """A Fraction where exact, else an mpmath number."""
 
-_FUNCTIONS: dict[str, Callable[[Any], Any]] = {
-    "sin": mpmath.sin, "cos": mpmath.cos, "tan": mpmath.tan, "cot": mpmath.cot, "sec": mpmath.sec, "csc": mpmath.csc,
-    "arcsin": mpmath.asin, "arccos": mpmath.acos, "arctan": mpmath.atan,
-    "sinh": mpmath.sinh, "cosh": mpmath.cosh, "tanh": mpmath.tanh, "exp": mpmath.exp,
+_ARITHMETIC: dict[str, Callable[..., Any]] = {
+    "+": operator.add, "*": operator.mul, "/": operator.truediv, "neg": operator.neg, "abs": abs,
 }  # fmt: skip
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    name: getattr(mpmath, name) for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "exp")
+} | {"arcsin": mpmath.asin, "arccos": mpmath.acos, "arctan": mpmath.atan}
 
 
-def letters(node: Node) -> set[str]:
-    """Returns the names of a tree that have no value of their own."""
-    return {each.name for each in walk(node) if isinstance(each, Symbol)} - CONSTANTS
+def letters(*nodes: Node) -> set[str]:
+    """Returns the names of trees that have no value of their own."""
+    names = {each.name for node in nodes for each in walk(node) if each.kind == "symbol"}
+    return names - CONSTANTS.keys() - {"infty", "..."}
 
 
 def points(names: set[str], kind: str) -> dict[str, Fraction]:
@@ -48,47 +50,34 @@ def points(names: set[str], kind: str) -> dict[str, Fraction]:
     return {name: sign * Fraction(generator.randint(31, 307), 97) for name in sorted(names)}
 
 
-def evaluate(node: Node, at: Mapping[str, Fraction], digits: int = DIGITS) -> Value:
-    """Returns the value of an expression.
-
-    Args:
-        node: the expression.
-        at: values of its letters.
-        digits: decimal digits of what is not exact.
+def evaluate(node: Node, at: Mapping[str, Fraction]) -> Value:
+    """Returns the value of an expression, the letters standing for the values `at` gives them.
 
     Raises:
         UnreadError: it is no expression, undefined at this point, or out of bounds.
     """
     try:
-        with mpmath.workdps(digits):
-            return _checked(_value(node, at))
-    except (ZeroDivisionError, ValueError, OverflowError, mpmath.libmp.NoConvergence) as error:
+        with mpmath.workdps(DIGITS):
+            return _value(node, at)
+    except (ArithmeticError, ValueError, TypeError, mpmath.libmp.NoConvergence) as error:
         raise UnreadError(f"cannot be evaluated: {error}") from error
 
 
-def same(one: Value, other: Value, digits: int = DIGITS) -> bool:
-    """Tells whether two values are equal: exactly where both are exact, else to all digits but the guard digits."""
-    if isinstance(one, Fraction) and isinstance(other, Fraction):
-        return one == other
-    with mpmath.workdps(digits):
-        first, second = _real(one), _real(other)
-        distance = abs(first - second)
-        return bool(
-            distance <= mpmath.mpf(10) ** (_GUARD_DIGITS - digits) * max(abs(first), abs(second)) or distance <= _NOISE
-        )
-
-
-def digits_for(value: Value) -> int:
-    """Returns the digits at which a difference of 1 shows beside a value.
+def same(one: Value, other: Value) -> bool:
+    """Tells whether two values are equal: exactly where both are exact, else to 35 digits.
 
     Raises:
-        UnreadError: they are too many.
+        UnreadError: both are so large that 35 digits do not show a difference of 1.
     """
-    size = abs(value)
-    digits = DIGITS if size < 1 else DIGITS + int(mpmath.mag(_real(size)) * 0.302)
-    if digits > _MAX_DIGITS:
-        raise UnreadError("a value too large to compare with another")
-    return digits
+    if isinstance(one, Fraction) and isinstance(other, Fraction):
+        return one == other
+    with mpmath.workdps(DIGITS):
+        first, second = _real(one), _real(other)
+        distance, size = abs(first - second), max(abs(first), abs(second))
+        equal = distance <= _AGREEING * size or distance <= _NOISE
+    if equal and size > 1 / _AGREEING:
+        raise UnreadError("values too large to compare")
+    return bool(equal)
 
 
 def _real(value: Value) -> Any:
@@ -97,149 +86,78 @@ def _real(value: Value) -> Any:
 
 def _checked(value: Value) -> Value:
     if isinstance(value, Fraction):
-        if value.numerator.bit_length() + value.denominator.bit_length() > MAX_BITS:
-            return _checked(_real(value))
-        return value
+        if value.numerator.bit_length() + value.denominator.bit_length() <= _MAX_BITS:
+            return value
+        value = _real(value)
     if not mpmath.isfinite(value) or (value and abs(mpmath.mag(value)) > _MAX_MAGNITUDE):
         raise UnreadError("a value out of bounds")
     return value
 
 
 def _value(node: Node, at: Mapping[str, Fraction]) -> Value:
-    match node:
-        case Number():
-            return node.value
-        case Symbol():
-            return _symbol(node.name, at)
-        case Quantity():
-            return _value(node.value, at)
-        case Apply(name="deg"):
-            return _real(_value(node.arguments[0], at)) * mpmath.pi / 180
-        case Apply():
-            return _checked(_apply(node.name, [_value(each, at) for each in node.arguments]))
-        case _:
-            raise UnreadError("not an expression")
+    if node.kind == "number":
+        return node.value
+    if node.kind == "symbol":
+        if node.name in at:
+            return at[node.name]
+        if node.name not in CONSTANTS:
+            raise UnreadError(f"{node.name} has no value")
+        return +CONSTANTS[node.name]
+    if node.kind == "quantity":
+        return _value(node.args[0], at)
+    if node.kind == "deg":
+        return _real(_value(node.args[0], at)) * mpmath.pi / 180
+    return _checked(_applied(node.kind, [_value(each, at) for each in node.args]))
 
 
-def _symbol(name: str, at: Mapping[str, Fraction]) -> Value:
-    if name in at:
-        return at[name]
-    constants = {"e": mpmath.e, "pi": mpmath.pi, "i": mpmath.mpc(0, 1)}
-    if name not in constants:
-        raise UnreadError(f"{name} has no value")
-    return +constants[name]
-
-
-def _apply(name: str, values: list[Value]) -> Value:
-    first, *others = values
-    exact = all(isinstance(value, Fraction) for value in values)
-    if not exact:
+def _applied(kind: str, values: list[Value]) -> Value:
+    if not all(isinstance(value, Fraction) for value in values):
         values = [_real(value) for value in values]
-        first, *others = values
-    match name:
-        case "+":
-            return first + others[0]
-        case "*":
-            return first * others[0]
-        case "/":
-            return first / others[0]
-        case "neg":
-            return -first
-        case "^":
-            return _power(first, others[0], exact)
-        case "sqrt":
-            return _root(first, 2, exact)
-        case "root":
-            return _root(first, _whole(others[0], 1, 100), isinstance(first, Fraction))
-        case "abs":
-            return abs(first)
-        case "!":
-            return _factorial(first)
-        case "binom":
-            return _binomial(first, others[0])
-        case "floor" | "ceil":
-            return _rounded(name, first)
-        case "ln" | "log":
-            return _logarithm(first, *others)
-    if name not in _FUNCTIONS:
-        raise UnreadError(f"{name} has no value")
-    argument = _real(first)
-    if abs(argument) > 10**9:
-        raise UnreadError("an argument out of bounds")
-    return _FUNCTIONS[name](argument)
+    first, *others = values
+    if kind in _ARITHMETIC:
+        return _ARITHMETIC[kind](*values)
+    if kind == "^":
+        return _power(first, others[0])
+    if kind == "sqrt":
+        return _root(first, _whole(others[0], 100) if others else 2)
+    if kind == "!":
+        return _factorial(first)
+    if kind == "binom":
+        return _factorial(first) / (_factorial(others[0]) * _factorial(first - others[0]))
+    if kind in ("ln", "log"):
+        logarithms = [mpmath.log(_real(value)) for value in values]
+        return logarithms[0] / logarithms[1] if others else logarithms[0]
+    if kind not in _FUNCTIONS or abs(first) > 10**9:
+        raise UnreadError(f"{kind} has no value")
+    return _FUNCTIONS[kind](_real(first))
 
 
-def _power(base: Value, exponent: Value, exact: bool) -> Value:
-    if exact and exponent.denominator == 1:
-        bits = max(base.numerator.bit_length(), base.denominator.bit_length())
-        if abs(exponent) * bits <= MAX_BITS:
-            return base ** int(exponent)
-    if exact and exponent.denominator == 2 and base >= 0:
-        root = _root(base, 2, True)
-        if isinstance(root, Fraction):
-            return _power(root, Fraction(exponent.numerator), True)
+def _power(base: Value, exponent: Value) -> Value:
+    exact = isinstance(base, Fraction) and isinstance(exponent, Fraction) and exponent.denominator == 1
+    if exact and abs(exponent) * max(base.numerator.bit_length(), base.denominator.bit_length()) <= _MAX_BITS:
+        return base ** int(exponent)
     base, exponent = _real(base), _real(exponent)
-    if base == 0 or abs(exponent) > 10**9:
-        raise UnreadError("a power out of bounds")
-    if abs(exponent) * (abs(mpmath.mag(base)) + 1) > _MAX_MAGNITUDE:
+    if base == 0 or abs(exponent) * (abs(mpmath.mag(base)) + 1) > _MAX_MAGNITUDE:
         raise UnreadError("a power out of bounds")
     return mpmath.power(base, exponent)
 
 
-def _root(value: Value, index: int, exact: bool) -> Value:
-    if exact and value >= 0:
-        top, bottom = _whole_root(value.numerator, index), _whole_root(value.denominator, index)
-        if top is not None and bottom is not None:
-            return Fraction(top, bottom)
+def _root(value: Value, index: int) -> Value:
     number = _real(value)
     if index % 2 and mpmath.im(number) == 0 and mpmath.re(number) < 0:
         return -mpmath.root(-number, index)
     return mpmath.root(number, index)
 
 
-def _whole_root(value: int, index: int) -> int | None:
-    if value.bit_length() > 4_000:
-        return None
-    with mpmath.workdps(30 + value.bit_length()):
-        root = int(mpmath.nint(mpmath.root(value, index)))
-    return root if root**index == value else None
-
-
-def _whole(value: Value, low: int, high: int) -> int:
-    if not isinstance(value, Fraction) or value.denominator != 1 or not low <= value <= high:
-        raise UnreadError("not a whole number within bounds")
-    return int(value)
-
-
 def _factorial(value: Value) -> Value:
     if isinstance(value, Fraction) and value.denominator == 1:
-        number = _whole(value, 0, 3_000)
-        return Fraction(int(mpmath.libmp.ifac(number)))
+        return Fraction(int(mpmath.libmp.ifac(_whole(value, 3_000))))
     if abs(value) > 10**4:
         raise UnreadError("a factorial out of bounds")
     return mpmath.gamma(_real(value) + 1)
 
 
-def _binomial(upper: Value, lower: Value) -> Value:
-    return _factorial(upper) / _mixed(_factorial(lower), _factorial(upper - lower), upper)
-
-
-def _mixed(one: Value, other: Value, like: Value) -> Value:
-    if isinstance(one, Fraction) and isinstance(other, Fraction) and isinstance(like, Fraction):
-        return one * other
-    return _real(one) * _real(other)
-
-
-def _rounded(name: str, value: Value) -> Value:
-    if isinstance(value, Fraction):
-        return Fraction(value.__floor__() if name == "floor" else value.__ceil__())
-    if mpmath.im(value) != 0 or abs(value) > 10**30 or abs(value - mpmath.nint(value)) < mpmath.mpf(10) ** -20:
-        raise UnreadError("cannot be rounded surely")
-    return Fraction(int(mpmath.floor(value) if name == "floor" else mpmath.ceil(value)))
-
-
-def _logarithm(value: Value, base: Value | None = None) -> Value:
-    if value == 0 or base == 0 or base == 1:
-        raise UnreadError("a logarithm without value")
-    logarithm = mpmath.log(_real(value))
-    return logarithm if base is None else logarithm / mpmath.log(_real(base))
+def _whole(value: Value, largest: int) -> int:
+    if not isinstance(value, Fraction) or value.denominator != 1 or not 0 <= value <= largest:
+        raise UnreadError("not a whole number within bounds")
+    return int(value)

@@ -11,7 +11,8 @@ from tasks.report.sections import Section, section
 LISTED = 20
 NAMES = {
     "graded": "answers graded",
-    "right": "right",
+    "right": "right, in their form",
+    "right_lenient": "right final answer, in its form or not",
     "unjudged": "gold could not be read",
     "timed_out": "given up (time or memory)",
     "fast_path": "decided by the exact path",
@@ -42,8 +43,8 @@ def _audit(check: GradingCheck) -> list[Html]:
         return [title, paragraph("None of the drawn answers is mathematics, so nothing was audited.")]
     text = (
         f"Of {count(check.distinct)} distinct (gold, answer) pairs {count(audit.audited)} were graded "
-        f"twice more, half of them called right if there are so many. Right by our grader: "
-        f"{count(audit.stats.right)}; by math-verify: {count(audit.reference_stats.right)}; "
+        f"twice more, half of them called right if there are so many. Right, in a box or not, by our grader: "
+        f"{count(audit.stats.right_lenient)}; by math-verify: {count(audit.reference_stats.right_lenient)}; "
         f"the two differ on {_of(len(audit.disagreements), audit)}. "
         f"The independent reader, which shares no parser with either, could tell about "
         f"{_of(audit.reader_judged, audit)} and differs from us on {_of(len(audit.reading_disagreements), audit)}."

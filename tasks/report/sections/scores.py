@@ -83,7 +83,8 @@ def _draw_benchmark(panel: Axes, results: StudyResults, benchmark: str) -> None:
 
 def _table(results: StudyResults) -> Html:
     ks = sorted({int(k) for score in results.scores for k in score.pass_at_k if int(k) > 1})
-    columns = ["policy", "benchmark", "problems", "samples each", "pass@1", "95 % interval", *(f"pass@{k}" for k in ks)]
+    columns = ["policy", "benchmark", "problems", "samples each", "pass@1", "95 % interval", "lenient",
+               *(f"pass@{k}" for k in ks)]  # fmt: skip
     columns += ["cut short", "mean length", "unjudged", "tokens/s"]
     rows = [_row(score, ks) for score in results.scores]
     return table(columns, rows, range(2, len(columns)), sortable=True)
@@ -97,6 +98,7 @@ def _row(score: Score, ks: list[int]) -> Row:
         str(score.samples),
         Cell(fixed(score.pass_at_1), score.pass_at_1),
         f"[{fixed(score.low)}, {fixed(score.high)}]",
+        fixed(score.pass_at_1_lenient),
         *(fixed(score.pass_at_k.get(str(k))) for k in ks),
         Cell(percent(score.truncated), score.truncated),
         fixed(score.mean_length, 1),

@@ -1,28 +1,31 @@
 """The vLLM engine behind the program's protocol: one process per architecture, whose weights are replaced in place.
 
 Differences from using `vllm.LLM` directly:
+- vLLM starts on random weights: the first `load` or `update` is the only time that weights are read;
 - a checkpoint replaces the weights without a restart; the worker sums the tensors' bits on their way into the model
   and a log-probability probe checks what the model then computes;
+- a trainer on the same devices hands its weights over there (`buckets`), also where it is several processes;
 - randomness derives from (seed, step, prompt, sample, position), see `sampler`;
 - batches with different settings run together, and prompts come back as they finish;
 - a process that dies or hangs is replaced once, with its last weights, and its unfinished requests are repeated.
 
-Not covered: a restart after weights came over CUDA (the run stops at its last checkpoint instead); quantised
-checkpoints; adapters that are not merged; a trainer that shards its policy over several processes while each has an
-engine larger than one device (use a server). Memory release, tensor parallelism and the transfer over CUDA follow
-vLLM 0.32's interfaces but have not been run on a GPU.
+Not covered: a restart after weights came in buckets (they lie in no file; the run stops and is tried again from its
+last checkpoint); quantised checkpoints; adapters that are not merged. Memory release, tensor parallelism on GPUs and
+CUDA handles follow vLLM 0.32's interfaces but have not been run on a GPU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from tasks.policy.policy_model import weights_digest
 from tasks.sampling.protocol import Completion, Engine, GenerationBatch, Request, SamplingSettings, in_order
+from tasks.sampling.vllm.buckets import BucketSender
+from tasks.sampling.vllm.device_buffer import Entry, Handles
+from tasks.sampling.vllm.device_memory import free_cached_memory
 from tasks.sampling.vllm.options import head_sizes, llm_arguments, on_cpu, set_environment
 from tasks.sampling.vllm.probe import LogprobProbe
 from tasks.sampling.vllm.process import ANSWER_TIMEOUT, EngineDied, EngineProcess
@@ -34,12 +37,9 @@ from tasks.sampling.vllm.requests import (
     sequence_indices,
     stop_token_ids,
 )
-from tasks.sampling.vllm.staging import Checksums, Staging, StaleWeights, check_checksums
+from tasks.sampling.vllm.staging import Checksums, Staging, StaleWeights, WeightLayout, check_checksums
 from tasks.sampling.vllm.weights import state_dict
-from tasks.study.params import Hardware
-
-if TYPE_CHECKING:
-    from tasks.sampling.vllm.transfer import Transfer
+from tasks.study.params import SizedHardware
 
 
 class VllmEngine(Engine):
@@ -50,13 +50,13 @@ class VllmEngine(Engine):
     def __init__(
         self,
         checkpoint: Path,
-        hardware: Hardware,
+        hardware: SizedHardware,
         precision: str = "float32",
         context: int | None = None,
         colocated: bool = False,
         timeout_s: float = ANSWER_TIMEOUT,
     ) -> None:
-        """Starts vLLM on a checkpoint.
+        """Starts vLLM for a checkpoint, which is read before the first sampling unless other weights come first.
 
         Args:
             checkpoint: folder of a transformers checkpoint; later ones must have its architecture.
@@ -69,27 +69,21 @@ class VllmEngine(Engine):
         Raises:
             InputError: no checkpoint, or one that vLLM cannot run on this machine.
         """
-        set_environment(hardware.threads_per_worker, colocated)
+        set_environment(hardware.threads_per_worker)
         self._staging = Staging(checkpoint, head_sizes() if on_cpu() else None)
         config = self._staging.config
         self._context = min(context or 1 << 31, int(config["max_position_embeddings"]))
         self._precision, self._dtype = precision, getattr(torch, precision)
-        self._stops = stop_token_ids(checkpoint, config)
+        self._stops = stop_token_ids(checkpoint)
         self._probe = LogprobProbe(config, self._context, self._dtype)
         self._hardware, self._colocated, self._timeout_s = hardware, colocated, timeout_s
         self._counter_based = on_cpu()
-        self._shares_device = colocated and not on_cpu() and (hardware.vllm.tensor_parallel or 1) == 1
         self._restarts = 1
         self._asleep = False
-        self._transfer: Transfer | None = None
+        self._unread: Path | None = checkpoint
         self._process: EngineProcess | None = None
         try:
-            if self._staging.reads_checkpoints:
-                self._staging.use_checkpoint(checkpoint)
-            else:
-                self._staging.write(state_dict(checkpoint, self._dtype))
             self._process = self._start()
-            self.load(checkpoint)
         except BaseException:
             self.close()
             raise
@@ -107,6 +101,7 @@ class VllmEngine(Engine):
             EngineDied: the engine died for the second time.
         """
         check_lengths(batches, self._context)
+        self._read()
         if self._asleep:
             raise StaleWeights("the engine gave its memory back and has no weights; update it before sampling")
         waiting = sequence_indices(batches)
@@ -132,6 +127,7 @@ class VllmEngine(Engine):
             ProbeFailed: the engine computes something else.
         """
         self._staging.check_architecture(checkpoint)
+        self._stops = stop_token_ids(checkpoint)
         if not self._staging.reads_checkpoints:
             return self.update(state_dict(checkpoint, self._dtype).items())
         self._staging.use_checkpoint(checkpoint)
@@ -146,18 +142,44 @@ class VllmEngine(Engine):
             StaleWeights: a tensor is missing, foreign or of another shape, or the engine read something else.
             ProbeFailed: the engine computes something else.
         """
+        if self._colocated and not on_cpu():
+            device = torch.device("cuda", torch.cuda.current_device())
+            return self.update_in_buckets(weights, BucketSender(self.bucket_layout, device))
         tensors = {name: tensor.detach().to(self._dtype) for name, tensor in weights}
-        self._staging.check_complete(tensors)
-        if self._shares_device and all(tensor.is_cuda for tensor in tensors.values()):
-            self._send(tensors)
-        else:
-            self._load_staged(self._staging.write(tensors))
+        self._load_staged(self._staging.write(tensors))
         self._fingerprint = weights_digest(tensors)
-        self._probe.check(self._score_probe(), tensors, self._fingerprint)
+        self._probe.check(self._score_probe(), tensors if self._staging.is_small else None, self._fingerprint)
+        return self._fingerprint
+
+    @property
+    def bucket_layout(self) -> WeightLayout:
+        """What this engine's workers take from a trainer's devices."""
+        return self._staging.layout(self._dtype)
+
+    def update_in_buckets(self, weights: Iterable[tuple[str, torch.Tensor]], sender: BucketSender) -> str:
+        """Replaces the weights over the devices; see `buckets.BucketEngine`. Raises as `update`."""
+        kept: dict[str, torch.Tensor] = {}
+
+        def watched() -> Iterator[tuple[str, torch.Tensor]]:
+            for name, tensor in weights:
+                if self._staging.is_small:
+                    kept[name] = tensor.detach().to("cpu", self._dtype)
+                yield name, tensor
+
+        free_cached_memory()
+        if self._asleep:
+            self.process.wake("weights")
+        sent = sender.send(watched(), _Workers(self.process))
+        self._staging.check_complete(sent.shapes)
+        self._restarts = 0  # a new process could not start from these weights: they lie in no file
+        self._restore_kv_cache()
+        self._fingerprint = self._staging.fingerprint(sent.checksums)
+        self._probe.check(self._score_probe(), kept or None, self._fingerprint)
         return self._fingerprint
 
     def fingerprint(self) -> str:
         """Digest of the weights the engine samples with, equal to the transformers engine's."""
+        self._read()
         return self._fingerprint
 
     def release(self) -> None:
@@ -177,7 +199,7 @@ class VllmEngine(Engine):
 
     @property
     def restarted(self) -> bool:
-        """Whether the one restart has been used up."""
+        """Whether the one restart has been used up, or weights came that lie in no file."""
         return self._restarts == 0
 
     @property
@@ -189,29 +211,23 @@ class VllmEngine(Engine):
     def _start(self) -> EngineProcess:
         folder = self._staging.folder
         arguments = llm_arguments(folder, self._hardware, self._precision, self._context, self._colocated)
+        if self._unread is not None:
+            arguments["load_format"] = "dummy"
         return EngineProcess(arguments, self._timeout_s)
+
+    def _read(self) -> None:
+        """Reads the checkpoint the engine was opened for, where no weights have come since."""
+        if self._unread is not None:
+            self.load(self._unread)
 
     def _restart(self) -> None:
         """Replaces a dead process by one that starts from the current weights; the second death is final."""
         self.process.close()
         if self._restarts == 0:
-            raise EngineDied("the vLLM engine was lost twice; the run stops at its last checkpoint")
+            raise EngineDied("the vLLM engine was lost and cannot start again; the run stops at its last checkpoint")
         self._restarts -= 1
         self._process = self._start()
         self._asleep = False
-        self._transfer = None
-
-    def _send(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Hands the trainer's tensors over on the device (`transfer`)."""
-        from tasks.sampling.vllm.transfer import ipc_transfer
-
-        if self._asleep:
-            self.process.wake("weights")
-        if self._transfer is None:
-            self._transfer = ipc_transfer(self.process.llm, tensors)
-        self._transfer.send(tensors)
-        self._restarts = 0  # a new process could not start from these weights: they lie in no file
-        self._restore_kv_cache()
 
     def _load_staged(self, expected: Checksums | None) -> Checksums:
         """Has the workers read the staged weights; returns the checksums of what they read."""
@@ -227,6 +243,8 @@ class VllmEngine(Engine):
         return sums
 
     def _restore_kv_cache(self) -> None:
+        """After new weights: the cache's memory is taken again, and its entries of the old weights are dropped."""
+        self._unread = None
         if self._asleep:
             self.process.wake("kv_cache")
             self._asleep = False
@@ -255,3 +273,23 @@ class VllmEngine(Engine):
         rows = output.prompt_logprobs or []
         pairs = zip(rows[1:], self._probe.tokens[1:], strict=True)
         return [row[token].logprob for row, token in pairs if row is not None]
+
+
+class _Workers:
+    """An engine's workers; see `buckets.BucketTarget`."""
+
+    def __init__(self, process: EngineProcess) -> None:
+        self._process = process
+
+    def open_buffers(self, handles: Handles) -> None:
+        """Each worker opens the buffer of its device."""
+        self._process.call("rlscale_open_buffers", handles)
+
+    def load_bucket(self, entries: list[Entry]) -> list[Checksums]:
+        """Each worker loads a bucket; returns what each of them read."""
+        results: list[Checksums] = self._process.call("rlscale_load_bucket", entries)
+        return results
+
+    def close_buffers(self) -> None:
+        """The workers complete their models."""
+        self._process.call("rlscale_close_buffers")

@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 
-from tasks.study.params import Hardware
+from tasks.study.params import SizedHardware
 
 KEY, TEMPERATURE, TOP_P = "rlscale_key", "rlscale_temperature", "rlscale_top_p"
 """Names under which a request carries its key and settings to the worker."""
@@ -19,7 +19,7 @@ CPU_CACHE_BYTES = 1 << 30
 CPU_CACHE_FRACTION = 0.05
 
 
-def set_environment(threads: int, colocated: bool = False) -> None:
+def set_environment(threads: int) -> None:
     """Sets what vLLM reads from the environment when it is first imported; what a user has set is left alone."""
     defaults = {
         "VLLM_NO_USAGE_STATS": "1",
@@ -30,9 +30,6 @@ def set_environment(threads: int, colocated: bool = False) -> None:
         "OMP_NUM_THREADS": str(threads),
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
     }
-    if colocated:
-        # Lets the engine's own child processes take pickled memory handles from this one (`transfer`).
-        defaults["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
 
@@ -51,7 +48,9 @@ def head_sizes() -> list[int]:
     return list(CPUAttentionBackend.get_supported_head_sizes())
 
 
-def llm_arguments(model: Path, hardware: Hardware, precision: str, context: int, colocated: bool) -> dict[str, Any]:
+def llm_arguments(
+    model: Path, hardware: SizedHardware, precision: str, context: int, colocated: bool
+) -> dict[str, Any]:
     """Arguments of `vllm.LLM`.
 
     Args:
@@ -81,7 +80,8 @@ def llm_arguments(model: Path, hardware: Hardware, precision: str, context: int,
     if colocated:
         # The trainer's devices are the visible ones; where several processes share an engine, the group says how many.
         fraction = hardware.vllm.memory_share or 0.45
-        sharing = {"enable_sleep_mode": True, "weight_transfer_config": {"backend": "ipc"}}
+        # What sleeps gives back its CUDA graphs and NCCL's buffers too, several GiB of a device.
+        sharing = {"enable_sleep_mode": True, "sleep_mode_offload_cudagraph": True, "enable_nccl_comm_suspend": True}
         parallel = {"tensor_parallel_size": hardware.vllm.tensor_parallel or 1, "gpu_memory_utilization": fraction}
         return arguments | sharing | parallel
     fraction = hardware.vllm.memory_share or 0.9

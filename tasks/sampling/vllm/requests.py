@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.sampling.protocol import Completion, GenerationBatch
+from tasks.sampling.protocol import Completion, GenerationBatch, SamplingSettings
 from tasks.sampling.seeds import request_seed, sequence_key
 from tasks.sampling.vllm.options import KEY, TEMPERATURE, TOP_P
+from tasks.sampling.vllm.weights import read_config
 from tasks.study.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,16 +52,37 @@ def sampling_params(
     from vllm import SamplingParams
 
     settings, request = batch.settings, batch.requests[index.request]
-    common: dict[str, Any] = {"max_tokens": settings.max_tokens, "logprobs": 0, "detokenize": False}
-    common |= {"flat_logprobs": True, "stop_token_ids": stop_token_ids, "skip_clone": True}
-    if settings.temperature == 0.0:
-        return SamplingParams(temperature=0.0, **common)
-    if counter_based:
+    fields = sampling_fields(settings, request_seed(settings, request.prompt_id, index.sample), stop_token_ids)
+    fields |= {"detokenize": False, "flat_logprobs": True, "skip_clone": True}
+    if counter_based and settings.temperature > 0.0:
         key = sequence_key(settings, request.prompt_id, index.sample)
-        extra = {KEY: key, TEMPERATURE: settings.temperature, TOP_P: settings.top_p}
-        return SamplingParams(temperature=0.0, extra_args=extra, **common)
-    seed = request_seed(settings, request.prompt_id, index.sample)
-    return SamplingParams(temperature=settings.temperature, top_p=settings.top_p, seed=seed, **common)
+        fields["extra_args"] = {KEY: key, TEMPERATURE: settings.temperature, TOP_P: settings.top_p}
+        fields |= {"temperature": 0.0, "top_p": 1.0}
+    return SamplingParams(**fields)
+
+
+def sampling_fields(settings: SamplingSettings, seed: int, stop_token_ids: list[int]) -> dict[str, Any]:
+    """Every field that decides what is sampled, under the names that `SamplingParams` and vLLM's servers share.
+
+    None is left to a default: a server takes what a request does not say from the model's `generation_config.json`,
+    which for instruct models names a top-k and a repetition penalty.
+    """
+    return {
+        "n": 1,
+        "max_tokens": settings.max_tokens,
+        "min_tokens": 0,
+        "temperature": settings.temperature,
+        "top_p": settings.top_p,
+        "top_k": 0,
+        "min_p": 0.0,
+        "repetition_penalty": 1.0,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
+        "seed": seed,
+        "stop_token_ids": stop_token_ids,
+        "ignore_eos": False,
+        "logprobs": 0,
+    }
 
 
 def completion_of(output: RequestOutput) -> Completion:
@@ -89,9 +111,9 @@ def check_lengths(batches: Sequence[GenerationBatch], context: int) -> None:
                 )
 
 
-def stop_token_ids(checkpoint: Path, config: Mapping[str, Any]) -> list[int]:
-    """End-of-sequence ids: of the generation config where there is one, else of the model config."""
+def stop_token_ids(checkpoint: Path) -> list[int]:
+    """End-of-sequence ids of a checkpoint: of the generation config where there is one, else of the model config."""
     path = checkpoint / "generation_config.json"
     generation_eos = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.is_file() else None
-    eos = generation_eos if generation_eos is not None else config.get("eos_token_id")
+    eos = generation_eos if generation_eos is not None else read_config(checkpoint).get("eos_token_id")
     return [eos] if isinstance(eos, int) else list(eos or [])

@@ -4,7 +4,8 @@ Every sequence is a request of its own with its own seed. vLLM's generator sampl
 need not know this program's randomness): results are reproducible, but not equal to the other engines'.
 
 A server somebody started serves one policy, and only that policy is evaluated: its name or path must be the run's.
-A server of our own takes new weights, see `weight_update`.
+A server of our own takes new weights, see `weight_update`. Start either with `--generation-config vllm`: a request
+says every field that decides what is sampled, but what this program does not know of would come from the model's file.
 """
 
 from __future__ import annotations
@@ -16,11 +17,20 @@ from typing import Any
 
 from tasks.sampling.protocol import Completion, Engine, GenerationBatch, Request, SamplingSettings, in_order
 from tasks.sampling.seeds import request_seed
-from tasks.sampling.vllm.requests import SequenceIndex, check_lengths, sequence_indices
+from tasks.sampling.vllm.requests import (
+    SequenceIndex,
+    check_lengths,
+    sampling_fields,
+    sequence_indices,
+    stop_token_ids,
+)
 from tasks.sampling.vllm.server_http import RequestRejected, Server
 from tasks.study.errors import InputError
 
-CONCURRENCY = 64
+MIN_IN_FLIGHT, MAX_IN_FLIGHT = 64, 1024
+FILL = 4
+"""Requests sent per sequence of full length that the server's cache holds: most completions are far shorter than their
+limit, and what does not fit waits there."""
 
 
 class ServerEngine(Engine):
@@ -43,6 +53,7 @@ class ServerEngine(Engine):
             raise InputError(f"{url}: the server serves no model")
         self.model: dict[str, Any] = models[0]
         self._context = int(self.model.get("max_model_len") or 1 << 31)
+        self._stops: list[int] = []
 
     def load(self, checkpoint: Path) -> str:
         """Checks that the server serves this policy; returns `fingerprint()`.
@@ -56,8 +67,10 @@ class ServerEngine(Engine):
         if self.model["id"] != name and not same_path:
             raise InputError(
                 f"{self.server.url} serves {self.model['id']!r}, not {name}; "
-                f"start it with `python -m vllm.entrypoints.openai.api_server {checkpoint} --served-model-name {name}`"
+                f"start it with `python -m vllm.entrypoints.openai.api_server {checkpoint} --served-model-name {name} "
+                "--generation-config vllm`"
             )
+        self._stops = stop_token_ids(checkpoint)
         return self.fingerprint()
 
     def update(self, weights: Iterable[tuple[str, Any]]) -> str:
@@ -84,7 +97,7 @@ class ServerEngine(Engine):
         """
         check_lengths(batches, self._context)
         finished: dict[tuple[int, int], dict[int, Completion]] = {}
-        with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="vllm-server") as threads:
+        with ThreadPoolExecutor(self._num_in_flight(batches), thread_name_prefix="vllm-server") as threads:
             futures: dict[Future[Completion], SequenceIndex] = {
                 threads.submit(self._complete, batches[index.batch], index): index
                 for index in sequence_indices(batches)
@@ -102,18 +115,19 @@ class ServerEngine(Engine):
     def close(self) -> None:
         """Nothing to stop: the server is not ours."""
 
+    def _num_in_flight(self, batches: Sequence[GenerationBatch]) -> int:
+        """Requests to send at a time, from the memory of the server's key-value cache."""
+        longest = max((len(r.tokens) + b.settings.max_tokens for b in batches for r in b.requests), default=1)
+        return min(max(FILL * self.server.cache_tokens() // longest, MIN_IN_FLIGHT), MAX_IN_FLIGHT)
+
     def _complete(self, batch: GenerationBatch, index: SequenceIndex) -> Completion:
         settings, request = batch.settings, batch.requests[index.request]
         body = {
             "model": self.model["id"],
             "prompt": list(request.tokens),
-            "max_tokens": settings.max_tokens,
-            "temperature": settings.temperature,
-            "top_p": settings.top_p,
-            "seed": request_seed(settings, request.prompt_id, index.sample),
-            "logprobs": 0,
             "return_token_ids": True,
         }
+        body |= sampling_fields(settings, request_seed(settings, request.prompt_id, index.sample), self._stops)
         try:
             choice = self.server.post("/v1/completions", body)["choices"][0]
         except RequestRejected as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import time
 import urllib.error
 import urllib.request
@@ -17,6 +18,9 @@ ATTEMPTS = 6
 FIRST_DELAY = 0.5
 TIMEOUT = 900.0
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+CACHE_METRIC = "vllm:cache_config_info{"
+LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
 class RequestRejected(RuntimeError):
@@ -53,6 +57,20 @@ class Server:
         """Returns a resource. Raises as `post`."""
         return self._send(urllib.request.Request(self.url + path))
 
+    def cache_tokens(self) -> int:
+        """Tokens that the key-value caches of a vLLM server hold, from its metrics; 0 where it does not tell.
+
+        Raises:
+            InputError: the server does not answer.
+        """
+        try:
+            text = self._read(urllib.request.Request(self.url + "/metrics")).decode()
+        except RequestRejected:
+            return 0
+        caches = [dict(LABEL.findall(line)) for line in text.splitlines() if line.startswith(CACHE_METRIC)]
+        sizes = [(cache.get("num_gpu_blocks", ""), cache.get("block_size", "")) for cache in caches]
+        return sum(int(blocks) * int(size) for blocks, size in sizes if blocks.isdigit() and size.isdigit())
+
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """Sends a body and returns the answer, None where it is empty.
 
@@ -64,6 +82,10 @@ class Server:
         return self._send(urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"}))
 
     def _send(self, request: urllib.request.Request) -> Any:
+        text = self._read(request)
+        return json.loads(text) if text else None
+
+    def _read(self, request: urllib.request.Request) -> bytes:
         token = os.environ.get(TOKEN)
         if token:
             request.add_header("Authorization", f"Bearer {token}")
@@ -73,8 +95,8 @@ class Server:
                 time.sleep(self._first_delay * 2 ** (attempt - 1))
             try:
                 with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-                    text = answer.read()
-                return json.loads(text) if text else None
+                    text: bytes = answer.read()
+                return text
             except urllib.error.HTTPError as error:
                 reason = self._reason(error)
             except (urllib.error.URLError, http.client.HTTPException, OSError) as error:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from tasks.policy.policy_model import combine_checksums, tensor_checksum
-from tasks.sampling.vllm.head_padding import pad_config, pad_tensor, plan_head_padding
+from tasks.sampling.vllm.device_buffer import aligned
+from tasks.sampling.vllm.head_padding import HeadPadding, pad_config, pad_tensor, plan_head_padding
 from tasks.sampling.vllm.probe import MAX_PROBED_PARAMS
 from tasks.sampling.vllm.weights import make_staging_dir, read_config, stored_shapes, write_staging_dir
 from tasks.study.errors import InputError
@@ -32,6 +34,25 @@ ARCHITECTURE = (
     "tie_word_embeddings",
 )
 HEAD = "lm_head.weight"
+
+
+@dataclass(frozen=True)
+class WeightLayout:
+    """What the workers take: how a transformers state dict is turned into it.
+
+    Attributes:
+        dtype: of the tensors, as torch names it.
+        tied: whether the output layer is the embedding, which then travels once.
+        padding: how small heads are widened; None: not at all.
+        largest: bytes of the largest tensor.
+        total: bytes of all.
+    """
+
+    dtype: str
+    tied: bool
+    padding: HeadPadding | None
+    largest: int
+    total: int
 
 
 class StaleWeights(RuntimeError):
@@ -65,10 +86,14 @@ class Staging:
         (self._stage / "config.json").write_text(json.dumps(padded), encoding="utf-8")
 
     @property
+    def is_small(self) -> bool:
+        """Whether the probe can compute the model a second time."""
+        return sum(torch.Size(shape).numel() for shape in self._shapes.values()) <= MAX_PROBED_PARAMS
+
+    @property
     def reads_checkpoints(self) -> bool:
         """Whether the workers read checkpoints where they lie."""
-        numbers = sum(torch.Size(shape).numel() for shape in self._shapes.values())
-        return self._padding is None and numbers > MAX_PROBED_PARAMS
+        return self._padding is None and not self.is_small
 
     def use_checkpoint(self, checkpoint: Path) -> None:
         """Makes a checkpoint the current weights without copying it."""
@@ -80,13 +105,24 @@ class Staging:
         Raises:
             StaleWeights: a tensor is missing, foreign or of another shape.
         """
-        self.check_complete(tensors)
+        self.check_complete({name: tuple(tensor.shape) for name, tensor in tensors.items()})
         stored = {name: tensor.to("cpu") for name, tensor in tensors.items() if not (self._tied and name == HEAD)}
         if self._padding is not None:
             stored = {name: pad_tensor(name, tensor, self._padding) for name, tensor in stored.items()}
         write_staging_dir(self._stage, stored)
         self.folder = self._stage
         return {name: tensor_checksum(tensor) for name, tensor in stored.items()}
+
+    def layout(self, dtype: torch.dtype) -> WeightLayout:
+        """How a state dict is laid out for vLLM's workers."""
+        sizes = [self._stored_bytes(shape, dtype) for name, shape in self._shapes.items()]
+        name = str(dtype).removeprefix("torch.")
+        return WeightLayout(name, self._tied, self._padding, max(sizes), sum(sizes))
+
+    def _stored_bytes(self, shape: tuple[int, ...], dtype: torch.dtype) -> int:
+        """Bytes of a tensor in a buffer, at most: padding widens each of a weight's dimensions."""
+        growth = 1.0 if self._padding is None else self._padding.padded_hidden / self._padding.hidden
+        return aligned(int(growth ** len(shape) * torch.Size(shape).numel() + 1) * dtype.itemsize)
 
     def check_architecture(self, checkpoint: Path) -> None:
         """Compares a checkpoint with the architecture the engine was opened for.
@@ -114,14 +150,16 @@ class Staging:
     def _tied(self) -> bool:
         return bool(self.config.get("tie_word_embeddings"))
 
-    def check_complete(self, tensors: Mapping[str, torch.Tensor]) -> None:
+    def check_complete(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Refuses what is not a whole state dict of this architecture.
+
+        Args:
+            shapes: of its tensors, by name.
 
         Raises:
             StaleWeights: a tensor is missing, foreign or of another shape; it is named.
         """
         optional = {HEAD} if self._tied else set()
-        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         missing = sorted(set(self._shapes) - set(shapes) - optional)
         foreign = sorted(set(shapes) - set(self._shapes) - optional)
         wrong = sorted(name for name in set(shapes) & set(self._shapes) if shapes[name] != self._shapes[name])

@@ -8,9 +8,9 @@ sentence that names the file and the key.
 """
 
 from tasks.study.params.block import ConfigBlock, Fraction, Name, Variant
-from tasks.study.params.hardware import Hardware, Tracking, VllmHardware
+from tasks.study.params.hardware import Hardware, SizedHardware, Tracking, VllmHardware
 from tasks.study.params.models import HubFamily, HubModel, Pretrain, SupervisedStage, TinyFamily, TinyModel
-from tasks.study.params.params import Evaluate, Fit, Grid, GroupAxis, Params, Report, ReuseAxis, Study
+from tasks.study.params.params import Evaluate, Fit, Grid, GroupAxis, Params, Report, ReuseAxis, RunsEntry, Study
 from tasks.study.params.problems import ArithmeticSource, Benchmark, Cleaning, FileSource, HubSource, Prepare
 from tasks.study.params.reader import load_params, make_params
 from tasks.study.params.training import (
@@ -21,6 +21,7 @@ from tasks.study.params.training import (
     Optimizer,
     PromptStyle,
     Sampling,
+    Stopping,
     Train,
 )
 
@@ -51,7 +52,10 @@ __all__ = [
     "PromptStyle",
     "Report",
     "ReuseAxis",
+    "RunsEntry",
     "Sampling",
+    "SizedHardware",
+    "Stopping",
     "Study",
     "SupervisedStage",
     "TinyFamily",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -37,14 +37,28 @@ class GroupAxis(ConfigBlock):
     values: tuple[PositiveInt, ...] = ()
 
 
-class Grid(ConfigBlock):
-    """Which experiments are run: sizes x variants x seeds, the reuse axis and the optional group-size axis."""
+class RunsEntry(ConfigBlock):
+    """Runs of one size and variant on the scale axis that have seeds and a number of steps of their own."""
 
+    size: Name
+    variant: Variant
+    steps: PositiveInt = Field(description="At most train.steps: the first steps of the same curriculum.")
+    seeds: tuple[int, ...] = Field(min_length=1)
+
+
+class Grid(ConfigBlock):
+    """Which experiments are run: sizes x variants x seeds, the reuse axis and the optional group-size axis.
+
+    Entries of `runs` stand in for the seeds of their size and variant; other sizes keep `seeds` and `train.steps`.
+    """
+
+    added: ClassVar[frozenset[str]] = frozenset({"runs"})
     sizes: tuple[Name, ...] = Field(min_length=1)
     variants: tuple[Variant, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)
     reuse: ReuseAxis | None = None
     group_size: GroupAxis | None = None
+    runs: tuple[RunsEntry, ...] = ()
 
 
 class Evaluate(ConfigBlock):
@@ -99,6 +113,11 @@ class Params(ConfigBlock):
         for size in (*self.grid.sizes, *(axis.size for axis in axes)):
             if size not in sizes:
                 raise ValueError(f"grid names size {size!r}, but pretrain.family.models has only {sorted(sizes)}")
+        for key, named in self.hardware.sizes_named().items():
+            for size in sorted(named - sizes):
+                raise ValueError(
+                    f"hardware.{key} names size {size!r}, but pretrain.family.models has only {sorted(sizes)}"
+                )
         prompts = self.train.steps * self.train.batch
         for tau in self.grid.reuse.factors if self.grid.reuse else ():
             if prompts % tau:
@@ -106,6 +125,12 @@ class Params(ConfigBlock):
         for group in self.grid.group_size.values if self.grid.group_size else ():
             if group < 2:
                 raise ValueError("grid.group_size.values: a group needs at least 2 completions")
+        for entry in self.grid.runs:
+            where = f"grid.runs: {entry.size} {entry.variant}"
+            if entry.size not in self.grid.sizes or entry.variant not in self.grid.variants:
+                raise ValueError(f"{where} is not among grid.sizes and grid.variants")
+            if entry.steps > self.train.steps:
+                raise ValueError(f"{where}: {entry.steps} steps, expected at most train.steps = {self.train.steps}")
         return self
 
     @property

@@ -7,16 +7,17 @@ nothing. Names hold only letters, digits and `_ - . /`: trackers refuse `@` and 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tasks.records.metrics import StepMetrics, read_metrics
 from tasks.records.models import read_models
 from tasks.records.scores import Score, read_scores
+from tasks.records.stopping import read_stopped
 from tasks.study.fingerprints import run_fingerprint
 from tasks.study.grid import Run
-from tasks.study.manifests import MANIFEST, digest_text, read_manifest
+from tasks.study.manifests import MANIFEST, digest_text, is_locked, read_manifest
 from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
 
@@ -51,11 +52,14 @@ class RunRecord:
         tags: the axes, for grouping.
         dataset: name and digest of the problems trained on.
         points: the curves.
-        digests: of the rows up to each one, to tell whether a store holds a prefix of these curves.
+        digests: of the rows up to each one, seconds left out, to tell whether a store holds a prefix of these curves: a
+            resumed run makes the same rows in other seconds.
         summary: last values, and scores where the run has been evaluated.
         files: small files of the folder.
         started_at: Unix seconds at which the run's first step can have begun; 0 before there is a row.
         done: whether the run has finished.
+        stopped: why it was stopped by forecast, None where it was not.
+        running: whether a process holds its lock.
     """
 
     name: str
@@ -69,6 +73,8 @@ class RunRecord:
     files: list[Path]
     started_at: float
     done: bool
+    stopped: str | None
+    running: bool
 
 
 def read_record(params: Params, run: Run) -> RunRecord:
@@ -78,7 +84,7 @@ def read_record(params: Params, run: Run) -> RunRecord:
     points, digests, elapsed, digest = [], [], 0.0, ""
     for row in rows:
         elapsed += sum(row.seconds.values())
-        digest = digest_text(digest + row.line())
+        digest = digest_text(digest + replace(row, seconds={}).line())
         points.append(MetricPoint(row.step, elapsed, curves(row)))
         digests.append(digest)
     manifest = read_manifest(paths.run(run))
@@ -97,6 +103,8 @@ def read_record(params: Params, run: Run) -> RunRecord:
         files=_files(paths, run),
         started_at=paths.metrics(run).stat().st_mtime - elapsed if rows else 0.0,
         done=manifest is not None and manifest.get("fingerprint") == fingerprint,
+        stopped=stop.reason if (stop := read_stopped(params, run)) else None,
+        running=is_locked(paths.run(run)),
     )
 
 
@@ -155,6 +163,8 @@ def _summary(paths: StudyPaths, run: Run, rows: list[StepMetrics]) -> dict[str, 
 def _score_values(score: Score) -> dict[str, float]:
     values = {f"eval/{score.benchmark}/pass_at_{k}": value for k, value in score.pass_at_k.items()}
     named = {"pass_at_1": score.pass_at_1, "pass_at_1_low": score.low, "pass_at_1_high": score.high}
+    if score.pass_at_1_lenient is not None:
+        named["pass_at_1_lenient"] = score.pass_at_1_lenient
     named |= {"truncated": score.truncated, "mean_length": score.mean_length}
     return values | {f"eval/{score.benchmark}/{name}": value for name, value in named.items()}
 

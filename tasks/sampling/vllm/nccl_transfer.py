@@ -1,16 +1,12 @@
-"""Weights from a trainer's GPUs to vLLM's, by vLLM's own weight-transfer interface.
+"""Weights from a trainer's GPU to a server on GPUs of its own, by vLLM's weight-transfer interface over NCCL.
 
-ipc    a colocated engine on the same device: handles of the trainer's memory are passed, nothing is copied to the host
-nccl   a server on GPUs of its own: the weights are broadcast over NCCL, the HTTP interface only coordinates
-
-Written against vLLM 0.32 (`vllm.distributed.weight_transfer`) and not run on a GPU yet; what surrounds the transfer
-(what is sent, the calls to engine and server) is tested without one.
+The weights are broadcast by the one process that holds them whole; the HTTP interface only coordinates. The server is
+started with `--weight-transfer-config '{"backend": "nccl"}'`. Written against vLLM 0.32
+(`vllm.distributed.weight_transfer`) and not run on a GPU yet; what surrounds the transfer is tested without one.
 """
 
 from __future__ import annotations
 
-import base64
-import pickle
 import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -36,30 +32,6 @@ class StateDictSource(WeightSource):
     def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
         """The tensors."""
         yield from self.tensors.items()
-
-
-class EngineClient:
-    """vLLM's control interface over an engine of this process."""
-
-    def __init__(self, llm: Any) -> None:
-        """Takes a `vllm.LLM` that was started with `weight_transfer_config`."""
-        self._llm = llm
-
-    def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
-        """Prepares the workers."""
-        self._llm.init_weight_transfer_engine({"init_info": init_info})
-
-    def start_weight_update(self) -> None:
-        """Opens an update."""
-        self._llm.start_weight_update()
-
-    def update_weights(self, update_info: Any) -> None:
-        """Sends a chunk; memory handles travel pickled, between processes of ours on one machine."""
-        self._llm.update_weights({"update_info": _pickled_handles(update_info)})
-
-    def finish_weight_update(self, weight_version: str | None = None) -> None:
-        """Closes the update."""
-        self._llm.finish_weight_update(weight_version)
 
 
 class HttpClient:
@@ -90,7 +62,7 @@ class Transfer:
     """A connection to vLLM's workers, opened once and used after every step."""
 
     def __init__(self, source: StateDictSource, engine: Any) -> None:
-        """Takes what `ipc_transfer` or `nccl_transfer` opened."""
+        """Takes what `nccl_transfer` opened."""
         self._source = source
         self._engine = engine
 
@@ -98,15 +70,6 @@ class Transfer:
         """Replaces vLLM's weights by a whole state dict on this device."""
         self._source.tensors = dict(tensors)
         self._engine.send_weights()
-
-
-def ipc_transfer(llm: Any, tensors: Mapping[str, torch.Tensor]) -> Transfer:
-    """Opens the connection to a colocated engine. Every process of the trainer drives the engine on its own device."""
-    from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
-
-    source = StateDictSource(tensors)
-    info = IPCTrainerInitInfo(rank=0)
-    return Transfer(source, WeightTransferTrainerFactory.trainer_init(info, client=EngineClient(llm), source=source))
 
 
 def nccl_transfer(server: Server, tensors: Mapping[str, torch.Tensor]) -> Transfer:
@@ -119,15 +82,6 @@ def nccl_transfer(server: Server, tensors: Mapping[str, torch.Tensor]) -> Transf
         rank=0, master_address=_own_address(server.url), master_port=_free_port(), world_size=1 + workers
     )
     return Transfer(source, WeightTransferTrainerFactory.trainer_init(info, client=HttpClient(server), source=source))
-
-
-def _pickled_handles(update_info: Any) -> Any:
-    if isinstance(update_info, list):
-        return [_pickled_handles(entry) for entry in update_info]
-    if update_info.get("ipc_handles") is None:
-        return update_info
-    text = base64.b64encode(pickle.dumps(update_info["ipc_handles"])).decode()
-    return {k: v for k, v in update_info.items() if k != "ipc_handles"} | {"ipc_handles_pickled": text}
 
 
 def _own_address(url: str) -> str:

@@ -1,137 +1,41 @@
-"""MLflow, as a view of the folders; the only importer of mlflow.
+"""`TrackedStudy`, a study in an MLflow store.
 
 One experiment per study, one run per cell of the grid (named by its id) under one parent run that holds the fits and
 the report. Publishing is a function of the folders: it can be repeated, interrupted or done anew into an empty store
-(`rlscale sync`) with the same outcome. A store that cannot be reached costs a warning and nothing else.
+(`rlscale sync`) with the same outcome. A store that cannot be reached costs a warning and nothing else. Processes that
+publish one study take turns under the lock of its data root.
 
-Not covered: two processes that publish one study for the first time at the same moment.
+Not covered: two machines that publish copies of one study into one store at the same moment; the next `rlscale sync`
+drops what is there twice.
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import os
-import threading
+import getpass
+import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 
-from tasks.runtime.run_record import MetricPoint, RunRecord, numbers, read_record
-from tasks.study.grid import Run, expand_grid
-from tasks.study.manifests import atomic_path, digest_text, is_locked, manifest_digest
+from tasks.records.findings import FindingsFile
+from tasks.runtime.tracking.run_record import MetricPoint, RunRecord, numbers
+from tasks.runtime.tracking.store import artifacts_beside, connect, discard_foreign_store, store_uri
+from tasks.study.manifests import digest_text, manifest_digest, read_manifest
 from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities import Metric
     from mlflow.entities import Run as TrackedRun
 
-log = logging.getLogger(__name__)
-
 RUN_TAG, FINGERPRINT_TAG, ROWS_TAG = "rlscale.run", "rlscale.fingerprint", "rlscale.rows"
 DIGEST_TAG, SUMMARY_TAG, MODEL_TAG = "rlscale.digest", "rlscale.finals", "rlscale.model"
+STOPPED_TAG = "rlscale.stopped"
+FIT_TAG, NOTE_TAG = "rlscale.fit", "mlflow.note.content"
 PARENT = "study"
 BATCH = 1000
-CLOSING_SECONDS = 120.0
-
-
-def store_uri(params: Params) -> str:
-    """Where runs are published: MLFLOW_TRACKING_URI, else `tracking.uri`, else SQLite inside the data root."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or params.tracking.uri or f"sqlite:///{StudyPaths.of(params).tracking}"
-
-
-@contextlib.contextmanager
-def publishing(params: Params) -> Iterator[None]:
-    """Publishes the runs in flight every `tracking.live_seconds` while the block runs, and all of them at its end."""
-    if not params.tracking.enabled:
-        yield
-        return
-    ended, cancelled = threading.Event(), threading.Event()
-    thread = threading.Thread(target=_follow, args=(params, ended, cancelled), daemon=True)
-    thread.start()
-    try:
-        yield
-    except BaseException:
-        cancelled.set()
-        raise
-    finally:
-        ended.set()
-        thread.join(timeout=5.0 if cancelled.is_set() else CLOSING_SECONDS)
-        if thread.is_alive() and not cancelled.is_set():
-            log.warning(
-                "publishing to %s takes too long, left unfinished; `rlscale sync` completes it", store_uri(params)
-            )
-
-
-def publish_study(params: Params) -> bool:
-    """Publishes every run, the fits and the report; tells whether the store took it all."""
-    if not params.tracking.enabled:
-        return False
-    try:
-        sync(params)
-    except Exception as error:  # whatever a store can raise: the study's results do not depend on it
-        log.warning("not published to %s (%s); `rlscale sync` does it later", store_uri(params), _one_line(error))
-        return False
-    return True
-
-
-def sync(params: Params, uri: str | None = None) -> dict[str, int]:
-    """Brings a store up to date with the folders.
-
-    Args:
-        params: the study.
-        uri: the store; None for the study's own, see `store_uri`.
-
-    Returns:
-        How many runs were published and how many rows were added.
-    """
-    study = TrackedStudy(params, uri)
-    runs = [run for run in expand_grid(params) if StudyPaths.of(params).metrics(run).is_file()]
-    rows = sum(study.publish(read_record(params, run)) for run in runs)
-    study.publish_parent()
-    return {"runs": len(runs), "rows": rows}
-
-
-def _follow(params: Params, ended: threading.Event, cancelled: threading.Event) -> None:
-    """The publishing thread: one failure is told once, then only the end of the block tries again."""
-    study: TrackedStudy | None = None
-    sizes: dict[str, int] = {}
-    lost = False
-    while True:
-        last_time = ended.wait(params.tracking.live_seconds)
-        if cancelled.is_set():
-            return
-        if lost and not last_time:
-            continue
-        try:
-            study = study or TrackedStudy(params)
-            for run in expand_grid(params):
-                _publish_if_grown(study, params, run, sizes)
-            lost = False
-        except Exception as error:  # whatever a store can raise: training does not depend on it
-            lost = True
-            log.warning("not published to %s (%s); `rlscale sync` does it later", store_uri(params), _one_line(error))
-        if last_time:
-            return
-
-
-def _publish_if_grown(study: TrackedStudy, params: Params, run: Run, sizes: dict[str, int]) -> None:
-    path = StudyPaths.of(params).metrics(run)
-    size = path.stat().st_size if path.is_file() else 0
-    finished = not is_locked(path.parent)
-    state = size * 2 + finished
-    if size and sizes.get(run.run_id) != state:
-        study.publish(read_record(params, run))
-        sizes[run.run_id] = state
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
 
 
 class TrackedStudy:
@@ -144,22 +48,33 @@ class TrackedStudy:
             Exception: whatever the store raises when it cannot be reached.
         """
         self._params = params
-        self._client = _client(uri or store_uri(params))
+        self._uri = uri or store_uri(params)
+        discard_foreign_store(params, self._uri)
+        self._client = connect(self._uri)
         self._experiment = self._open_experiment()
-        existing = self._client.search_runs([self._experiment], max_results=5000)
-        self._runs: dict[str, TrackedRun] = {
-            run.data.tags[RUN_TAG]: run for run in existing if RUN_TAG in run.data.tags
-        }
+        self._runs: dict[str, TrackedRun] = {}
+        self.refresh()
         if PARENT not in self._runs:
-            self._runs[PARENT] = self._create(PARENT, params.study.name, {}, time.time())
+            self._runs[PARENT] = self._create(PARENT, params.study.name, origin_tags(), time.time())
+
+    def refresh(self) -> None:
+        """Reads which runs the store has; of those it has twice only the oldest stays."""
+        self._runs = {}
+        found = self._client.search_runs([self._experiment], max_results=5000)
+        for run in sorted(found, key=lambda run: (run.info.start_time, run.info.run_id)):
+            name = run.data.tags.get(RUN_TAG)
+            if name is not None and self._runs.setdefault(name, run) is not run:
+                self._client.delete_run(run.info.run_id)
 
     def publish(self, record: RunRecord) -> int:
         """Brings one run up to date and returns how many rows were added.
 
-        A run in the store that is not a beginning of this one (other settings, rows that a resumed run has replaced)
-        is deleted and published anew.
+        A run in the store that is not a beginning of this one (other settings, other rows) is deleted and published
+        anew. A resumed run, which makes the same rows again, keeps its run in the store.
         """
         tracked = self._runs.get(record.name)
+        if tracked is not None and _is_behind(tracked, record):
+            return 0
         if tracked is not None and not _is_beginning(tracked, record):
             self._client.delete_run(tracked.info.run_id)
             tracked = None
@@ -169,36 +84,78 @@ class TrackedStudy:
         if added:
             self._log_points(tracked, added)
             self._tag(tracked, {ROWS_TAG: str(len(record.points)), DIGEST_TAG: record.digests[-1]})
+        self._set_state(tracked, record)
         self._finish(tracked, record)
         return len(added)
+
+    def _set_state(self, tracked: TrackedRun, record: RunRecord) -> None:
+        """RUNNING while a process holds the run's lock; KILLED where it has stopped before its end."""
+        state = "RUNNING" if record.running or record.done else "KILLED"
+        if tracked.info.status != state and not (record.done and tracked.info.status == "FINISHED"):
+            if state == "KILLED":
+                self._client.set_terminated(tracked.info.run_id, state)
+            else:
+                self._client.update_run(tracked.info.run_id, status=state)
 
     def publish_parent(self) -> None:
         """Publishes the fits' numbers and the files of fit and report into the parent run."""
         paths, tracked = StudyPaths.of(self._params), self._runs[PARENT]
-        parent, metrics = tracked.info.run_id, paths.stage("fit") / "metrics.json"
+        parent = tracked.info.run_id
         fingerprint = " ".join(manifest_digest(paths.stage(stage)) for stage in ("fit", "report"))
         if tracked.data.tags.get(FINGERPRINT_TAG) == fingerprint:
             return
-        if metrics.is_file():
-            values = numbers(yaml.safe_load(metrics.read_text(encoding="utf-8")))
-            self._log_summary(parent, {f"fit/{name}": value for name, value in values.items()})
+        tags = {FINGERPRINT_TAG: fingerprint, NOTE_TAG: self._note()}
+        if (fit := self._publish_fit(parent)) is not None:
+            tags[FIT_TAG] = fit
+            self._log_fit_metrics(parent)
         for stage in ("fit", "report"):
-            for path in sorted(paths.stage(stage).glob("*.*")):
-                if not path.name.startswith("."):
-                    self._client.log_artifact(parent, str(path), stage)
+            self._log_files(parent, stage)
         self._client.log_text(parent, params_yaml(self._params), "params.yaml")
         if paths.report.is_file():
             self._client.set_terminated(parent, "FINISHED")
-        self._tag(tracked, {FINGERPRINT_TAG: fingerprint})
+        self._tag(tracked, tags)
+
+    def _publish_fit(self, parent: str) -> str | None:
+        """The run of this very fit, found by its digest: another experiment's fit keeps its own. None: no fit."""
+        folder = StudyPaths.of(self._params).stage("fit")
+        if read_manifest(folder) is None:
+            return None
+        name = f"fit-{digest_text(manifest_digest(folder))[:8]}"
+        if name not in self._runs:
+            tags = origin_tags() | {"mlflow.parentRunId": parent}
+            self._runs[name] = self._create(name, name, tags, time.time())
+        run_id = self._runs[name].info.run_id
+        if self._runs[name].info.status != "FINISHED":
+            self._log_fit_metrics(run_id)
+            self._log_files(run_id, "fit")
+            self._client.log_text(run_id, params_yaml(self._params), "params.yaml")
+            self._client.set_terminated(run_id, "FINISHED")
+        return run_id
+
+    def _log_fit_metrics(self, run_id: str) -> None:
+        metrics = StudyPaths.of(self._params).stage("fit") / "metrics.json"
+        if metrics.is_file():
+            values = numbers(yaml.safe_load(metrics.read_text(encoding="utf-8")))
+            self._log_summary(run_id, {f"fit/{name}": value for name, value in values.items()})
+
+    def _log_files(self, run_id: str, stage: str) -> None:
+        for path in sorted(StudyPaths.of(self._params).stage(stage).glob("*.*")):
+            if not path.name.startswith("."):
+                self._client.log_artifact(run_id, str(path), stage)
+
+    def _note(self) -> str:
+        """The findings in words, shown as the description of the study's run."""
+        path = StudyPaths.of(self._params).stage("fit")
+        findings = FindingsFile.read(path).findings if read_manifest(path) is not None else []
+        lines = [f"- {each.variant}: {each.statement}: **{each.verdict}**. {each.reason}" for each in findings]
+        return "\n".join([f"{self._params.report.title}", "", *lines])
 
     def _open_experiment(self) -> str:
-        name = self._params.study.name
-        experiment = self._client.get_experiment_by_name(name)
+        experiment = self._client.get_experiment_by_name(self._params.study.name)
         if experiment is not None:
             return str(experiment.experiment_id)
-        local = self._client.tracking_uri.startswith("sqlite:")
-        location = (StudyPaths.of(self._params).root / "mlartifacts").as_uri() if local else None
-        return str(self._client.create_experiment(name, artifact_location=location))
+        location = artifacts_beside(self._uri)
+        return str(self._client.create_experiment(self._params.study.name, artifact_location=location))
 
     def _create(self, name: str, title: str, tags: dict[str, str], started_at: float) -> TrackedRun:
         return self._client.create_run(self._experiment, int(started_at * 1000), {RUN_TAG: name, **tags}, title)
@@ -248,7 +205,8 @@ class TrackedStudy:
         ended = tracked.info.start_time + int(1000 * record.points[-1].elapsed) if record.points else None
         self._client.set_terminated(run_id, "FINISHED", ended)
         self._log_model(tracked, record)
-        self._tag(tracked, {SUMMARY_TAG: fingerprint})
+        closing = {} if record.stopped is None else {STOPPED_TAG: record.stopped}
+        self._tag(tracked, closing | {SUMMARY_TAG: fingerprint})
 
     def _log_model(self, tracked: TrackedRun, record: RunRecord) -> None:
         """A model record that points at the checkpoint, without copying it. Names may not hold `.`, `/`, `:`."""
@@ -267,31 +225,27 @@ class TrackedStudy:
         tracked.data.tags.update(tags)
 
 
+def origin_tags() -> dict[str, str]:
+    """Who and what published a run, under the names by which MLflow shows them."""
+    root = Path(__file__).resolve().parents[3]
+    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=False) if (root / ".git").exists() else None
+    tags = {"mlflow.source.name": "rlscale", "mlflow.source.type": "LOCAL", "mlflow.user": getpass.getuser()}
+    if commit is not None and commit.returncode == 0:
+        tags["mlflow.source.git.commit"] = commit.stdout.strip()
+    return tags
+
+
 def params_yaml(params: Params) -> str:
     """The whole params as YAML, without the data root: a path of this machine says nothing elsewhere."""
     return yaml.safe_dump(params.model_dump(mode="json", exclude={"study": {"data_root"}}), sort_keys=False)
 
 
-def _client(uri: str) -> MlflowClient:
-    # A dead server must cost seconds; MLflow's own defaults wait for minutes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    from mlflow import MlflowClient
-
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-    if uri.startswith("sqlite:///"):
-        _create_database(Path(uri.removeprefix("sqlite:///")))
-    return MlflowClient(tracking_uri=uri)
-
-
-def _create_database(path: Path) -> None:
-    """Makes a new SQLite store under a temporary name: a kill on the way must not leave a half-made one forever."""
-    if path.exists():
-        return
-    from mlflow import MlflowClient
-
-    with atomic_path(path) as temporary:
-        MlflowClient(tracking_uri=f"sqlite:///{temporary}").search_experiments(max_results=1)
+def _is_behind(tracked: TrackedRun, record: RunRecord) -> bool:
+    """Whether a run of the same settings was resumed and has not yet made again all rows that the store has."""
+    tags = tracked.data.tags
+    same = tags.get(FINGERPRINT_TAG) == record.fingerprint
+    return same and not record.done and len(record.points) < int(tags.get(ROWS_TAG, 0))
 
 
 def _is_beginning(tracked: TrackedRun, record: RunRecord) -> bool:

@@ -1,0 +1,68 @@
+"""Faster kernels for a model's layers, on request: Liger's norms, rotary embedding and SwiGLU, and torch.compile.
+
+transformers computes a norm, a rotation or a gated product as a row of small kernels, each of which reads and writes
+the activations once. Liger (arXiv 2410.10989) has one Triton kernel for each; torch.compile fuses what stands between
+matrix products by itself, and the two can be combined. Both change the last bits of results, hence no default. Liger's
+losses are not used: `tasks.policy.logprobs` has ours.
+
+Not covered: neither has been run on a GPU here; compiled layers are tested on a CPU, Liger needs a GPU.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from tasks.study.errors import InputError
+
+
+@dataclass(frozen=True)
+class KernelOptions:
+    """Which kernels to use.
+
+    Attributes:
+        liger: Liger's instead of transformers' norms, rotary embedding and SwiGLU.
+        compiled: whether each layer is compiled.
+        backend: torch.compile's.
+    """
+
+    liger: bool = False
+    compiled: bool = False
+    backend: str = "inductor"
+
+
+PLAIN = KernelOptions()
+
+
+def use_kernels(model: PreTrainedModel, options: KernelOptions) -> None:
+    """Switches a model's layers over, in place.
+
+    Raises:
+        InputError: Liger is not installed, has nothing for the model's family, or there is no GPU.
+    """
+    if options.liger:
+        _use_liger(model)
+    if options.compiled:
+        body: Any = model.model
+        for layer in body.layers:
+            # The forward alone: FSDP2's hooks and recomputation stay outside of the compiled graph.
+            layer.forward = torch.compile(layer.forward, dynamic=True, backend=options.backend)
+
+
+def _use_liger(model: PreTrainedModel) -> None:
+    if importlib.util.find_spec("liger_kernel") is None:
+        raise InputError("hardware.kernels is liger, but liger-kernel is not installed; install requirements/gpu.lock")
+    if not torch.cuda.is_available():
+        raise InputError("hardware.kernels is liger, which needs a GPU; use transformers on this machine")
+    from liger_kernel.transformers.monkey_patch import MODEL_TYPE_TO_APPLY_LIGER_FN
+
+    family = model.config.model_type
+    if family not in MODEL_TYPE_TO_APPLY_LIGER_FN:
+        raise InputError(f"hardware.kernels is liger, which has no kernels for model family {family!r}")
+    MODEL_TYPE_TO_APPLY_LIGER_FN[family](
+        rope=True, rms_norm=True, swiglu=True, cross_entropy=False, fused_linear_cross_entropy=False, model=model
+    )
