@@ -6,22 +6,24 @@ import json
 import shutil
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from support.studies import save_random_model, study_to_evaluate
+from support import REPOSITORY
+from support.studies import numbers, save_random_model, study_to_evaluate, study_to_train
 from transformers import AutoModelForCausalLM
 
 from tasks.evaluate.requests import make_requests
 from tasks.evaluate.run import EvaluationRequest, missing, run_request
 from tasks.policy.policy_model import tensor_checksum, weights_digest
 from tasks.records.samples import read_samples
+from tasks.runtime.workers import Worker
 from tasks.sampling.engines import open_engine
-from tasks.sampling.protocol import Request, SamplingSettings
+from tasks.sampling.protocol import GenerationBatch, Request, SamplingSettings
 from tasks.sampling.vllm.probe import ProbeFailed
 from tasks.sampling.vllm.server_client import ServerEngine
 from tasks.sampling.vllm.server_http import TOKEN
@@ -32,9 +34,13 @@ from tasks.study.errors import InputError
 from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
 from tasks.study.policies import list_policies
+from tasks.train.launch import TRAIN_TASK, accelerate_command, launch_environment
+from tasks.train.placement import CONFIGS, Placement
 
 SETTINGS = SamplingSettings(n=3, temperature=0.7, top_p=0.9, max_tokens=6, seed=1, seed_domain="evaluate")
 REQUESTS = [Request(f"p{i}", (5, 6 + i)) for i in range(9)]
+SINGLE = Placement(1, 1, CONFIGS / "cpu.yaml", False, False)
+SHARDED = Placement(2, 1, CONFIGS / "fsdp2_one_node.yaml", True, False)
 
 pytestmark = pytest.mark.slow
 
@@ -54,6 +60,7 @@ class Stand:
     folder: str = ""
     asked: list[dict[str, Any]] = field(default_factory=list)
     url: str = ""
+    metrics: str | None = None
 
     def answer(self, path: str, body: dict[str, Any], authorization: str | None) -> tuple[int, Any]:
         if self.token is not None and authorization != f"Bearer {self.token}":
@@ -109,6 +116,11 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
             if state.lives < 0:
                 self.connection.close()
                 return
+            if self.path == "/metrics" and state.metrics is not None:
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(state.metrics.encode())
+                return
             status, value = state.answer(self.path, body, self.headers.get("Authorization"))
             self.send_response(status)
             self.end_headers()
@@ -140,6 +152,53 @@ def test_every_sequence_is_asked_once_with_a_seed_of_its_own_and_answers_keep_th
     assert [len(row) for row in rows] == [3] * 9
     assert rows == engine.generate(REQUESTS, SETTINGS)
     assert rows[4] == engine.generate([REQUESTS[4]], SETTINGS)[0]
+
+
+def test_a_request_says_every_field_that_decides_what_is_sampled(stand: Stand, study: Params) -> None:
+    run = list_policies(study)[2]
+    stand.model = run.name
+    engine = ServerEngine(stand.url, first_delay=0.01)
+    engine.load(StudyPaths.of(study).final(run.run))
+    engine.generate(REQUESTS[:1], SETTINGS)
+    body = stand.asked[0]
+    neutral = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
+    asked = {"temperature": 0.7, "top_p": 0.9, "max_tokens": 6, "min_tokens": 0, "n": 1, "stop_token_ids": [0]}
+    assert body | neutral | asked | {"ignore_eos": False} == body
+
+
+@pytest.mark.vllm
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_both_engines_ask_vllm_for_the_same_whatever_the_server_would_fill_in(stand: Stand, temperature: float) -> None:
+    pytest.importorskip("vllm", reason="vLLM is not installed; `make setup ENGINE=vllm`")
+    from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+
+    from tasks.sampling.vllm.requests import SequenceIndex, sampling_params
+
+    settings = replace(SETTINGS, temperature=temperature)
+    ServerEngine(stand.url, first_delay=0.01).generate(REQUESTS[:1], replace(settings, n=1))
+    of_an_instruct_model = {"top_k": 20, "top_p": 0.8, "temperature": 0.6, "repetition_penalty": 1.1, "min_p": 0.05}
+    request = CompletionRequest(**stand.asked[0])
+    served = request.to_sampling_params(request.max_tokens, of_an_instruct_model)
+    own = sampling_params(GenerationBatch(REQUESTS[:1], settings), SequenceIndex(0, 0, 0), [], counter_based=False)
+    how_it_travels = {"detokenize", "flat_logprobs", "skip_clone", "output_kind"}
+    for name in own.__struct_fields__:
+        if name.removeprefix("_") not in how_it_travels:
+            assert getattr(served, name) == getattr(own, name), name
+
+
+def test_as_many_requests_are_in_flight_as_the_cache_of_the_server_suggests(stand: Stand) -> None:
+    engine = ServerEngine(stand.url, first_delay=0.01)
+    batches = [GenerationBatch(REQUESTS, SETTINGS)]  # 2 + 6 tokens each
+    assert engine._num_in_flight(batches) == 64  # nothing is known
+    line = 'vllm:cache_config_info{block_size="16",engine="0",num_gpu_blocks="%s"} 1.0\n'
+    stand.metrics = "# TYPE vllm:cache_config_info gauge\n" + line % 50
+    assert engine._num_in_flight(batches) == 4 * 50 * 16 // 8
+    stand.metrics = line % 25 + line.replace('engine="0"', 'engine="1"') % 25
+    assert engine._num_in_flight(batches) == 4 * 50 * 16 // 8
+    stand.metrics = line % 10_000_000
+    assert engine._num_in_flight(batches) == 1024
+    stand.metrics = line % "None"
+    assert engine._num_in_flight(batches) == 64
 
 
 def test_an_overloaded_server_is_asked_again(stand: Stand) -> None:
@@ -231,3 +290,26 @@ def test_server_mode_without_a_url_is_refused(study: Params, tmp_path: Path) -> 
     hardware = study.hardware.model_copy(update={"vllm": server})
     with pytest.raises(InputError, match=r"hardware.vllm.mode is server, but hardware.vllm.server gives no URL"):
         open_engine("vllm", tmp_path, hardware)
+
+
+def test_two_processes_train_with_one_server_which_gets_each_weights_once(stand: Stand, tmp_path: Path) -> None:
+    """The whole loop over a server; with two processes nobody waits for one that does not come."""
+    rows = {}
+    for name, placement in {"one": SINGLE, "two": SHARDED}.items():
+        hardware = {"vllm": {"mode": "server", "server": stand.url}, "collective_timeout_seconds": 60.0}
+        params, run = study_to_train(tmp_path / name, train={"engine": "vllm", "steps": 2}, hardware=hardware)
+        environment = launch_environment(params.hardware, placement) | {"PYTHONPATH": str(REPOSITORY)}
+        command = accelerate_command(params.hardware, placement)
+        worker = Worker(command, environment, tmp_path / "log", placement.num_processes)
+        before = stand.updates
+        try:
+            worker.run(TRAIN_TASK, {"params": params.model_dump_json(), "run": asdict(run), "fingerprint": "mark"})
+        finally:
+            worker.end()
+        assert stand.updates - before == 3  # the initial weights, and those after each step
+        rows[name] = numbers(params, run)
+    assert [row["step"] for row in rows["two"]] == [0, 1, 2]
+    for one, two in zip(rows["one"], rows["two"], strict=True):
+        assert one["test_right"] == two["test_right"]
+        assert one["completion_tokens"] == two["completion_tokens"]
+        assert one["reward_mean"] == two["reward_mean"]

@@ -17,7 +17,7 @@ import pytest
 from support import REPOSITORY
 from support.studies import copy_study, numbers, study_to_train
 
-from tasks.runtime.job_answers import JobFailed, WorkerDied
+from tasks.runtime.job_answers import WorkerDied
 from tasks.runtime.workers import Worker
 from tasks.study.grid import Run
 from tasks.study.params import Params
@@ -89,7 +89,7 @@ def test_a_tied_model_whose_engine_dies_goes_on_at_its_checkpoint_and_ends_as_in
 ) -> None:
     source, _ = study_to_train(tmp_path / "source")
     params, run, job = train(source, tmp_path / "shared", "vllm")
-    with pytest.raises((JobFailed, WorkerDied)):
+    with pytest.raises(WorkerDied):  # which is tried again, whatever each of the processes said
         workers["sharded"].run(LOSE_ENGINE, job)
     lost = json.loads((StudyPaths.of(params).run(run) / "lost.json").read_text())
     assert len(lost) == 3  # the engine's core and a worker for each of the two devices

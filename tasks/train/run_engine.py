@@ -83,9 +83,6 @@ class EngineCache:
             idle[1].close()
 
 
-PATIENCE = timedelta(hours=2)
-"""How long a process waits for its group: an engine may be compiled, or a server's restart waited for."""
-
 ENGINE_CACHE = EngineCache()
 atexit.register(ENGINE_CACHE.clear)
 
@@ -123,13 +120,13 @@ class GlooGroup:
         return values[0]
 
 
-def form_groups(rank: int, world_size: int, size: int) -> GlooGroup:
+def form_groups(parallel: ParallelContext, size: int) -> GlooGroup:
     """Cuts a run's processes into groups of `size` consecutive ones; returns this process's. All make the call."""
     own: GlooGroup | None = None
-    for start in range(0, world_size, size):
-        ranks = range(start, min(start + size, world_size))
-        group = dist.new_group(list(ranks), backend="gloo", timeout=PATIENCE)
-        if rank in ranks:
+    for start in range(0, parallel.world_size, size):
+        ranks = range(start, min(start + size, parallel.world_size))
+        group = dist.new_group(list(ranks), backend="gloo", timeout=timedelta(seconds=parallel.timeout_seconds))
+        if parallel.rank in ranks:
             own = GlooGroup(ranks, group)
     assert own is not None
     return own
@@ -146,7 +143,7 @@ class SharedEngine(Engine):
             size: processes per group; divides those of a machine.
             open_on: opens the engine; its argument is the leader's rank on its machine.
         """
-        self._group = form_groups(parallel.rank, parallel.world_size, size)
+        self._group = form_groups(parallel, size)
         self._engine = open_on(int(os.environ.get("LOCAL_RANK", "0"))) if self._group.rank == 0 else None
         layout = self._engine.bucket_layout if isinstance(self._engine, BucketEngine) else None
         self.name, layout = self._group.broadcast((self._engine.name, layout) if self._engine else None)

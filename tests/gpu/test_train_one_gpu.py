@@ -29,6 +29,10 @@ from tasks.train.parallel import build_policy, init_parallel
 
 pytestmark = [pytest.mark.gpu, pytest.mark.slow, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
 
+MISMATCH = {"float32": 0.001, "bfloat16": 0.10}
+"""Largest share of tokens whose sampler/trainer ratio may leave [0.9, 1.1]. A real Qwen2.5-0.5B in bfloat16 has 0.075
+(TRL issue 6789), sharper distributions more; in float32 both sides compute the same."""
+
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_run_trains_on_the_gpu(tmp_path: Path, precision: str) -> None:
@@ -38,7 +42,7 @@ def test_a_run_trains_on_the_gpu(tmp_path: Path, precision: str) -> None:
     rows = numbers(params, run)
     assert [row["step"] for row in rows] == [0, 1, 2, 3]
     assert all(row["grad_norm"] > 0 for row in rows[1:])
-    assert all(row["mismatch_share"] < 0.05 for row in rows[1:])
+    assert all(row["mismatch_share"] < MISMATCH[precision] for row in rows[1:])
 
 
 def test_flash_attention_over_ragged_sequences_gives_the_blocks_numbers(tmp_path: Path) -> None:

@@ -22,13 +22,17 @@ from tasks.policy.policy_model import tensor_checksum
 from tasks.sampling.vllm.device_buffer import DeviceBuffer, Entry, Handles, pack, unpack
 from tasks.sampling.vllm.device_memory import free_cached_memory
 from tasks.sampling.vllm.head_padding import pad_tensor
+from tasks.sampling.vllm.process import EngineDied
 from tasks.sampling.vllm.staging import HEAD, Checksums, WeightLayout, check_checksums
 
 BUCKET_BYTES = 1 << 30
 
 
-class TransferFailed(RuntimeError):
-    """The leader of this process's group could not hand the weights over; its own error says why."""
+class TransferFailed(EngineDied):
+    """The leader of this process's group could not hand the weights over; its own error says why.
+
+    To this process its engine is lost; whether the run is tried again is decided by the leader's error.
+    """
 
 
 class BucketTarget(Protocol):

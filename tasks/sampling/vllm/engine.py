@@ -24,11 +24,10 @@ import torch
 from tasks.policy.policy_model import weights_digest
 from tasks.sampling.protocol import Completion, Engine, GenerationBatch, Request, SamplingSettings, in_order
 from tasks.sampling.vllm.buckets import BucketSender
-from tasks.sampling.vllm.device_buffer import Entry, Handles
 from tasks.sampling.vllm.device_memory import free_cached_memory
 from tasks.sampling.vllm.options import head_sizes, llm_arguments, on_cpu, set_environment
 from tasks.sampling.vllm.probe import LogprobProbe
-from tasks.sampling.vllm.process import ANSWER_TIMEOUT, EngineDied, EngineProcess
+from tasks.sampling.vllm.process import ANSWER_TIMEOUT, EngineDied, EngineProcess, EngineWorkers
 from tasks.sampling.vllm.requests import (
     SequenceIndex,
     check_lengths,
@@ -169,7 +168,7 @@ class VllmEngine(Engine):
         free_cached_memory()
         if self._asleep:
             self.process.wake("weights")
-        sent = sender.send(watched(), _Workers(self.process))
+        sent = sender.send(watched(), EngineWorkers(self.process))
         self._staging.check_complete(sent.shapes)
         self._restarts = 0  # a new process could not start from these weights: they lie in no file
         self._restore_kv_cache()
@@ -273,23 +272,3 @@ class VllmEngine(Engine):
         rows = output.prompt_logprobs or []
         pairs = zip(rows[1:], self._probe.tokens[1:], strict=True)
         return [row[token].logprob for row, token in pairs if row is not None]
-
-
-class _Workers:
-    """An engine's workers; see `buckets.BucketTarget`."""
-
-    def __init__(self, process: EngineProcess) -> None:
-        self._process = process
-
-    def open_buffers(self, handles: Handles) -> None:
-        """Each worker opens the buffer of its device."""
-        self._process.call("rlscale_open_buffers", handles)
-
-    def load_bucket(self, entries: list[Entry]) -> list[Checksums]:
-        """Each worker loads a bucket; returns what each of them read."""
-        results: list[Checksums] = self._process.call("rlscale_load_bucket", entries)
-        return results
-
-    def close_buffers(self) -> None:
-        """The workers complete their models."""
-        self._process.call("rlscale_close_buffers")

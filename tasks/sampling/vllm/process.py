@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vllm import RequestOutput, SamplingParams
 
+    from tasks.sampling.vllm.device_buffer import Entry, Handles
+    from tasks.sampling.vllm.staging import Checksums
+
 logger = logging.getLogger(__name__)
 
 ANSWER_TIMEOUT = 600.0
@@ -158,6 +161,27 @@ class EngineProcess:
         for future in list(self._client.utility_results.values()):
             if not future.done():
                 future.set_exception(EngineDeadError())
+
+
+class EngineWorkers:
+    """An engine's workers; see `buckets.BucketTarget`."""
+
+    def __init__(self, process: EngineProcess) -> None:
+        """Takes the engine's process."""
+        self._process = process
+
+    def open_buffers(self, handles: Handles) -> None:
+        """Each worker opens the buffer of its device."""
+        self._process.call("rlscale_open_buffers", handles)
+
+    def load_bucket(self, entries: list[Entry]) -> list[Checksums]:
+        """Each worker loads a bucket; returns what each of them read."""
+        results: list[Checksums] = self._process.call("rlscale_load_bucket", entries)
+        return results
+
+    def close_buffers(self) -> None:
+        """The workers complete their models."""
+        self._process.call("rlscale_close_buffers")
 
 
 @contextlib.contextmanager
