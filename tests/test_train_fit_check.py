@@ -40,7 +40,7 @@ for name, (config, count, recomputed) in json.loads(sys.argv[2]).items():
     devices = Devices(count, min(count, 8), True, 1e11)
     expected = estimate(params, hardware, ModelShape.from_config(config), devices)
     measured = measure_update(params, hardware, config, devices)
-    parts = {"estimated": expected.trainer, "held": sum(expected.resident.values()) + expected.update["gradients"]}
+    parts = {"estimated": expected.trainer, "held": sum(expected.resident.values())}
     found[name] = asdict(measured) | parts | {"asleep": expected.resident["sleeping engine"]}
 print(json.dumps(found))
 """

@@ -46,7 +46,7 @@ class Measurement:
     """What two updates on one device came to.
 
     Attributes:
-        resident: bytes allocated before and after, gradients included.
+        resident: bytes allocated before and after; gradients are freed by then.
         peak: bytes at the fullest moment.
         rows: packed rows of a micro-batch.
         calls: collective calls of a micro-batch in the second update, by kind; what is not sharded has none.
