@@ -102,6 +102,15 @@ def test_forecast_options_of_unseen_sizes_are_checked_and_said(app: typer.Typer,
             CliRunner().invoke(app, ["forecast", str(table), *map(str, wrong)], catch_exceptions=False)
 
 
+def test_forecast_of_a_run_takes_one_point_of_it(app: typer.Typer, table: Path, tmp_path: Path) -> None:
+    header, *rows = table.read_text().splitlines()
+    largest = f"base,{SIZES[-1]:g},"
+    young = [row for row in rows if not row.startswith(largest) or row.split(",")[3] == "1"]
+    path = tmp_path / "young.csv"
+    path.write_text("\n".join([header, *young]) + "\n")
+    assert "1 points so far" in run(app, "forecast", path, "--run", f"{SIZES[-1]:g}-0", "--x", 15360)
+
+
 def test_forecast_of_a_run_gives_the_chance_of_a_target(app: typer.Typer, table: Path) -> None:
     row = json.loads(run(app, "forecast", table, "--run", "7e+09-0", "--target-loss", "0.7", "--json"))
     assert len(row["chance"]) == len(row["resource"]) == len(row["loss"])

@@ -186,3 +186,22 @@ def test_intervals_hold_sizes_that_the_rule_has_not_seen() -> None:
         found = forecast_curve(points.where(points.n < 72e9), Target(72e9), held.x).measured
         inside.append(np.mean((found.quantile(0.025) <= held.y) & (held.y <= found.quantile(0.975))))
     assert np.mean(inside) >= 0.9
+
+
+def test_sizes_without_a_line_are_left_out_and_named() -> None:
+    points = pivot_points(noise=0.003, steps=60)
+    crashed = points.where((points.n != 14e9) | (points.step <= 2))
+    row = forecast_unseen(crashed, "base", 144e9, 512.0 * 60)
+    assert any("left out, with fewer than 3 points: 14B" in note for note in row.warnings)
+    without = forecast_unseen(points.where(points.n != 14e9), "base", 144e9, 512.0 * 60)
+    assert row.loss == pytest.approx(without.loss, rel=1e-9)
+
+
+def test_long_runs_are_scored_by_some_of_their_points() -> None:
+    step = np.tile(np.arange(1, 20_001), 4)
+    n = np.repeat([1e9, 2e9, 4e9, 8e9], 20_000)
+    noise = 0.01 * np.random.default_rng(0).standard_normal(len(step))
+    points = measure(n, 512.0 * step, 10 ** (-0.05 - 0.02 * np.log10(n / 1e8) * np.log10(step) + noise), step=step)
+    truth = 10 ** (-0.05 - 0.02 * np.log10(160) * np.log10(20_000))
+    row = forecast_unseen(points, "base", 16e9, 512.0 * 20_000)
+    assert row.low95 < truth < row.high95

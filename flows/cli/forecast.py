@@ -101,7 +101,8 @@ def forecast(
 
     size = None if n is None else parse_size(n, "--n")
     resource = None if x is None else parse_size(x, "--x")
-    name, points = read_group(file or study_points_path(params), columns.columns(), allow_mixed, variant)
+    source, few = file or study_points_path(params), 3 if of_run.run is None else 1
+    name, points = read_group(source, columns.columns(), allow_mixed, variant, few)
     print_reading(points.notes)
     points, notes = _without_first_steps(points, skip_steps)
     if of_run.run is not None:

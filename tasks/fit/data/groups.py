@@ -38,7 +38,7 @@ EMPTY = ("", "nan", "none", "null", "na", "n/a", "-")
 
 
 def read_group(
-    file: Path, columns: Columns, allow_mixed: bool = False, variant: str | None = None
+    file: Path, columns: Columns, allow_mixed: bool = False, variant: str | None = None, min_points: int = 3
 ) -> tuple[str, Measurements]:
     """Reads one group of a file along its first resource column.
 
@@ -47,6 +47,7 @@ def read_group(
         columns: names of its columns.
         allow_mixed: whether runs of different protocols may be pooled.
         variant: the group; None: the first.
+        min_points: of a size.
 
     Returns:
         Its name and points.
@@ -57,7 +58,7 @@ def read_group(
     table, notes = read_sources([file], columns.log)
     if table.kind != "scaling":
         raise InputError(f"{file}: expected points of a scaling law (size, resource, loss), found a {table.kind} table")
-    groups = groups_of(table, resolve(table, columns)[0], allow_mixed)
+    groups = groups_of(table, resolve(table, columns)[0], allow_mixed, min_points)
     if variant is not None and variant not in groups:
         raise InputError(f"{file}: no group {variant!r}, found {', '.join(groups)}")
     name = variant or next(iter(groups))
@@ -172,7 +173,7 @@ def _points(table: Table, columns: Columns, group: str, min_points: int = 3) -> 
             f"{table.path}: size {size} in column {columns.n} of group {group} has {counts.min()} points, expected at "
             f"least {min_points}; --without {size} leaves it out"
         )
-    return replace(points, notes=(*notes, *said), steps_known="step" in extra)
+    return replace(points, notes=(*notes, *said))
 
 
 def _sizes(table: Table, columns: Columns) -> tuple[Table, Floats]:

@@ -38,7 +38,6 @@ class Measurements:
         steps_known: whether `step` is the source's own.
         notes: what was left out or converted while reading.
         count: rows that each point is the mean of [P]; None: one each.
-        has_steps: whether `step` is the source's own.
     """
 
     n: Floats
@@ -53,7 +52,6 @@ class Measurements:
     steps_known: bool = True
     notes: tuple[str, ...] = ()
     count: Floats | None = None
-    has_steps: bool = True
 
     @cached_property
     def x(self) -> Floats:
@@ -135,7 +133,7 @@ def measure(
         unique,
         steps[order],
         None if trials is None else np.asarray(trials, dtype=np.float64)[order],
-        has_steps=step is not None,
+        steps_known=step is not None,
         **others,  # type: ignore[arg-type]
     )
 

@@ -66,7 +66,7 @@ class Clock:
         weight = [len(part) / (len(part) + _FACTOR_POINTS) for part in parts]
         own = [pooled + w * (np.log(noise_factor(part)) - pooled) for part, w in zip(parts, weight, strict=True)]
         offsets = np.array([_offset(part) for part in parts])
-        return cls(points.has_steps, np.log10(points.sizes), offsets, np.exp(own), trials)
+        return cls(points.steps_known, np.log10(points.sizes), offsets, np.exp(own), trials)
 
     def offset_of(self, n: float, own: Measurements | None) -> tuple[float, float]:
         """log10 X - t of a size and its standard error: from its own points, else by a line in log N through others.
@@ -109,7 +109,7 @@ class Clock:
 
 def _offset(points: Measurements) -> float:
     """log10 X - t of points of one size: the median over later points, whose tokens per prompt last."""
-    if not points.has_steps:
+    if not points.steps_known:
         return float(points.x.min())
     later = points.step >= np.median(points.step)
     return float(np.median(points.x[later] - np.log10(points.step[later])))

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tasks.fit.data.averaging import thinned
 from tasks.fit.data.measurements import Floats, Mask, Measurements
 from tasks.fit.forecasting.collapse import find_collapse
 from tasks.fit.forecasting.condition import condition
@@ -31,6 +32,8 @@ from tasks.fit.uncertainty.bootstrap import draw_lines
 # The loss before training lies on the line at the first step, give or take this many decades of steps.
 _ANCHOR_SPREAD = 0.25
 _WIDTH_WEIGHT = 3
+_SCORED_POINTS = 60
+_LEAST_POINTS = 3
 _ASSUMED_RUN_LEVEL, _ASSUMED_RUN_SLOPE = 0.05, 0.10
 _LONE_SLOPE, _LONE_SLOPE_SPREAD, _LONE_LEVEL_SPREAD = -0.1, 0.2, 0.5
 
@@ -88,6 +91,7 @@ def forecast_curve(others: Measurements | None, target: Target, x: Floats) -> Ru
         x: log10 of the resource [Q].
     """
     own = target.own
+    others, notes = _long_enough(others, target.n)
     clock = Clock.of(_known(others, own))
     family = _family(others, clock)
     prior = _prior(others, family, clock, target)
@@ -97,7 +101,7 @@ def forecast_curve(others: Measurements | None, target: Target, x: Floats) -> Ru
     factor, folds = _width(others, family, target)
     scale = max(abs(float(ahead.slope.center[0])), 1e-3)
     line = ahead.curve.widened(factor).with_noise((error * scale) ** 2)
-    notes = _notes(others, family, prior, target, error)
+    notes += _notes(others, family, prior, target, error)
     if factor > 1.0:
         notes.append(f"intervals widened by {np.sqrt(factor):.2f}: so much too sure it was of {folds} trained run(s)")
     collapse = None if own is None else find_collapse(own, clock)
@@ -106,6 +110,20 @@ def forecast_curve(others: Measurements | None, target: Target, x: Floats) -> Ru
     trials = None if own is None or own.trials is None else float(np.median(own.trials))
     measured = line.with_noise(clock.variance(target.n, line.center, trials))
     return RuleForecast(line, measured, ahead.slope, prior.source, notes)
+
+
+def _long_enough(others: Measurements | None, n: float) -> tuple[Measurements | None, list[str]]:
+    """The runs of sizes whose points make a line, or of the target's size, and which sizes were left out."""
+    if others is None:
+        return None, []
+    steps = np.array([len(np.unique(others.x[others.size == index])) for index in range(len(others.sizes))])
+    kept = (steps >= _LEAST_POINTS) | (others.sizes == n)
+    if kept.all():
+        return others, []
+    names = ", ".join(others.label(float(size)) for size in others.sizes[~kept])
+    rest = others.where(kept[others.size])
+    note = f"left out, with fewer than {_LEAST_POINTS} points: {names}"
+    return (rest if len(rest) else None), [note]
 
 
 def _known(others: Measurements | None, own: Measurements | None) -> Measurements:
@@ -178,6 +196,7 @@ def _width(others: Measurements | None, family: Family, target: Target) -> tuple
         part = others.where(rest)
         early = run if own is None else run.where(run.step <= seen)
         late = run.where(run.step > seen) if own is not None else run
+        late = thinned(late, _SCORED_POINTS)
         if not len(late) or (own is not None and not len(early)):
             continue
         clock = Clock.of(part)
@@ -221,5 +240,7 @@ def _notes(others: Measurements | None, family: Family, prior: LinePrior, target
             f"{others.unit} is taken per step as in the other sizes, give or take {100 * (10**error - 1):.0f} %; "
             "one step of this size would tell"
         )
-    notes.append("one initial model per size: the intervals do not hold how initial models differ")
+    notes.append(
+        "of how initial models differ the intervals hold what the runs of the file show, nothing where a size has one"
+    )
     return notes

@@ -22,6 +22,11 @@ CAPTION = (
     "with the smallest such error, so it looks a little better here than it would on new sizes. Intervals hold "
     "parameter, law, run-to-run and evaluation noise; wide ones mean that the study cannot extrapolate."
 )
+BEYOND = (
+    "A size nobody has trained is read from the shape that the trained sizes share and the pivot law, damped beyond "
+    "them; its intervals hold the errors that the same forecast made on trained sizes, in level and in slope. Of how "
+    "initial models differ they hold what the runs of a size show: nothing where each size has one initial model."
+)
 KINDS = {
     "largest_out": "largest size left out",
     "next_size": "next size from the smaller ones",
@@ -48,6 +53,7 @@ def build(results: StudyResults) -> Section:
         details("How the fit depends on the part of the runs it sees", _windows(results)),
         tag("h3", "Beyond the data"),
         _beyond(results),
+        paragraph(BEYOND, class_="note"),
     ]
     return section("forecasts", "Forecasts", parts, {"forecasts": figure})
 
