@@ -49,8 +49,10 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No pauses between launches, and nothing left behind by any test."""
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     monkeypatch.setattr(launch, "PAUSES", (0.1, 0.1))
+    before = set(psutil.Process().children(recursive=True))  # servers of other modules' fixtures
     yield
-    left = psutil.wait_procs(psutil.Process().children(recursive=True), timeout=20)[1]
+    new = set(psutil.Process().children(recursive=True)) - before
+    left = psutil.wait_procs(new, timeout=20)[1]
     assert [process.cmdline() for process in left] == []
 
 
