@@ -150,7 +150,7 @@ def test_rewards_on_training_problems_are_asked_for_and_scaled(tmp_path: Path) -
     with pytest.raises(InputError, match="measured on training problems: reward; choose one with --metric"):
         load(path, size="7B")
     with pytest.raises(
-        InputError, match=r"reward is no share: found -1; give --percent, --reward LOW HIGH or --divide"
+        InputError, match=r"reward is no share: found -1, values from .* give --percent, --reward LOW HIGH or --divide"
     ):
         load(path, size="7B", metric="reward")
     table, _ = load(path, size="7B", metric="reward", scale=Scale(reward=(-1.0, 1.0)))
@@ -273,8 +273,10 @@ def test_real_logs_give_the_values_worked_out_by_hand() -> None:
     assert len(found) == 22
     for index, step, share, tokens in ((0, 0, 0.212, 0), (11, 55, 0.889, 73_018_303), (21, 105, 0.880, 136_458_535)):
         assert found[index] == pytest.approx((step, 1 - share, tokens, 6 * 7e9 * tokens))
+    with pytest.raises(InputError, match=r"leaves 0 to 1: found 2\.09"):
+        load(folder / "trl_trainer_state_grpo.json", size="1.5B", metric="reward", scale=Scale(reward=(-2.0, 2.0)))
     table, _ = load(
-        folder / "trl_trainer_state_grpo.json", size="1.5B", metric="reward", scale=Scale(reward=(-2.0, 2.0))
+        folder / "trl_trainer_state_grpo.json", size="1.5B", metric="reward", scale=Scale(reward=(-2.0, 3.0))
     )
     found = rows(table, "step", "test_loss", "tokens")
     assert len(found) == 50
@@ -283,15 +285,16 @@ def test_real_logs_give_the_values_worked_out_by_hand() -> None:
         (25, 130, -0.1666023015975952, 541_857),
         (49, 250, 0.2743660032749176, 1_056_813),
     ):
-        assert found[index] == pytest.approx((step, 1 - (reward + 2) / 4, tokens))
+        assert found[index] == pytest.approx((step, 1 - (reward + 2) / 5, tokens))
     chart = folder / "wandb_chart_export_min_max.csv"
     table, _ = load(chart, size="124M", metric="train/loss", scale=Scale(divide=30.0))
     assert len(table) == 1184
     found = rows(table, "run_id", "step", "test_loss")
     first = [row for row in found if row[0] == "gpt2_last_char_to_char1729642919.4054031"]
-    for row, step, loss in ((first[0], 0, 25.48284149169922), (first[25], 25, 3.998175621032715)):
+    # A training metric of step 0 was measured in the first step: its steps are counted from 0 and moved up by one.
+    for row, step, loss in ((first[0], 1, 25.48284149169922), (first[25], 26, 3.998175621032715)):
         assert row[1:] == pytest.approx((step, loss / 30))
-    assert found[-1][1:] == pytest.approx((127, 6.8979668617248535 / 30))
+    assert found[-1][1:] == pytest.approx((128, 6.8979668617248535 / 30))
 
 
 @pytest.mark.slow

@@ -122,10 +122,11 @@ def as_loss(metric: str, values: Floats, scale: Scale, where: str) -> tuple[Floa
         is_loss = True
     outside = np.flatnonzero((shares < 0) | (shares > 1))
     if len(outside):
-        found = values[outside[0]]
-        raise InputError(
-            f"{where}: {metric} is no share: found {found:g}; give --percent, --reward LOW HIGH or --divide NUMBER"
-        )
+        found, known = values[outside[0]], values[np.isfinite(values)]
+        span = f"found {found:g}, values from {known.min():g} to {known.max():g}"
+        if words != metric:
+            raise InputError(f"{where}: {words} leaves 0 to 1: {span}")
+        raise InputError(f"{where}: {metric} is no share: {span}; give --percent, --reward LOW HIGH or --divide NUMBER")
     return (shares, words) if is_loss else (1.0 - shares, f"1 - {words}")
 
 
