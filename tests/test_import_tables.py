@@ -157,6 +157,54 @@ def test_the_answers_to_the_questions_are_taken(tmp_path: Path) -> None:
         load(path, without=("4B",))
 
 
+def final_scores(folder: Path, sizes: int = 6) -> Path:
+    """One final score of each run, at two budgets of every size, from L = 0.15 + 60/N^0.3 + 300/(X/1e12)^0.5."""
+    path = folder / "final.csv"
+    cells = [(n, n * 1e10 * factor) for n in np.geomspace(1e8, 1e10, sizes) for factor in (1.0, 8.0)]
+    rows = [(n, x, 0.15 + 60 * n**-0.3 + 300 * (x / 1e12) ** -0.5) for n, x in cells]
+    path.write_text("params,compute,loss\n" + "".join(f"{n:g},{x:g},{loss:.6f}\n" for n, x, loss in rows))
+    return path
+
+
+def test_final_scores_are_enough_for_a_law_that_all_sizes_share(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = final_scores(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["fit", str(path)])
+    assert "has 2 points, expected at least 3; --without 100M leaves it out, and --law" in capsys.readouterr().err
+    answers = []
+    for command in (["fit"], ["forecast", "--n", "3e10", "--x", "1e20"], ["plan", "--budget", "10gpu-h"]):
+        with pytest.raises(SystemExit) as ended:
+            main([command[0], str(path), *command[1:], "--law", "additive", "--json"])
+        assert ended.value.code == 0
+        answers.append(json.loads(capsys.readouterr().out))
+    fit = answers[0][0]["fit"]
+    found = {name: value["value"] for name, value in fit["coefficients"].items()}
+    assert [found["E"], found["alpha"], found["beta"]] == pytest.approx([0.15, 0.3, 0.5], abs=2e-3)
+    assert all(row["k_alone"] is None for row in fit["by_size"])
+    assert answers[1]["loss"] == pytest.approx(0.15 + 60 * 3e10**-0.3 + 300 * 1e8**-0.5, abs=2e-3)
+
+
+def test_fewer_points_than_parameters_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = final_scores(tmp_path, sizes=4)
+    path.write_text("\n".join([*path.read_text().splitlines()[:8:2], "1e8,1e18,0.3"]) + "\n")
+    with pytest.raises(SystemExit):
+        main(["fit", str(path), "--law", "pivot"])
+    assert "law pivot has 4 parameters, found no more than 4 points" in capsys.readouterr().err
+
+
+def test_one_size_is_told_of_the_law_that_takes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "points.csv"
+    path.write_text("\n".join(CLEAN.splitlines()[:5]) + "\n")
+    with pytest.raises(SystemExit):
+        main(["fit", str(path)])
+    assert "needs at least 2 sizes, found 1; --law loglinear fits each size alone" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", str(path), "--law", "loglinear"])
+    assert ended.value.code == 0
+
+
 def test_a_loss_of_zero_with_trials_is_corrected(tmp_path: Path) -> None:
     path = tmp_path / "points.csv"
     rows = [f"7e9,{s},{s}e15,{loss},500\n" for s, loss in ((1, 0.4), (2, 0.2), (3, 0.0))]

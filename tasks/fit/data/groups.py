@@ -65,9 +65,12 @@ def read_group(
     return name, replace(groups[name], notes=(*notes, *groups[name].notes))
 
 
-def all_groups(table: Table, columns: Columns, allow_mixed: bool = False) -> list[tuple[str, Measurements]]:
+def all_groups(
+    table: Table, columns: Columns, allow_mixed: bool = False, min_points: int = 3
+) -> list[tuple[str, Measurements]]:
     """Every group of a table along every resource column; raises as `groups_of`."""
-    return [group for named in resolve(table, columns) for group in groups_of(table, named, allow_mixed).items()]
+    named = resolve(table, columns)
+    return [group for one in named for group in groups_of(table, one, allow_mixed, min_points).items()]
 
 
 def groups_of(
@@ -171,7 +174,7 @@ def _points(table: Table, columns: Columns, group: str, min_points: int = 3) -> 
         size = points.label(float(points.sizes[int(np.argmin(counts))]))
         raise InputError(
             f"{table.path}: size {size} in column {columns.n} of group {group} has {counts.min()} points, expected at "
-            f"least {min_points}; --without {size} leaves it out"
+            f"least {min_points}; --without {size} leaves it out, and --law additive, pivot or floor_shared takes fewer"
         )
     return replace(points, notes=(*notes, *said))
 
