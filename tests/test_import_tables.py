@@ -68,6 +68,15 @@ AWKWARD: dict[str, str | bytes] = {
     "JSON lines": "".join(
         json.dumps({"params": n, "step": s, "compute": x, "test_loss": loss}) + "\n" for n, s, x, loss in ROWS
     ),
+    "a JSON array": json.dumps(
+        [{"params": n, "step": s, "compute": x, "test_loss": loss} for n, s, x, loss in ROWS], indent=1
+    ),
+    "JSON columns": json.dumps(dict(zip(("params", "step", "compute", "loss"), zip(*ROWS, strict=True), strict=True))),
+    "spaces between columns": CLEAN.replace(",", "  "),
+    "Markdown": table("| params | step | compute | loss |\n|---|:-:|---|--:|", "| {n:g} | {s} | {x!r} | {loss} |"),
+    "percent signs": "params,step,compute,loss\n"
+    + "".join(f"{n:g},{s},{x!r},{100 * v:.2f} %\n" for n, s, x, v in ROWS),
+    "sizes with spaces": CLEAN.replace("5e+08", "0.5 B").replace("7e+09", "7 B"),
     "whole steps as floats": table("params,step,compute,loss", "{n:g},{s}.0,{x!r},{loss}"),
 }
 SHARES = ("an accuracy", "a trainer's loss beside the accuracy")
@@ -119,7 +128,13 @@ QUESTIONS: dict[str, tuple[str, str]] = {
     "a loss of 0": (CLEAN.replace(",0.695", ",0"), "expected a loss in .0, 1., found 0; --trials COLUMN"),
     "an accuracy in percent": (table("params,step,compute,acc").replace(",0.", ",70."), "acc is no share.*--percent"),
     "a column twice": (CLEAN.replace("step", "loss", 1), "the header names 'loss' twice"),
-    "one column": ("params step compute loss\n1 2 3 4\n", "with one column the separator was not recognized"),
+    "a negative resource": (CLEAN.replace(",6000000000000.0", ",-6e12"), "column compute: expected a positive number"),
+    "two shares": (
+        CLEAN.replace("loss", "gsm8k_acc").replace("step", "math_acc", 1),
+        "math_acc or gsm8k_acc may be it",
+    ),
+    "names of models": (CLEAN.replace("params", "model").replace("7e+09", "Qwen2.5-7B"), "model may be it"),
+    "one column": ("params:step:compute:loss\n1:2:3:4\n", "with one column the separator was not recognized"),
     "no rows": ("params,step,compute,loss\n", "no rows"),
     "nothing": ("", "empty; expected a header line and rows"),
     "no resource": (CLEAN.replace("step", "when", 1).replace("compute", "cost", 1), "no column for the resource X"),
@@ -203,6 +218,15 @@ def test_one_size_is_told_of_the_law_that_takes_it(tmp_path: Path, capsys: pytes
     with pytest.raises(SystemExit) as ended:
         main(["fit", str(path), "--law", "loglinear"])
     assert ended.value.code == 0
+
+
+def test_a_named_column_may_hold_sizes_in_names(tmp_path: Path) -> None:
+    path = tmp_path / "points.csv"
+    path.write_text(CLEAN.replace("params", "model").replace("5e+08", "Qwen2.5-0.5B-Instruct").replace("7e+09", "q7b"))
+    assert load(path, n="model").sizes.tolist() == [5e8, 7e9]
+    path.write_text(CLEAN.replace("params", "model").replace("5e+08", "Qwen2.5-0.5B-7B").replace("7e+09", "large"))
+    with pytest.raises(InputError, match=r"line 2, column model: expected a number, found 'Qwen2\.5-0"):
+        load(path, n="model")
 
 
 def test_a_loss_of_zero_with_trials_is_corrected(tmp_path: Path) -> None:
