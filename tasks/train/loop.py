@@ -29,6 +29,7 @@ from tasks.study.paths import StudyPaths
 from tasks.train.balance import balanced_micro_batches
 from tasks.train.batching import MicroBatch, RolloutGroup, minibatch_size, pack_micro_batch, rank_prompt_indices
 from tasks.train.checkpoint_folder import find_complete_checkpoint
+from tasks.train.checkpoint_schedule import CheckpointSchedule
 from tasks.train.checkpoints import TrainerState
 from tasks.train.context import TrainingContext, open_context
 from tasks.train.ledger import PHASES, model_flops, sampling_flops, update_flops
@@ -101,14 +102,16 @@ def train(context: TrainingContext, until: int | None = None, close: bool = True
     elif context.sampler.samples_ahead and _is_evaluated(context, state.step):
         _evaluate(context, state.step, PhaseTimer())  # its row is written; the next rollouts come with it as they did
     timer, checkpoints = PhaseTimer(), checkpoint_writer(context)
+    schedule = CheckpointSchedule(context.params.checkpoints.every)
     last = context.run.steps if until is None else until
     for step in range(state.step + 1, last + 1):
         state, row = train_step(context, step, state, timer)
         append_metrics(context, row)
         timer = PhaseTimer()
         stops = context.parallel.any_process(stop_requested())
+        due = context.parallel.any_process(schedule.is_due(step))
         pauses = step == last and not close
-        if pauses or (step < last and (stops or step % context.params.checkpoints.every == 0)):
+        if pauses or (step < last and (stops or due)):
             # The row is on disk before the checkpoint that follows it, so its seconds stand in the next row.
             with timer.phase("checkpoint"):
                 save_run_checkpoint(context, checkpoints, state)

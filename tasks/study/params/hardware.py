@@ -2,7 +2,7 @@
 
 Keys marked "by size" take one value for all sizes, a mapping from size names to values, or null. A size that a mapping
 leaves out counts as null there. What null means for a training run is decided by `tasks.train.placement` from the
-memory estimate; elsewhere, and on a machine without GPUs, `Hardware.of_size` has the values.
+memory estimate; elsewhere `Hardware.of_size` has the values.
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ class Hardware(ConfigBlock):
         "null: asked of this machine; needed with launch_command.",
     )
     token_budget: PositiveInt | dict[str, PositiveInt] | None = Field(
-        default=TOKEN_BUDGET, description="Tokens of a packed micro-batch, by size. null: as many as fit."
+        default=None, description="Tokens of a packed micro-batch, by size. null: as many as fit, on a CPU up to 16384."
     )
     generation_batch: PositiveInt | dict[str, PositiveInt] | None = Field(
-        default=GENERATION_BATCH, description="Sequences decoded together at most, by size. null: as many as fit."
+        default=None, description="Sequences decoded together at most, by size. null: as many as fit, up to 1024."
     )
     gradient_checkpointing: bool | dict[str, bool] | None = Field(
         default=False, description="Recomputes activations, by size. null: where the run does not fit without."
