@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks.runtime import progress
-from tasks.runtime.run_progress import RunProgress, RunProgressWriter, duration, read_progress
+from tasks.runtime.run_progress import RunProgress, RunProgressWriter, read_progress, rough_duration
 
 
 def test_a_line_says_phase_speed_and_what_is_left() -> None:
@@ -56,4 +56,4 @@ def test_a_log_has_a_line_while_nothing_is_finished(
 
 
 def test_durations_in_words() -> None:
-    assert [duration(s) for s in (0.0, 99.0, 720.0, 12600.0)] == ["0 s", "99 s", "12 min", "3.5 h"]
+    assert [rough_duration(s) for s in (0.0, 99.0, 720.0, 12600.0)] == ["0 s", "99 s", "12 min", "3.5 h"]

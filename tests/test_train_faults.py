@@ -22,6 +22,7 @@ from support import REPOSITORY
 from support.studies import copy_study, numbers, study_to_train
 
 from tasks.runtime.job_answers import JobFailed, WorkCancelled, WorkerDied, answer_job, decisive_answer
+from tasks.runtime.run_progress import read_progress
 from tasks.runtime.workers import Worker
 from tasks.study.grid import Run
 from tasks.study.manifests import verify
@@ -134,9 +135,13 @@ def test_ctrl_c_lets_the_step_end_and_saves_it(source: Params, tmp_path: Path) -
         while not paths.metrics(run).exists() or paths.metrics(run).read_text().count("\n") < 2:
             assert not job.done(), job.result()
             time.sleep(0.01)
+        during = read_progress(paths.run_progress(run), 0.0)
         launcher.__exit__(KeyboardInterrupt, None, None)
         with pytest.raises(WorkCancelled):
             job.result(timeout=1)
+    assert during is not None
+    assert during.steps == TRAIN["steps"]
+    assert not paths.run_progress(run).exists()
     done = len(numbers(params, run)) - 1
     assert 1 <= done < TRAIN["steps"]
     assert [path.name for path in list_checkpoints(paths.checkpoints(run))] == [f"step-{done:06d}"]

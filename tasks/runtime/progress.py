@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tasks.runtime.run_progress import duration, read_progress
+from tasks.runtime.run_progress import read_progress, rough_duration
 from tasks.study.grid import Run
 from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
@@ -135,7 +135,11 @@ def _lines(
         done, working = count(), [] if ended_now else details()
         if done != last_count or working:
             seconds = time.monotonic() - started_at
-            left = f", {duration(seconds * (total - done) / (done - at_start))} left" if at_start < done < total else ""
+            left = (
+                f", {rough_duration(seconds * (total - done) / (done - at_start))} left"
+                if at_start < done < total
+                else ""
+            )
             print("; ".join(filter(None, [f"{label}: {done}/{total} {unit}, {seconds:.0f} s{left}", _joined(working)])))
             sys.stdout.flush()
             last_count = done

@@ -39,7 +39,7 @@ class RunProgress:
         step_left = max(0.0, self.last_seconds - (now - self.step_at))
         run_left = step_left + (self.steps - self.step) * self.last_seconds
         speed = f", {self.last_tokens / self.last_seconds:.0f} tokens/s" if self.last_tokens else ""
-        return f"{text}{speed}, step {duration(step_left)}, run {duration(run_left)} left"
+        return f"{text}{speed}, step {rough_duration(step_left)}, run {rough_duration(run_left)} left"
 
 
 class RunProgressWriter:
@@ -86,7 +86,7 @@ def read_progress(path: Path, since: float) -> RunProgress | None:
         return None
 
 
-def duration(seconds: float) -> str:
+def rough_duration(seconds: float) -> str:
     """Seconds in words: 45 s, 12 min, 3.5 h."""
     if seconds < 100:
         return f"{seconds:.0f} s"
