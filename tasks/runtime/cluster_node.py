@@ -1,6 +1,7 @@
 """One machine's part of a launch on a cluster: runs `accelerate launch` with this machine's rank and looks after it.
+Without `--config` it runs the job file in one process, without accelerate.
 
-    sbatch --wait ... infra/slurm/train.sbatch python -m tasks.runtime.cluster_node \\
+    sbatch ... infra/slurm/job.sbatch python -m tasks.runtime.cluster_node \\
         --config C --processes 32 --nodes 4 --threads 8 --grace 600 job.json
 
 The batch script starts this once per node and sets MASTER_ADDR and MASTER_PORT, the first node's address and a port of
@@ -32,7 +33,8 @@ from tasks.study.errors import InputError
 def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     """The options; `job` is the path of the job file."""
     parser = argparse.ArgumentParser()
-    for name in ("--config", "--processes", "--nodes", "--threads"):
+    parser.add_argument("--config")
+    for name in ("--processes", "--nodes", "--threads"):
         parser.add_argument(name, required=True)
     parser.add_argument("--grace", type=float, default=0.0)
     parser.add_argument("job")
@@ -45,6 +47,9 @@ def node_command(options: argparse.Namespace, environment: Mapping[str, str]) ->
     Raises:
         InputError: the batch script did not say which node this is or where the first one is.
     """
+    job = ["-m", "tasks.runtime.job_files", options.job]
+    if options.config is None:
+        return [sys.executable, *job], {}
     command = [sys.executable, "-m", COMMAND, "--config_file", options.config]
     command += ["--num_processes", options.processes, "--num_cpu_threads_per_process", options.threads]
     variables = {}
@@ -59,11 +64,13 @@ def node_command(options: argparse.Namespace, environment: Mapping[str, str]) ->
         command += ["--main_process_port", "0"]
         if int(options.processes) > 1:
             variables["PET_STANDALONE"] = "1"
-    return [*command, "-m", "tasks.runtime.job_files", options.job], variables
+    return [*command, *job], variables
 
 
 def run_node(command: Sequence[str], environment: Mapping[str, str], stop_file: Path, grace_seconds: float) -> int:
     """Runs a node's command; returns its exit status, or 75 where the job was asked to stop and did."""
+    if stop_file.exists():
+        return STOPPED_EXIT_CODE  # it waited in a queue for longer than anybody waited for it
     asked: list[float] = []
 
     def ask(*_: object) -> None:
