@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import threading
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 from support import REPOSITORY
 from support.slurm_cluster import slurm_cluster, slurm_is_installed
-from support.studies import copy_study, make_train_params, numbers, study_to_train
+from support.studies import make_train_params
 
 from tasks.runtime.executors import slurm_jobs
 from tasks.runtime.executors.executor import NodeJob, WorkOrder
@@ -24,11 +23,6 @@ from tasks.runtime.job_files import JobFileLaunch
 from tasks.runtime.launcher import Launcher
 from tasks.runtime.launches import newest_launch_folder, node_job, read_launch
 from tasks.study.errors import InputError
-from tasks.study.grid import Run
-from tasks.study.manifests import verify
-from tasks.study.params import Params
-from tasks.study.paths import StudyPaths
-from tasks.train.launch import RunLauncher, train_once
 
 REPORT = "tests.support.worker_jobs:report"
 ON_SLURM = {"executor": "slurm", "gpus_per_node": 0, "workers": None}
@@ -137,27 +131,18 @@ def test_a_job_that_a_killed_process_left_is_taken_over_and_another_one_cancelle
 
 @needs_slurm
 @pytest.mark.slow
-def test_a_run_that_passes_three_time_limits_ends_equal(slurm: None, tmp_path: Path) -> None:
-    """The signal that Slurm sends before a limit, at three steps, each with a new checkpoint."""
-    source = study_to_train(tmp_path / "source")[0]
-    train = {"steps": 5, "batch": 8, "group_size": 4, "minibatch": 4}
-    block = source.hardware.model_dump(mode="json")
-
-    def study(root: Path, faults: list[int], **hardware: object) -> tuple[Params, Run]:
-        changes = {"train": train, "hardware": block | hardware, "checkpoints": {"every": 100, "keep_last": 1}}
-        made = copy_study(source, root, **changes)
-        plan = [{"rank": 0, "step": step, "kind": "stop"} for step in faults]
-        (root / "data" / "faults.json").write_text(json.dumps(plan))
-        return made
-
-    whole, broken = study(tmp_path / "whole", []), study(tmp_path / "broken", [2, 3, 4], **ON_SLURM)
-    for params, run in (whole, broken):
-        with RunLauncher(params, job="tests.support.worker_jobs:train_with_faults") as launcher:
-            train_once(params, run, launcher)
-    assert numbers(*whole) == numbers(*broken)
-    folder = StudyPaths.of(broken[0]).run(broken[1])
-    assert len(list((folder / "launches").iterdir())) == 4
-    assert verify(folder) == []
+def test_the_signal_before_a_time_limit_asks_the_job_to_stop(launcher: Launcher, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as threads, launcher.lease(_order(tmp_path, "limited")) as worker:
+        job = threads.submit(worker.run, REPORT, {"folder": str(tmp_path), "seconds": 60.0})
+        assert _until(lambda: (tmp_path / "rank-0.pid").exists())
+        launch = read_launch(tmp_path / "limited")
+        assert launch is not None
+        subprocess.run(["scancel", "--signal=USR1", launch.job_id], check=True)
+        asked = _until((tmp_path / "limited" / "launches" / "0001" / "stop").exists, 20)
+        launcher.close()
+        with pytest.raises(WorkCancelled):
+            job.result(timeout=60)
+    assert asked
 
 
 # What a real Slurm cannot be made to do

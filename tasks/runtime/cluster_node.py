@@ -8,7 +8,8 @@ The batch script starts this once per node and sets MASTER_ADDR and MASTER_PORT,
 this job. The node's number is SLURM_NODEID, or NODE_RANK under other schedulers.
 
 SIGTERM or SIGUSR1 here, as a scheduler sends before it takes the machine back, asks the job on all nodes to save its
-work and stop at the end of its step; after `--grace` seconds the processes are ended. Exit status: 75 where the job
+work and stop at the end of its step, as does the end of the process that started this one; after `--grace` seconds the
+processes are ended. Exit status: 75 where the job
 stopped early, else the launcher's.
 """
 
@@ -25,7 +26,7 @@ from pathlib import Path
 
 from tasks.runtime.job_files import STOP_FILE
 from tasks.runtime.patient_launch import COMMAND
-from tasks.runtime.stop_request import STOP_SIGNALS, STOPPED_EXIT_CODE
+from tasks.runtime.stop_request import STOP_SIGNALS, STOPPED_EXIT_CODE, end_with_parent
 from tasks.runtime.workers import stop_group
 from tasks.study.errors import InputError
 
@@ -79,9 +80,12 @@ def run_node(command: Sequence[str], environment: Mapping[str, str], stop_file: 
 
     for number in STOP_SIGNALS:
         signal.signal(number, ask)
-    process = subprocess.Popen(command, env=dict(environment), start_new_session=True)
+    parent = os.getppid()
+    process = subprocess.Popen(command, env=dict(environment), start_new_session=True, preexec_fn=end_with_parent)
     while process.poll() is None:
         time.sleep(0.2)
+        if os.getppid() != parent and not asked:
+            ask()  # whoever placed the job here is gone, and the place with it
         if asked and time.monotonic() > asked[0] + grace_seconds:
             stop_group(process)
             return 1

@@ -31,7 +31,7 @@ from tasks.runtime.job_answers import (
     decisive_answer,
     unwrap_answer,
 )
-from tasks.runtime.stop_request import STOP_FILE_VARIABLE, STOPPED_EXIT_CODE
+from tasks.runtime.stop_request import STOP_FILE_VARIABLE, STOPPED_EXIT_CODE, end_with_parent
 from tasks.runtime.workers import SETTLE_SECONDS
 from tasks.study.manifests import write_json
 
@@ -162,6 +162,7 @@ def answer_name(rank: int) -> str:
 
 def do_job_file(path: Path) -> int:
     """One process's part of a job that came as a file; leaves its answer beside it and returns the exit status."""
+    end_with_parent()
     job = json.loads(path.read_text(encoding="utf-8"))
     rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     os.environ[STOP_FILE_VARIABLE] = str(path.parent / STOP_FILE)

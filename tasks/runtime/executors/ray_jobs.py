@@ -63,25 +63,15 @@ class RayExecutor:
         bundle = {"CPU": float(job.cores_per_node)} | ({"GPU": float(job.gpus_per_node)} if job.gpus_per_node else {})
         strategy = "STRICT_SPREAD" if job.num_nodes > 1 else "STRICT_PACK"
         try:
-            group = placement_group([bundle] * job.num_nodes, strategy=strategy, name=job.name)
-            tasks = [
-                ray.remote(function).options(
-                    num_cpus=job.cores_per_node,
-                    num_gpus=job.gpus_per_node,
-                    max_retries=0,
-                    name=job.name,
-                    scheduling_strategy=PlacementGroupSchedulingStrategy(group, node),
-                )
-                for node, function in enumerate([run_program] * job.num_nodes)
-            ]
-            head = ray.remote(find_address).options(
-                num_cpus=0, max_retries=0, scheduling_strategy=PlacementGroupSchedulingStrategy(group, 0)
-            )
-            address = head.remote()
-            command = [*job.command, str(job.job_file)]
-            environment = dict(job.environment)
+            group = placement_group([bundle] * job.num_nodes, strategy=strategy, name=str(job.job_file.parent))
+            places = [PlacementGroupSchedulingStrategy(group, node) for node in range(job.num_nodes)]
+            finder = ray.remote(find_address).options(num_cpus=0, max_retries=0, scheduling_strategy=places[0])
+            address, runner = finder.remote(), ray.remote(run_program)
+            resources = {"num_cpus": job.cores_per_node, "num_gpus": job.gpus_per_node, "max_retries": 0}
+            arguments = ([*job.command, str(job.job_file)], dict(job.environment), str(Path.cwd()))
             runs = [
-                task.remote(address, node, command, environment, str(Path.cwd())) for node, task in enumerate(tasks)
+                runner.options(name=job.name, scheduling_strategy=place, **resources).remote(address, node, *arguments)
+                for node, place in enumerate(places)
             ]
         except ray.exceptions.RayError as error:
             raise LaunchFailed(f"Ray: {error}") from error
