@@ -83,15 +83,15 @@ class ChaosStudy:
         """Gives the space back."""
         (self.folder / "filler").unlink(missing_ok=True)
 
-    def digest(self) -> str:
-        """Over contents and final policies."""
-        lines = []
+    def contents(self) -> dict[str, str]:
+        """Contents of manifests and digests of final policies, by path."""
+        found = {}
         for path in sorted(self.data.rglob("manifest.json")):
             manifest = json.loads(path.read_text())
-            lines.append(f"{path.relative_to(self.data)} {manifest.get('content', manifest['fingerprint'])}")
+            found[str(path.relative_to(self.data))] = str(manifest.get("content", manifest["fingerprint"]))
         for path in sorted(self.data.glob("train/*/final/*")):
-            lines.append(f"{path.relative_to(self.data)} {hashlib.sha256(path.read_bytes()).hexdigest()}")
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+            found[str(path.relative_to(self.data))] = hashlib.sha256(path.read_bytes()).hexdigest()
+        return found
 
     def left_over(self) -> list[str]:
         """What the study left, after ten seconds."""
@@ -159,8 +159,8 @@ def main() -> None:
     whole = ChaosStudy("whole", folder / "whole", options.executor)
     began = time.monotonic()
     assert whole.start().wait() == 0, f"the study that is left alone fails; see {folder}"
-    expected, left = whole.digest(), whole.left_over()
-    print(f"left alone: {time.monotonic() - began:.0f} s; left over: {left or 'nothing'}", flush=True)
+    expected, usual = whole.contents(), whole.left_over()
+    print(f"left alone: {time.monotonic() - began:.0f} s; left over: {usual or 'nothing'}", flush=True)
     whole.close()
     equal = studies = 0
     while killed.total() < options.kills:
@@ -169,9 +169,10 @@ def main() -> None:
         kills = min(options.per_study, options.kills - killed.total())
         plan = [draw.random() < options.full / options.kills for _ in range(kills)]
         break_study(study, plan, draw, killed)
-        same, left = study.digest() == expected, study.left_over()
-        equal += same
-        verdict = "equal" if same else "DIFFERENT"
+        found, left = study.contents(), [name for name in study.left_over() if name not in usual]
+        different = sorted(name for name in found.keys() | expected if found.get(name) != expected.get(name))
+        equal += not different
+        verdict = f"DIFFERENT: {', '.join(different)}" if different else "equal"
         print(f"{study.name}: {study.starts} starts, {verdict}; left over: {left or 'nothing'}", flush=True)
         study.close()
     print(f"{killed.total()} kills ({dict(killed)}) in {studies} studies: {equal} equal")
