@@ -45,8 +45,8 @@ help:
 setup: .venv/.study-$(ENGINE)
 
 test: lint
-	@echo "make: the whole test suite takes about 12 minutes on 2 cores, this machine has $(CORES)"
-	@$(BIN)/pytest
+	@echo "make: the whole test suite takes about 9 minutes on 2 cores, this machine has $(CORES)"
+	@$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-fast: .venv/.test
 	@$(BIN)/pytest -m "not slow and not vllm and not gpu and not shared"

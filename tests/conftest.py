@@ -50,6 +50,12 @@ def _forbid_skip(report: pytest.TestReport | pytest.CollectReport, name: str) ->
         report.longrepr = f"{name} was skipped, but {NO_SKIPS} is set"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests go first: with several workers (`-n`) a long one at the end would keep the others idle."""
+    slow = {item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("vllm")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A run that changed the user's own home has failed."""
     if _REAL_HOME is not None:

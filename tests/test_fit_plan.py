@@ -64,13 +64,23 @@ def test_gpus_by_memory_are_those_of_the_published_runs(n: float, count: int) ->
 
 
 @pytest.mark.parametrize(
-    ("text", "amount", "unit"), [("2000gpu-h", 2000, "gpu-h"), ("1e22flop", 1e22, "flop"), ("30000USD", 3e4, "usd")]
+    ("text", "amount", "unit"),
+    [
+        ("2000gpu-h", 2000, "gpu-h"),
+        ("1e22flop", 1e22, "flop"),
+        ("30000USD", 3e4, "usd"),
+        ("100gpuh", 100, "gpu-h"),
+        (" 1.5 GPU hours", 1.5, "gpu-h"),
+        ("1e22 FLOPs", 1e22, "flop"),
+        ("$5,000", 5000, "usd"),
+        ("5000$", 5000, "usd"),
+    ],
 )
 def test_budget_is_read_with_its_unit(text: str, amount: float, unit: str) -> None:
     assert parse_budget(text) == Budget(amount, unit)
 
 
-@pytest.mark.parametrize("text", ["2000", "gpu-h", "-5usd", "nanflop", "1e22 flops", "infusd"])
+@pytest.mark.parametrize("text", ["2000", "gpu-h", "-5usd", "nanflop", "$3gpu-h", "5 apples", "infusd"])
 def test_budget_without_amount_or_unit_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="--budget"):
         parse_budget(text)

@@ -68,6 +68,15 @@ AWKWARD: dict[str, str | bytes] = {
     "JSON lines": "".join(
         json.dumps({"params": n, "step": s, "compute": x, "test_loss": loss}) + "\n" for n, s, x, loss in ROWS
     ),
+    "a JSON array": json.dumps(
+        [{"params": n, "step": s, "compute": x, "test_loss": loss} for n, s, x, loss in ROWS], indent=1
+    ),
+    "JSON columns": json.dumps(dict(zip(("params", "step", "compute", "loss"), zip(*ROWS, strict=True), strict=True))),
+    "spaces between columns": CLEAN.replace(",", "  "),
+    "Markdown": table("| params | step | compute | loss |\n|---|:-:|---|--:|", "| {n:g} | {s} | {x!r} | {loss} |"),
+    "percent signs": "params,step,compute,loss\n"
+    + "".join(f"{n:g},{s},{x!r},{100 * v:.2f} %\n" for n, s, x, v in ROWS),
+    "sizes with spaces": CLEAN.replace("5e+08", "0.5 B").replace("7e+09", "7 B"),
     "whole steps as floats": table("params,step,compute,loss", "{n:g},{s}.0,{x!r},{loss}"),
 }
 SHARES = ("an accuracy", "a trainer's loss beside the accuracy")
@@ -119,7 +128,13 @@ QUESTIONS: dict[str, tuple[str, str]] = {
     "a loss of 0": (CLEAN.replace(",0.695", ",0"), "expected a loss in .0, 1., found 0; --trials COLUMN"),
     "an accuracy in percent": (table("params,step,compute,acc").replace(",0.", ",70."), "acc is no share.*--percent"),
     "a column twice": (CLEAN.replace("step", "loss", 1), "the header names 'loss' twice"),
-    "one column": ("params step compute loss\n1 2 3 4\n", "with one column the separator was not recognized"),
+    "a negative resource": (CLEAN.replace(",6000000000000.0", ",-6e12"), "column compute: expected a positive number"),
+    "two shares": (
+        CLEAN.replace("loss", "gsm8k_acc").replace("step", "math_acc", 1),
+        "math_acc or gsm8k_acc may be it",
+    ),
+    "names of models": (CLEAN.replace("params", "model").replace("7e+09", "Qwen2.5-7B"), "model may be it"),
+    "one column": ("params:step:compute:loss\n1:2:3:4\n", "with one column the separator was not recognized"),
     "no rows": ("params,step,compute,loss\n", "no rows"),
     "nothing": ("", "empty; expected a header line and rows"),
     "no resource": (CLEAN.replace("step", "when", 1).replace("compute", "cost", 1), "no column for the resource X"),
@@ -155,6 +170,63 @@ def test_the_answers_to_the_questions_are_taken(tmp_path: Path) -> None:
     assert load(path, without=("3B",)).sizes.tolist() == [5e8, 7e9]
     with pytest.raises(InputError, match=r"no size '4B' \(--without\), found 500M, 3B, 7B"):
         load(path, without=("4B",))
+
+
+def final_scores(folder: Path, sizes: int = 6) -> Path:
+    """One final score of each run, at two budgets of every size, from L = 0.15 + 60/N^0.3 + 300/(X/1e12)^0.5."""
+    path = folder / "final.csv"
+    cells = [(n, n * 1e10 * factor) for n in np.geomspace(1e8, 1e10, sizes) for factor in (1.0, 8.0)]
+    rows = [(n, x, 0.15 + 60 * n**-0.3 + 300 * (x / 1e12) ** -0.5) for n, x in cells]
+    path.write_text("params,compute,loss\n" + "".join(f"{n:g},{x:g},{loss:.6f}\n" for n, x, loss in rows))
+    return path
+
+
+def test_final_scores_are_enough_for_a_law_that_all_sizes_share(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = final_scores(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["fit", str(path)])
+    assert "has 2 points, expected at least 3; --without 100M leaves it out, and --law" in capsys.readouterr().err
+    answers = []
+    for command in (["fit"], ["forecast", "--n", "3e10", "--x", "1e20"], ["plan", "--budget", "10gpu-h"]):
+        with pytest.raises(SystemExit) as ended:
+            main([command[0], str(path), *command[1:], "--law", "additive", "--json"])
+        assert ended.value.code == 0
+        answers.append(json.loads(capsys.readouterr().out))
+    fit = answers[0][0]["fit"]
+    found = {name: value["value"] for name, value in fit["coefficients"].items()}
+    assert [found["E"], found["alpha"], found["beta"]] == pytest.approx([0.15, 0.3, 0.5], abs=2e-3)
+    assert all(row["k_alone"] is None for row in fit["by_size"])
+    assert answers[1]["loss"] == pytest.approx(0.15 + 60 * 3e10**-0.3 + 300 * 1e8**-0.5, abs=2e-3)
+
+
+def test_fewer_points_than_parameters_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = final_scores(tmp_path, sizes=4)
+    path.write_text("\n".join([*path.read_text().splitlines()[:8:2], "1e8,1e18,0.3"]) + "\n")
+    with pytest.raises(SystemExit):
+        main(["fit", str(path), "--law", "pivot"])
+    assert "law pivot has 4 parameters, found no more than 4 points" in capsys.readouterr().err
+
+
+def test_one_size_is_told_of_the_law_that_takes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "points.csv"
+    path.write_text("\n".join(CLEAN.splitlines()[:5]) + "\n")
+    with pytest.raises(SystemExit):
+        main(["fit", str(path)])
+    assert "needs at least 2 sizes, found 1; --law loglinear fits each size alone" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", str(path), "--law", "loglinear"])
+    assert ended.value.code == 0
+
+
+def test_a_named_column_may_hold_sizes_in_names(tmp_path: Path) -> None:
+    path = tmp_path / "points.csv"
+    path.write_text(CLEAN.replace("params", "model").replace("5e+08", "Qwen2.5-0.5B-Instruct").replace("7e+09", "q7b"))
+    assert load(path, n="model").sizes.tolist() == [5e8, 7e9]
+    path.write_text(CLEAN.replace("params", "model").replace("5e+08", "Qwen2.5-0.5B-7B").replace("7e+09", "large"))
+    with pytest.raises(InputError, match=r"line 2, column model: expected a number, found 'Qwen2\.5-0"):
+        load(path, n="model")
 
 
 def test_a_loss_of_zero_with_trials_is_corrected(tmp_path: Path) -> None:

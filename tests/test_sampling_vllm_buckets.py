@@ -6,6 +6,7 @@ buffer of its own device as vLLM's would. The transfer to real workers is in `te
 
 from __future__ import annotations
 
+import os
 import pickle
 import threading
 import time
@@ -121,7 +122,8 @@ def test_every_worker_reads_all_weights_from_the_process_on_its_own_device(
             time.sleep(0.002 * rank)  # the last one's buffer is full long after the leader's
             yield entry
 
-    before = set(SHARED_MEMORY.glob("rlscale-weights-*"))
+    own = f"rlscale-weights-{os.getpid()}-*"
+    before = set(SHARED_MEMORY.glob(own))
     answers = on_ranks(size, send)
     assert all(isinstance(answer, SentWeights) for answer in answers), answers
     assert workers.buckets > 2
@@ -133,7 +135,7 @@ def test_every_worker_reads_all_weights_from_the_process_on_its_own_device(
     assert answers[0].checksums == {name: tensor_checksum(weights[name]) for name in expected}
     assert all(not answer.checksums for answer in answers[1:])
     assert workers.is_closed
-    assert set(SHARED_MEMORY.glob("rlscale-weights-*")) <= before
+    assert set(SHARED_MEMORY.glob(own)) <= before
 
 
 def test_a_worker_without_a_trainer_on_its_device_ends_the_update_on_every_rank(tmp_path: Path) -> None:

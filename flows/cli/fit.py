@@ -69,6 +69,7 @@ def fit(
         return
     from tasks.fit.data.groups import all_groups
     from tasks.fit.data.sources import read_sources
+    from tasks.fit.laws import minimum_points
 
     named, options = columns.columns(), fitting.options(skip_steps, equal_weight)
     table, notes = read_sources([file], named.log)
@@ -77,7 +78,7 @@ def fit(
     elif table.kind == "reuse":
         _show_reuse(table, columns.loss, options, output)
     else:
-        groups = all_groups(table, named, allow_mixed)
+        groups = all_groups(table, named, allow_mixed, minimum_points(law))
         print_reading([*notes, *(note for _, points in groups for note in points.notes)])
         _show_fits(groups, law or "saturating", options, output)
 

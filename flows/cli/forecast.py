@@ -98,10 +98,11 @@ def forecast(
     same rule made on trained sizes; a law named by --law takes its place for --n.
     """
     from tasks.fit.data.groups import read_group
+    from tasks.fit.laws import minimum_points
 
     size = None if n is None else parse_size(n, "--n")
     resource = None if x is None else parse_size(x, "--x")
-    source, few = file or study_points_path(params), 3 if of_run.run is None else 1
+    source, few = file or study_points_path(params), minimum_points(law) if of_run.run is None else 1
     name, points = read_group(source, columns.columns(), allow_mixed, variant, few)
     print_reading(points.notes)
     points, notes = _without_first_steps(points, skip_steps)

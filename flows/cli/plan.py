@@ -78,6 +78,7 @@ def plan(
     from tasks.fit.forecasting.law_choice import pick_law
     from tasks.fit.forecasting.plan import PlanSettings, make_plan
     from tasks.fit.forecasting.workload import reuse_need, with_steps, workload_of
+    from tasks.fit.laws import minimum_points
     from tasks.fit.output.plot import draw_plan
     from tasks.fit.output.tables import plan_notes, plan_tables
     from tasks.fit.solver.estimate import fit_law
@@ -86,7 +87,9 @@ def plan(
 
     amount = parse_budget(budget)
     options = fitting.options(skip_steps)
-    name, points = read_group(file or study_points_path(params), columns.columns(), allow_mixed, variant)
+    name, points = read_group(
+        file or study_points_path(params), columns.columns(), allow_mixed, variant, minimum_points(law)
+    )
     points = with_steps(points, steps_per_point)
     print_reading(points.notes)
     candidates = (

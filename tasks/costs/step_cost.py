@@ -15,6 +15,7 @@ and runs at `mfu_rollout`. Not covered: attention FLOPs (below 10 % at these len
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from tasks.costs.gpu_table import Gpu, gpus_needed
@@ -135,18 +136,26 @@ class Budget:
         return f"{self.amount:.4g} {self.unit}"
 
 
+_NUMBER = r"((?:[0-9][0-9,_]*\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?)"
+_BUDGET = re.compile(rf"\s*(\$)?\s*{_NUMBER}\s*([a-z$ -]*?)\s*", re.IGNORECASE)
+_BUDGET_UNITS = {
+    "gpu-h": ("gpu-h", "gpuh", "gpu h", "gpu-hours", "gpu-hour", "gpu hours", "gpuhours"),
+    "flop": ("flop", "flops"),
+    "usd": ("usd", "$", "dollars"),
+}
+
+
 def parse_budget(text: str) -> Budget:
-    """Reads `2000gpu-h`, `1e22flop` or `30000usd`.
+    """Reads `2000gpu-h`, `1e22flop` or `30000usd`, and the usual spellings of each: `100 gpuh`, `1e22 FLOPs`, `$5,000`.
 
     Raises:
         InputError: anything else.
     """
-    for unit in ("gpu-h", "flop", "usd"):
-        if text.lower().endswith(unit):
-            try:
-                amount = float(text[: -len(unit)])
-            except ValueError:
-                break
-            if 0 < amount < float("inf"):
-                return Budget(amount, unit)
+    found = _BUDGET.fullmatch(text)
+    if found:
+        dollar, number, word = found.groups()
+        named = [unit for unit, words in _BUDGET_UNITS.items() if (word or dollar or "").lower() in words]
+        amount = float(number.replace(",", "").replace("_", ""))
+        if named and 0 < amount < float("inf") and (not dollar or named == ["usd"]):
+            return Budget(amount, named[0])
     raise InputError(f"--budget {text!r}: expected a positive number with unit, e.g. 2000gpu-h, 1e22flop or 30000usd")

@@ -14,7 +14,7 @@ def short_count(value: float) -> str:
 
 
 def parse_count(text: str) -> float:
-    """Reads a count with or without k, M, B or T, in either case: 394k, 0.5b, 7B, 7e9.
+    """Reads a count with or without k, M, B or T, in either case: 394k, 0.5b, 7 B, 7e9.
 
     Raises:
         ValueError: it is not a finite number.
@@ -22,7 +22,7 @@ def parse_count(text: str) -> float:
     powers = {"k": 3, "m": 6, "b": 9, "t": 12}
     text = text.strip()
     power = powers.get(text[-1:].lower())
-    value = float(text) if power is None else float(f"{text[:-1]}e{power}")
+    value = float(text) if power is None else float(f"{text[:-1].rstrip()}e{power}")
     if not math.isfinite(value):
         raise ValueError(f"{text} is not finite")
     return value

@@ -12,7 +12,7 @@ from tasks.fit.forecasting.forecast import predict, size_errors, warnings_of
 from tasks.fit.forecasting.law_choice import choose_law, later_errors
 from tasks.fit.forecasting.unseen import forecast_unseen
 from tasks.fit.laws import LAWS, law_named
-from tasks.fit.solver.estimate import Options, fit_law
+from tasks.fit.solver.estimate import Options, fit_law, require_enough
 from tasks.fit.solver.parameters import LineParameters
 from tasks.fit.uncertainty.inference import (
     BootstrappedFit,
@@ -48,15 +48,15 @@ class PrimaryAnalysis:
     Attributes:
         points: what was fitted.
         primary: the law, with draws.
-        per_size: every size fitted alone, with draws.
+        per_size: every size fitted alone, with draws; sizes with fewer than 3 points are not in it.
         record: the law's record.
         windows: the law fitted to parts of every trajectory.
-        saturation: growth and saturation of k; None with fewer than 3 sizes.
+        saturation: growth and saturation of k; None with fewer than 3 sizes, or a size with fewer than 3 points.
     """
 
     points: Measurements
     primary: BootstrappedFit
-    per_size: BootstrappedFit
+    per_size: BootstrappedFit | None
     record: FitRecord
     windows: list[WindowFit]
     saturation: SaturationTest | None
@@ -67,12 +67,14 @@ class Analysis(PrimaryAnalysis):
     """All laws on one variant along one resource.
 
     Attributes:
+        per_size: every size fitted alone, with draws.
         fits: one record per law, the primary one first.
         tests: back-tests of all laws.
         choice: the law for unseen sizes.
         forecasts: standard forecasts.
     """
 
+    per_size: BootstrappedFit
     fits: list[FitRecord]
     tests: list[BackTest]
     choice: LawChoice
@@ -91,15 +93,23 @@ def analyze_primary(points: Measurements, variant: str, law: str, options: Optio
     Raises:
         InputError: the law does not exist or cannot be fitted to these points.
     """
-    per_size = with_draws(fit_law(points, LAWS["loglinear"], options))
     primary = with_draws(fit_law(points, law_named(law), options))
+    per_size = _fit_alone(points, options)
     result, saturation = primary.result, None
-    if len(result.points.sizes) >= 3:
+    if per_size is not None and len(per_size.result.points.sizes) == len(result.points.sizes) >= 3:
         saturating = primary if law == "saturating" else with_draws(fit_law(points, LAWS["saturating"], options))
         saturation = saturation_test(saturating, profile_intervals(saturating), variant)
     record = fit_record(primary, variant, per_size, primary=True)
     parts = windows(result.points, result.law, options, variant)
     return PrimaryAnalysis(points, primary, per_size, record, parts, saturation)
+
+
+def _fit_alone(points: Measurements, options: Options) -> BootstrappedFit | None:
+    """Every size with at least 3 points fitted alone, with draws; None without such a size."""
+    enough = points.sizes[np.bincount(points.size) >= LAWS["loglinear"].minimum_points]
+    if not len(enough):
+        return None
+    return with_draws(fit_law(points.where(np.isin(points.n, enough)), LAWS["loglinear"], options))
 
 
 def fit_one(points: Measurements, variant: str, law: str, options: Options) -> FitRecord:
@@ -108,7 +118,7 @@ def fit_one(points: Measurements, variant: str, law: str, options: Options) -> F
     Raises:
         InputError: the law cannot be fitted to these points.
     """
-    per_size = with_draws(fit_law(points, LAWS["loglinear"], options))
+    per_size = _fit_alone(points, options)
     return fit_record(with_draws(fit_law(points, law_named(law), options)), variant, per_size, primary=True)
 
 
@@ -123,27 +133,30 @@ def analyze(points: Measurements, variant: str, primary: str, laws: Sequence[str
         options: of all fits.
 
     Raises:
-        InputError: the primary law cannot be fitted to these points.
+        InputError: the primary law cannot be fitted to these points, or a size has no line of its own, by which the
+            study's claims are judged.
     """
+    require_enough(points, LAWS["loglinear"])
     first = analyze_primary(points, variant, primary, options)
-    fitted = first.primary.result.points
+    fitted, per_size = first.primary.result.points, first.per_size
+    assert per_size is not None, "every size has 3 points"
     fits, tests = [first.record], []
     for name in dict.fromkeys((primary, *laws)):
         if len(fitted.sizes) < LAWS[name].minimum_sizes:
             continue
         if name != primary:
             fit = with_draws(fit_law(points, LAWS[name], options))
-            fits.append(fit_record(fit, variant, first.per_size, primary=False))
+            fits.append(fit_record(fit, variant, per_size, primary=False))
         tests += backtests(fitted, LAWS[name], options, variant)
     criteria = {fit.law: (fit.rmse_log, fit.aicc) for fit in fits}
     if rejected := rejection_of(primary, later_errors(fitted, options), criteria):
         fits[0] = replace(fits[0], flags=[rejected, *fits[0].flags])
     choice = choose_law(tests, variant, points.unit)
     forecasts = _standard_forecasts(first.primary, choice, variant)
-    return Analysis(**vars(first), fits=fits, tests=tests, choice=choice, forecasts=forecasts)
+    return Analysis(**vars(first) | {"per_size": per_size}, fits=fits, tests=tests, choice=choice, forecasts=forecasts)
 
 
-def fit_record(fit: BootstrappedFit, variant: str, per_size: BootstrappedFit, primary: bool) -> FitRecord:
+def fit_record(fit: BootstrappedFit, variant: str, per_size: BootstrappedFit | None, primary: bool) -> FitRecord:
     """Turns a fit with draws into its record."""
     result = fit.result
     points, law = result.points, result.law
@@ -171,10 +184,13 @@ def to_estimate(value: Interval) -> Estimate:
     return Estimate(value.value, low, high)
 
 
-def _by_size(fit: BootstrappedFit, per_size: BootstrappedFit) -> list[SizeSlope]:
+def _by_size(fit: BootstrappedFit, per_size: BootstrappedFit | None) -> list[SizeSlope]:
     """k of every size under the law and alone, and its level where the law leaves levels free."""
     points, sizes = fit.result.points, fit.result.points.sizes
-    k, k_alone = k_intervals(fit, sizes), k_intervals(per_size, sizes)
+    k, alone = k_intervals(fit, sizes), {}
+    if per_size is not None:
+        fitted = per_size.result.points.sizes
+        alone = dict(zip(fitted.tolist(), map(to_estimate, k_intervals(per_size, fitted)), strict=True))
     parameters, draws = fit.result.parameters, fit.draws
     levels = None
     if isinstance(parameters, LineParameters) and isinstance(draws, LineParameters) and parameters.law.free_levels:
@@ -184,7 +200,7 @@ def _by_size(fit: BootstrappedFit, per_size: BootstrappedFit) -> list[SizeSlope]
             n=float(size),
             size=points.label(size),
             k=to_estimate(k[i]),
-            k_alone=to_estimate(k_alone[i]),
+            k_alone=alone.get(float(size)),
             level=levels[i] if levels else None,
             runs=len(np.unique(points.run[points.size == i])),
             points=int((points.size == i).sum()),

@@ -12,6 +12,8 @@ from pathlib import Path
 from tasks.study.errors import InputError
 
 SEPARATORS = (",", ";", "\t", "|")
+_RULE = re.compile(r"\s*:?-+:?\s*")
+"""A cell of the line under a Markdown table's header."""
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+(?:[eE][+-]?\d+)?\s*")
 _THREE_DIGITS = re.compile(r"\s*[+-]?\d{1,3},\d{3}\s*")
 _THOUSANDS = re.compile(r"\s*[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?\s*")
@@ -40,8 +42,10 @@ def header_of(text: str) -> list[str]:
 
 
 def separator_of(line: str) -> str:
-    """The separator that a header holds most often; a comma where it holds none."""
+    """The separator that a header holds most often; without any, spaces between three names or more, or a comma."""
     counts = [line.count(separator) for separator in SEPARATORS]
+    if not any(counts):
+        return " " if len(line.split()) > 2 else ","
     return SEPARATORS[counts.index(max(counts))]
 
 
@@ -51,14 +55,16 @@ def read_cells(path: Path, text: str) -> dict[str, list[str]]:
 
 
 def read_text_table(path: Path, text: str) -> TextTable:
-    """Reads a table with a header; lines that are empty or begin with # are passed over.
+    """Reads a table with a header; lines that are empty or begin with # are passed over. Markdown tables are read too.
 
     Raises:
         InputError: no header, two columns of one name, a row with too few or too many fields, or numbers like 1,234
             that may be read in two ways.
     """
     separator = separator_of(next((line for line in io.StringIO(text) if _is_content(line)), ""))
-    reader = csv.reader(io.StringIO(text), delimiter=separator)
+    if separator == "|":
+        text = _without_outer_bars(text)
+    reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=separator == " ")
     lines: list[int] = []
     try:
         header = next((row for row in reader if _is_row(row)), None)
@@ -82,6 +88,15 @@ def read_text_table(path: Path, text: str) -> TextTable:
 
 def _is_content(line: str) -> bool:
     return bool(line.strip()) and not line.lstrip().startswith("#")
+
+
+def _without_outer_bars(text: str) -> str:
+    """A Markdown table's lines without their outer bars, its rule left empty; other text as it is."""
+    lines = text.splitlines()
+    if not all(line.strip().startswith("|") and line.strip().endswith("|") for line in lines if line.strip()):
+        return text
+    bare = (line.strip().strip("|") for line in lines)
+    return "\n".join("" if all(map(_RULE.fullmatch, line.split("|"))) else line for line in bare) + "\n"
 
 
 def _is_row(row: list[str]) -> bool:
@@ -108,9 +123,15 @@ def _fitted(path: Path, row: list[str], width: int, line: int) -> list[str]:
 
 
 def _read_commas(path: Path, names: list[str], columns: list[list[str]], separator: str) -> tuple[str, ...]:
-    """Turns decimal commas into points and takes thousands separators out, in place; returns what was done."""
+    """Turns decimal commas into points and takes thousands separators out, in place; returns what was done.
+
+    A column whose cells all end in a percent sign becomes hundredths.
+    """
     notes = []
     for name, column in zip(names, columns, strict=True):
+        if column and all(value.rstrip().endswith("%") for value in column if value.strip()):
+            column[:] = [f"{value.strip().rstrip('%').strip()}e-2" if value.strip() else value for value in column]
+            notes.append(f"column {name}: percent signs taken as hundredths")
         sample = [value for value in itertools.islice(column, _SAMPLED_ROWS) if "," in value]
         if not sample:
             continue

@@ -91,7 +91,9 @@ def _read_json(path: Path, text: str) -> list[LoggedRun] | None:
         value = _loaded(text)
         if trl.is_trainer_state(value):
             return trl.read_trainer_state(path, value)
-        raise InputError(f"{path}: expected JSON lines or a trainer_state.json with log_history")
+        row = value[0] if isinstance(value, list) and value else None
+        if not isinstance(row, dict):
+            raise InputError(f"{path}: expected JSON objects (lines or an array) or a trainer_state.json")
     if verl.is_file_logger(row):
         return verl.read_file_logger(path, text)
     if trl.is_trainer_state(row):

@@ -14,11 +14,14 @@ RUN_KEYS = ("run_id", "runid", "run", "run_name", "Name", "name", "experiment")
 
 
 def rows_of(path: Path, text: str) -> Iterator[dict[str, Any]]:
-    """The objects of the lines; an unfinished last line (a writer that was killed) is left out.
+    """The objects of the lines, or of one array; an unfinished last line (a writer that was killed) is left out.
 
     Raises:
         InputError: another line is not a JSON object.
     """
+    if text.lstrip()[:1] == "[":
+        yield from _array_of(path, text)
+        return
     lines = text.splitlines()
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -32,6 +35,16 @@ def rows_of(path: Path, text: str) -> Iterator[dict[str, Any]]:
         if not isinstance(row, dict):
             raise InputError(f"{path}: line {number}: expected a JSON object, found {type(row).__name__}")
         yield row
+
+
+def _array_of(path: Path, text: str) -> list[dict[str, Any]]:
+    try:
+        rows = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: line {error.lineno}: expected an array of JSON objects ({error.msg})") from None
+    if not all(isinstance(row, dict) for row in rows):
+        raise InputError(f"{path}: expected an array of JSON objects")
+    return list(rows)
 
 
 def read_metrics_lines(path: Path, text: str) -> list[LoggedRun]:

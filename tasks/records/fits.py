@@ -57,7 +57,8 @@ class SizeSlope:
         n: N, parameters.
         size: its name.
         k: learning efficiency under the law.
-        k_alone: learning efficiency of this size fitted alone (`loglinear`), what the law is to be compared with.
+        k_alone: learning efficiency of this size fitted alone (`loglinear`), what the law is to be compared with; null
+            for a size with fewer than 3 points.
         level: E_i; null for laws without free levels.
         runs: runs of this size.
         points: points of this size.
@@ -66,7 +67,7 @@ class SizeSlope:
     n: float
     size: str
     k: Estimate
-    k_alone: Estimate
+    k_alone: Estimate | None
     level: Estimate | None
     runs: int
     points: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -49,6 +50,14 @@ WORDS = {
     "x": "the resource X: compute, prompts or tokens so far (--x-column)",
     "loss": "the test loss or the share of right answers (--loss)",
 }
+
+
+_ALIKE = {
+    "n": re.compile("param|size|model", re.IGNORECASE),
+    "x": re.compile("flop|compute|token|sample|prompt|problem|hour|cost", re.IGNORECASE),
+    "loss": re.compile("loss|acc|score|pass|error|reward|mean@", re.IGNORECASE),
+}
+"""What in a column's name suggests it for an option, for messages."""
 
 
 def resolve(table: Table, columns: Columns) -> list[Columns]:
@@ -106,4 +115,6 @@ def _missing(table: Table, option: str, words: str) -> str:
     hint = ""
     if len(table.values) == 1:
         hint = "; with one column the separator was not recognized (comma, semicolon, tab and | are)"
+    elif alike := [name for name in table.values if _ALIKE[option].search(name)]:
+        hint = f"; {' or '.join(alike)} may be it"
     return f"{table.path}: no column for {words}; recognized are {', '.join(aliases)}; found {found}{hint}"

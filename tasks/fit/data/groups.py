@@ -18,7 +18,7 @@ from tasks.fit.data.columns import Columns, resolve
 from tasks.fit.data.loss_values import read_losses
 from tasks.fit.data.measurements import Floats, Measurements, measure
 from tasks.fit.data.sources import read_sources
-from tasks.fit.data.table import Table
+from tasks.fit.data.table import Table, count_of
 from tasks.imports.column_names import COLUMN_ALIASES
 from tasks.records.published import UNITS
 from tasks.study.errors import InputError
@@ -65,9 +65,12 @@ def read_group(
     return name, replace(groups[name], notes=(*notes, *groups[name].notes))
 
 
-def all_groups(table: Table, columns: Columns, allow_mixed: bool = False) -> list[tuple[str, Measurements]]:
+def all_groups(
+    table: Table, columns: Columns, allow_mixed: bool = False, min_points: int = 3
+) -> list[tuple[str, Measurements]]:
     """Every group of a table along every resource column; raises as `groups_of`."""
-    return [group for named in resolve(table, columns) for group in groups_of(table, named, allow_mixed).items()]
+    named = resolve(table, columns)
+    return [group for one in named for group in groups_of(table, one, allow_mixed, min_points).items()]
 
 
 def groups_of(
@@ -155,7 +158,10 @@ def _points(table: Table, columns: Columns, group: str, min_points: int = 3) -> 
     labels = _size_labels(table, n)
     runs = _run_names(table, columns)
     table, n, runs, notes = _once_per_step(table, columns, n, runs)
-    x = table.numbers(names["x"])
+    x = table.numbers(names["x"], count_of)
+    if (x <= 0).any():
+        index = int(np.flatnonzero(x <= 0)[0])
+        raise InputError(f"{table.where(index, names['x'])}: expected a positive number, found {x[index]:g}")
     trials = _trials(table, columns.trials) if columns.trials else None
     loss, said = read_losses(table, names["loss"], x, n, trials, columns.log.scale)
     extra: dict[str, Any] = {"unit": columns.x, "labels": labels, "trials": trials}
@@ -171,7 +177,7 @@ def _points(table: Table, columns: Columns, group: str, min_points: int = 3) -> 
         size = points.label(float(points.sizes[int(np.argmin(counts))]))
         raise InputError(
             f"{table.path}: size {size} in column {columns.n} of group {group} has {counts.min()} points, expected at "
-            f"least {min_points}; --without {size} leaves it out"
+            f"least {min_points}; --without {size} leaves it out, and --law additive, pivot or floor_shared takes fewer"
         )
     return replace(points, notes=(*notes, *said))
 

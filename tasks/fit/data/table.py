@@ -17,6 +17,7 @@ from tasks.costs.units import parse_count
 from tasks.fit.data.measurements import Floats, Mask
 from tasks.imports.delimited import read_text_table
 from tasks.imports.json_lines import rows_of
+from tasks.imports.model_size import size_in
 from tasks.imports.text_files import STDIN, read_text
 from tasks.study.errors import InputError
 from tasks.study.manifests import atomic_path
@@ -60,12 +61,16 @@ class Table:
         return replace(self, values=values, rows=[self.rows[i] for i in chosen])
 
     def sizes(self, column: str) -> Floats:
-        """A column of model sizes as numbers; 7B or 394k are read too."""
+        """A column of model sizes as numbers; 7B, 394k or a name that holds one size (Qwen2.5-7B) are read too.
+
+        Raises:
+            InputError: as for `numbers`.
+        """
         known: dict[Any, float] = {}
 
         def read(value: Any) -> float:
             if value not in known:
-                known[value] = parse_count(str(value))
+                known[value] = _size(str(value))
             return known[value]
 
         return self.numbers(column, read)
@@ -92,6 +97,22 @@ class Table:
         return f"{self.path}: {self.word} {self.rows[index]}, column {column}"
 
 
+def count_of(value: Any) -> float:
+    """A number, or one with k, M, B or T (1.2M tokens)."""
+    try:
+        return float(value)
+    except ValueError:
+        return parse_count(str(value))
+
+
+def _size(text: str) -> float:
+    try:
+        return parse_count(text)
+    except ValueError:
+        (size,) = size_in(text)  # several or none: a ValueError too
+        return size
+
+
 def _number(value: Any, read: Callable[[Any], float]) -> float:
     """An entry as a number, NaN where it is none."""
     try:
@@ -112,7 +133,7 @@ def read_table(path: Path) -> Table:
         table = _read_parquet(path)
     else:
         text = read_text(path)
-        table = _read_json_lines(path, text) if text.lstrip()[:1] == "{" else _read_text(path, text)
+        table = _read_json_lines(path, text) if text.lstrip()[:1] in ("{", "[") else _read_text(path, text)
     if not len(table):
         raise InputError(f"{path}: no rows")
     return table
@@ -125,8 +146,18 @@ def _read_text(path: Path, text: str) -> Table:
 
 def _read_json_lines(path: Path, text: str) -> Table:
     rows = list(rows_of(path, text))
+    if len(rows) == 1 and len({len(v) if isinstance(v, list) else -1 for v in rows[0].values()} - {-1}) == 1:
+        rows = _turned(path, rows[0])
     names = list(dict.fromkeys(name for row in rows for name in row))
     return Table(path, {name: [row.get(name) for row in rows] for name in names}, list(range(1, len(rows) + 1)))
+
+
+def _turned(path: Path, columns: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of an object of lists, one for each column."""
+    other = [name for name, values in columns.items() if not isinstance(values, list)]
+    if other:
+        raise InputError(f"{path}: {other[0]!r}: expected a list like the other columns")
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _read_parquet(path: Path) -> Table:

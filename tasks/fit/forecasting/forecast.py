@@ -87,11 +87,15 @@ def size_errors(
             cache[key] = float(np.sqrt(np.mean(error**2)))
         return cache[key]
 
-    larger = tuple(error_at(points.n < sizes[i], sizes[i]) for i in range(start, len(sizes)))
-    inner_range = range(1, len(sizes) - 1) if inner and len(sizes) > start else range(0)
-    return ExtrapolationSpread(
-        larger, tuple(error_at(points.n != sizes[i], sizes[i]) for i in inner_range), later_steps
-    )
+    below = [(points.n < sizes[i], sizes[i]) for i in range(start, len(sizes))]
+    others = [(points.n != size, size) for size in sizes[1:-1]] if inner and len(sizes) > start else []
+
+    def errors(cuts: list[tuple[np.ndarray, float]]) -> tuple[float, ...]:
+        """Of the cuts that leave more points than the law has parameters."""
+        determined = (cut for cut in cuts if cut[0].sum() > law.parameters(len(np.unique(points.n[cut[0]]))))
+        return tuple(error_at(*cut) for cut in determined)
+
+    return ExtrapolationSpread(errors(below), errors(others), later_steps)
 
 
 def run_fraction(points: Measurements) -> Floats:

@@ -70,13 +70,15 @@ def later_errors(points: Measurements, options: Options) -> dict[str, float | No
     if any(np.bincount(points.size[early], minlength=len(points.sizes)).min() < _FEWEST for early in cuts):
         return {}
     parts = [(averaged(points.where(early)), averaged(points.where(~early))) for early in cuts]
-    errors: dict[str, float | None] = {}
-    for name in SIZE_LAWS:
-        try:
-            errors[name] = _root_mean_square([_error(train, test, LAWS[name], options) for train, test in parts])
-        except InputError:
-            errors[name] = None
-    return errors
+    return {name: _held_out(parts, LAWS[name], options) for name in SIZE_LAWS}
+
+
+def _held_out(parts: Sequence[tuple[Measurements, Measurements]], law: Law, options: Options) -> float | None:
+    """Root mean square of a law's errors over pairs of points to fit and points to forecast; None: too few to fit."""
+    try:
+        return _root_mean_square([_error(train, test, law, options) for train, test in parts])
+    except InputError:
+        return None
 
 
 def _error(train: Measurements, test: Measurements, law: Law, options: Options) -> float:
@@ -92,8 +94,8 @@ def unseen_errors(points: Measurements, options: Options) -> dict[str, float | N
     for name, law in LAWS.items():
         start = max(law.minimum_sizes, 3)
         if law.forecasts_unseen and len(sizes) > start:
-            cuts = ((points.where(points.n < size), points.where(points.n == size)) for size in sizes[start:])
-            errors[name] = _root_mean_square([_error(*cut, law, options) for cut in cuts])
+            cuts = [(points.where(points.n < size), points.where(points.n == size)) for size in sizes[start:]]
+            errors[name] = _held_out(cuts, law, options)
     return errors
 
 

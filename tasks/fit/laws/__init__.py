@@ -34,3 +34,8 @@ def law_named(name: str) -> Law:
     if name not in LAWS:
         raise InputError(f"law {name!r} is unknown, expected one of {', '.join(sorted(LAWS))}")
     return LAWS[name]
+
+
+def minimum_points(name: str | None) -> int:
+    """Fewest points of a size that a law can use: 3 for those that fit every size a line or curve, also by default."""
+    return 3 if name is None else law_named(name).minimum_points

@@ -54,6 +54,11 @@ class LineLaw:
         """Whether the law gives the loss of a size nobody has trained."""
         return not self.free_levels
 
+    @property
+    def minimum_points(self) -> int:
+        """Fewest points of a size: a line of its own wants three, a share in the common form one."""
+        return 3 if self.free_levels else 1
+
     def parameters(self, sizes: int) -> int:
         """Number of fitted parameters on that many sizes."""
         columns = self.basis(np.zeros(()), np.geomspace(1.0, 2.0, sizes), 1.0)[0].shape[-1]
@@ -96,6 +101,11 @@ class CurveLaw:
     def forecasts_unseen(self) -> bool:
         """Whether the law gives the loss of a size nobody has trained."""
         return not self.per_size
+
+    @property
+    def minimum_points(self) -> int:
+        """Fewest points of a size: a curve of its own wants three, a share in the common form one."""
+        return 3 if self.per_size else 1
 
     def parameters(self, sizes: int) -> int:
         """Number of fitted parameters on that many sizes."""

@@ -22,6 +22,11 @@ _OPEN = "not determined"
 TextTable = tuple[str, Sequence[str], Iterable[Sequence[Any]]]
 
 
+def _value_and_bounds(estimate: Estimate | None) -> tuple[str, str]:
+    """Two cells, a dash where there is no estimate."""
+    return ("–", "") if estimate is None else (number(estimate.value), bounds(estimate))
+
+
 def fit_tables(summary: Summary) -> list[TextTable]:
     """The tables of `rlscale fit` for one group."""
     fit = summary.fit
@@ -41,10 +46,7 @@ def fit_tables(summary: Summary) -> list[TextTable]:
         (
             "learning efficiency",
             ("size", "k (law)", "95 % interval", "k (alone)", "95 % interval", "runs"),
-            [
-                (r.size, number(r.k.value), bounds(r.k), number(r.k_alone.value), bounds(r.k_alone), r.runs)
-                for r in fit.by_size
-            ],
+            [(r.size, number(r.k.value), bounds(r.k), *_value_and_bounds(r.k_alone), r.runs) for r in fit.by_size],
         ),
     ]
     if summary.published:

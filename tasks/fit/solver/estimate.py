@@ -105,14 +105,19 @@ def require_enough(points: Measurements, law: LineLaw | CurveLaw) -> None:
     """Refuses points that cannot determine the law.
 
     Raises:
-        InputError: a size with fewer than 3 points, or fewer sizes than the law needs.
+        InputError: a size with fewer points than the law takes, fewer sizes than it needs, or no more points in all
+            than a law that all sizes share has parameters.
     """
-    if len(points.sizes) < law.minimum_sizes:
-        raise InputError(f"law {law.name} needs at least {law.minimum_sizes} sizes, found {len(points.sizes)}")
+    found, needed = len(points.sizes), law.parameters(len(points.sizes))
+    if found < law.minimum_sizes:
+        one = "; --law loglinear fits each size alone" if found == 1 else ""
+        raise InputError(f"law {law.name} needs at least {law.minimum_sizes} sizes, found {found}{one}")
     counts = np.bincount(points.size)
-    if counts.min() < 3:
+    if counts.min() < law.minimum_points:
         size = points.label(points.sizes[int(np.argmin(counts))])
-        raise InputError(f"size {size} has {counts.min()} points, expected at least 3")
+        raise InputError(f"size {size} has {counts.min()} points, expected at least {law.minimum_points}")
+    if law.minimum_points == 1 and len(points) <= needed:
+        raise InputError(f"law {law.name} has {needed} parameters, found no more than {len(points)} points")
 
 
 def point_weights(points: Measurements, equal: bool) -> Floats:
@@ -184,11 +189,11 @@ def _projected(
         near: a value of the nonlinear parameter to search around; None: its whole range.
 
     Raises:
-        InputError: a size has points at a single X.
+        InputError: a size has points at a single X and the law a level of its own for it.
     """
     sizes = points.sizes
     lines = line_statistics(points.x, response, weight, points.size, len(sizes))
-    if not np.all(lines.cxx > 0):
+    if law.free_levels and not np.all(lines.cxx > 0):
         size = points.label(sizes[int(np.argmin(lines.cxx))])
         raise InputError(f"size {size} has points at one value of X only; a slope needs at least two")
     projection = variable_projection(law, lines, sizes, near)

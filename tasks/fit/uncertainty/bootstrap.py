@@ -22,11 +22,12 @@ Not covered here: that the law is off at a size, which `size_scatter` adds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tasks.fit.data.measurements import Floats, Ints, Measurements
+from tasks.fit.solver.estimate import FitResult
 from tasks.fit.solver.line_statistics import LineStatistics, line_statistics
 from tasks.fit.uncertainty.blocks import block_scores
 from tasks.fit.uncertainty.moderation import moderate
@@ -159,6 +160,26 @@ def _effects(runs: RunLines, lines: LineStatistics, rng: np.random.Generator, sh
     )
 
 
+def with_pooled_noise(draws: LineDraws, result: FitResult, rng: np.random.Generator) -> LineDraws:
+    """Gives sizes with fewer than 3 points, whose own residuals say nothing, the noise of all points about the law.
+
+    Its variance is SSR / (P - p) with p the law's parameters, its tails those of Student's t with P - p degrees of
+    freedom.
+    """
+    points = result.points
+    few = np.bincount(points.size) < 3
+    if not few.any():
+        return draws
+    lines = line_statistics(points.x, result.response, result.weight, points.size, len(few))
+    spare = float(max(len(points) - result.law.parameters(len(few)), 1))
+    error = np.sqrt(float(result.weight @ result.residual_working**2) / spare)
+    tails = student_factor(rng, np.array([spare]), (len(draws.level), 1))
+    noise = error * tails * rng.standard_normal((2, *draws.level.shape))
+    flat = np.where(lines.cxx > 0, lines.cxx, np.inf)
+    level = np.where(few, noise[0] / np.sqrt(lines.n), draws.level)
+    return replace(draws, level=level, slope=np.where(few, noise[1] / np.sqrt(flat), draws.slope))
+
+
 def student_factor(rng: np.random.Generator, dof: Floats, shape: tuple[int, int]) -> Floats:
     """sqrt(nu / chi2_nu): turns normal draws into Student-t ones."""
     finite = np.minimum(dof, 1e6)
@@ -201,7 +222,8 @@ def _blocks(
         size = points.size[rows[0]]
         first, second = block_scores(points.x[rows], left[rows], weight[rows], design[rows], rng, draws).T
         level[:, size] += first / lines.n[size]
-        slope[:, size] += second / lines.cxx[size]
+        if lines.cxx[size] > 0:
+            slope[:, size] += second / lines.cxx[size]
     return level, slope
 
 

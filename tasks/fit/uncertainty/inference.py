@@ -17,7 +17,7 @@ from tasks.fit.solver.line_statistics import LineStatistics, line_statistics
 from tasks.fit.solver.parameters import CurveParameters, LineParameters, Parameters
 from tasks.fit.solver.variable_projection import variable_projection
 from tasks.fit.uncertainty.blocks import block_scores
-from tasks.fit.uncertainty.bootstrap import LineDraws, draw_lines, rows_of
+from tasks.fit.uncertainty.bootstrap import LineDraws, draw_lines, rows_of, with_pooled_noise
 from tasks.fit.uncertainty.run_lines import series_of
 from tasks.fit.uncertainty.size_scatter import with_size_scatter
 
@@ -54,6 +54,7 @@ def with_draws(result: FitResult) -> BootstrappedFit:
     straight = isinstance(result.law, LineLaw)
     curve = None if straight else result.eta
     lines = draw_lines(points, result.response, result.weight, options.draws, options.seed, options.resampling, curve)
+    lines = with_pooled_noise(lines, result, np.random.default_rng([options.seed, 2]))
     lines = with_size_scatter(result, lines)
     if isinstance(result.law, LineLaw):
         base = line_statistics(points.x, result.response, result.weight, points.size, len(points.sizes))

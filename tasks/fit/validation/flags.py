@@ -20,13 +20,13 @@ RESIDUAL_MARGIN, AICC_MARGIN = 0.7, 10.0
 _LATE, _CERTAIN = 0.75, 3.0
 
 
-def flags_of(fit: BootstrappedFit, profile: dict[str, Estimate], per_size: BootstrappedFit) -> list[Flag]:
+def flags_of(fit: BootstrappedFit, profile: dict[str, Estimate], per_size: BootstrappedFit | None) -> list[Flag]:
     """The warnings about one law.
 
     Args:
         fit: the law.
         profile: its profile intervals.
-        per_size: every size fitted alone.
+        per_size: every size with at least 3 points fitted alone; None without such a size.
     """
     result = fit.result
     points, flags = result.points, []
@@ -39,7 +39,8 @@ def flags_of(fit: BootstrappedFit, profile: dict[str, Estimate], per_size: Boots
         text = f"{result.law.name} has as many parameters as points at size {exact}; it passes through them by itself"
         flags.append(Flag("exact_fit", text))
     flags += _of_runs(fit)
-    flags += _of_learning(fit, per_size)
+    if per_size is not None:
+        flags += _of_learning(fit, per_size)
     flags += _of_scatter(fit)
     if (result.eta > np.log10(1.02)).any():
         flags.append(Flag("loss_above_one", "the fitted loss exceeds 1 by more than 2 % somewhere within the data"))
@@ -72,7 +73,7 @@ def _of_runs(fit: BootstrappedFit) -> list[Flag]:
 
 def _of_learning(fit: BootstrappedFit, per_size: BootstrappedFit) -> list[Flag]:
     """Sizes whose loss does not fall, by their own lines, and a law that says so of sizes whose loss does."""
-    points, flags = fit.result.points, []
+    points, flags = per_size.result.points, []
     alone = per_size.result.parameters.k(points.sizes)
     highest = np.quantile(per_size.draws.k(points.sizes), 0.975, axis=0)
     rising = (highest < 0) & (alone < 0)

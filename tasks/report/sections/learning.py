@@ -34,7 +34,7 @@ def size_details(fits: list[FitRecord]) -> Html:
             slope.size,
             count(slope.n),
             interval(slope.k),
-            interval(slope.k_alone),
+            interval(slope.k_alone) if slope.k_alone else "–",
             interval(slope.level) if slope.level else "–",
             str(slope.runs),
             count(slope.points),
@@ -68,7 +68,9 @@ def draw_learning(results: StudyResults) -> str | None:
 def _draw_fit(panel: Axes, results: StudyResults, fit: FitRecord) -> None:
     """Dots of one variant; curve and band where the law is k(N) = Kmax / (1 + N0/N)."""
     n = np.array([slope.n for slope in fit.by_size])
-    draw_estimates(panel, n * SHIFT[fit.variant], [slope.k_alone for slope in fit.by_size], fit.variant)
+    dots = [(slope.n, slope.k_alone) for slope in fit.by_size if slope.k_alone is not None]
+    places = np.array([place for place, _ in dots]) * SHIFT[fit.variant]
+    draw_estimates(panel, places, [alone for _, alone in dots], fit.variant)
     kmax, n0 = (fit.coefficients[name].value if name in fit.coefficients else None for name in ("Kmax", "N0"))
     if kmax is None or n0 is None:
         return

@@ -52,7 +52,7 @@ def _table(results: StudyResults) -> Html:
         for size in results.sizes:
             runs = results.scale_runs(variant, size)
             strict, lenient = _ends(runs, lambda row: row.test_loss), _ends(runs, lambda row: row.test_loss_lenient)
-            slopes = [interval(k.k_alone) if k else "–" for k in _slopes(results, variant, size)]
+            slopes = [interval(k.k_alone) if k and k.k_alone else "–" for k in _slopes(results, variant, size)]
             rows.append([variant, size, *(fixed(loss) for loss in (*strict, *lenient)), *slopes])
     return table(columns, rows, range(2, len(columns)))
 
