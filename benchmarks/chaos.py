@@ -31,6 +31,7 @@ from pathlib import Path
 import psutil
 
 from tasks.study.manifests import is_locked
+from tasks.study.paths import STAGES
 
 ROOT = Path(__file__).resolve().parents[1]
 MARK = "RLSCALE_CHAOS"
@@ -86,7 +87,7 @@ class ChaosStudy:
     def contents(self) -> dict[str, str]:
         """Contents of manifests and digests of final policies, by path."""
         found = {}
-        for path in sorted(self.data.rglob("manifest.json")):
+        for path in [path for stage in STAGES for path in (self.data / stage).rglob("manifest.json")]:
             manifest = json.loads(path.read_text())
             found[str(path.relative_to(self.data))] = str(manifest.get("content", manifest["fingerprint"]))
         for path in sorted(self.data.glob("train/*/final/*")):
