@@ -208,7 +208,7 @@ def test_doctor_names_gpus_memory_and_disk_that_the_published_study_would_lack(
     (tmp_path / "paper.yaml").write_text(yaml.safe_dump(raw))
     code, out, _ = run_cli(capsys, "doctor", "--json", "--params", str(tmp_path / "paper.yaml"))
     (needs,) = json.loads(out)["params"].values()
-    assert code == 0
+    assert code == 1
     assert any(need.startswith("GPU GPU-0001 is in compute mode EXCLUSIVE_PROCESS") for need in needs)
     assert any(re.search(r"data/train: study paper needs [\d.e+]+ GB more and [\d.e+]+ GB are", need) for need in needs)
     assert any("does not hold the model's 14.2 GiB" in need for need in needs)
