@@ -148,7 +148,8 @@ def test_the_planners_commands_run_on_the_base_dependencies(
     (tmp_path / "answers.csv").write_text('answer,gold\n"\\boxed{\\frac12}",0.5\n"x^2-1","(x-1)(x+1)"\n')
     filled = [text.format(data=PUBLISHED, root=ROOT) for text in arguments]
     done = rlscale(planner, tmp_path, *filled)
-    assert done.returncode == 0, done.stderr
+    lacking = arguments[0] == "doctor"  # the base dependencies hold no engine, and doctor says so
+    assert (done.returncode, done.stderr if lacking else "") == (int(lacking), ""), done.stderr
     assert "--plot" not in arguments or list(tmp_path.glob("picture.*"))
 
 

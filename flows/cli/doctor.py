@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import urllib.request
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +26,10 @@ def doctor(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Report versions, devices, engines, and what is missing for each params file."""
+    """Report versions, devices, engines, and what is missing for each params file.
+
+    Exit code 1 where the one file that is named lacks something.
+    """
     if params is not None and not params.is_file():
         raise InputError(f"{params}: no such params file")
     machine = examine_machine()
@@ -33,7 +37,13 @@ def doctor(
     needs = {path.name if params is None else str(path): examine_params(path, machine) for path in files}
     if as_json:
         print_json(machine | {"params": needs})
-        return
+    else:
+        _print_tables(machine, needs)
+    if params is not None and any(needs.values()):
+        raise typer.Exit(1)
+
+
+def _print_tables(machine: dict[str, Any], needs: dict[str, list[str]]) -> None:
     print_table(
         "Versions", ["package", "version"], [[name, text or "missing"] for name, text in machine["versions"].items()]
     )
@@ -45,6 +55,9 @@ def doctor(
 def _text(value: Any) -> str:
     return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
 
+
+SERVER_SECONDS = 5.0
+"""How long a server may take to say that it is there."""
 
 PACKAGES = (
     "torch",
@@ -86,7 +99,11 @@ def examine_params(path: Path, machine: dict[str, Any]) -> list[str]:
     except InputError as error:
         return [str(error)]
     checks = (_engines(params, machine), _models(params, machine), _problems(params), _interpreter(params))
-    return [need for check in (*checks, _devices_shared(params), _space(params), _memory(params)) for need in check]
+    return [
+        need
+        for check in (*checks, _devices_shared(params), _space(params), _memory(params), _servers(params))
+        for need in check
+    ]
 
 
 def _devices() -> list[str]:
@@ -180,6 +197,22 @@ def _problems(params: Params) -> list[str]:
     needs = [f"problem file {name} is not there" for name in files if name and not Path(name).is_file()]
     if source.kind == "hub" and source.revision is None:
         needs.append(f"prepare.source.revision: no commit of {source.repository} is pinned")
+    return needs
+
+
+def _servers(params: Params) -> list[str]:
+    """Prefect's and MLflow's servers, where the study uses one, that do not answer `/health`."""
+    from tasks.runtime.tracking.store import store_uri
+
+    addresses = {"PREFECT_API_URL": os.environ.get("PREFECT_API_URL"), "tracking.uri": store_uri(params)}
+    needs = []
+    for name, address in addresses.items():
+        if address is None or not address.startswith(("http://", "https://")):
+            continue
+        try:
+            urllib.request.urlopen(f"{address.rstrip('/')}/health", timeout=SERVER_SECONDS).close()
+        except (OSError, ValueError) as error:
+            needs.append(f"{name}: {address} does not answer ({error})")
     return needs
 
 
