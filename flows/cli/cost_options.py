@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from tasks.costs.gpu_table import Gpu
-    from tasks.costs.step_cost import Efficiency
+    from tasks.costs.step_time import Efficiency
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,13 @@ class HardwareOptions:
     gpu: Annotated[str, typer.Option("--gpu", help="Name in the GPU table.")] = "h100"
     gpu_table: Annotated[Path | None, typer.Option("--gpu-table", help="Own GPU table (TOML).")] = None
     price: Annotated[float | None, typer.Option("--price", help="USD per GPU-hour.")] = None
-    mfu: Annotated[float, typer.Option("--mfu", help="Share of peak in training and log-prob passes.")] = 0.35
-    mfu_rollout: Annotated[float, typer.Option("--mfu-rollout", help="Share of peak in generation.")] = 0.12
+    mfu: Annotated[float, typer.Option("--mfu", help="Share of peak in training and log-prob passes.")] = 0.37
+    mfu_rollout: Annotated[float, typer.Option("--mfu-rollout", help="Share of peak in generation.")] = 0.4
 
     def gpu_and_efficiency(self) -> tuple[Gpu, Efficiency]:
         """The GPU from its table, at this price, and the fractions of its peak."""
         from tasks.costs.gpu_table import find_gpu
-        from tasks.costs.step_cost import Efficiency
+        from tasks.costs.step_time import Efficiency
 
         return find_gpu(self.gpu, self.gpu_table, self.price), Efficiency(self.mfu, self.mfu_rollout)
 
