@@ -104,9 +104,10 @@ def plan(
         count = round(parse_size(problems, "--problems"))
         need = reuse_need(result.options[0].steps, count, work, *reuse_limit(reuse))
     law_used = {"law": picked.law.name, "law_reason": picked.reason}
+    assumed = [*efficiency.assumptions(), *assumed]
     record = {**vars(result), **law_used, "setting": settings, "assumed": assumed, "reuse": need}
     tables = plan_tables(result, f"{name}: what {amount} buys on {gpu.name}")
-    notes = plan_notes(result, picked.reason, settings, assumed, need)
+    notes = plan_notes(result, picked.reason, gpu, assumed, need)
     output.show(record, lambda: draw_plan(result.options, result.axis), lambda: print_tables(tables, notes))
 
 
@@ -126,7 +127,7 @@ def _show_grid(
     tables = grid_tables(costs, f"{grid}: the whole study on {gpu.name}")
     notes = [f"{costs.tokens:.0f} tokens per completion with its prompt; longest run {costs.longest_hours:.3g} h"]
     notes += efficiency.assumptions()
-    record = asdict(costs)
+    record = asdict(costs) | {"assumptions": efficiency.assumptions()}
     if gpus is not None:
         planned = schedule_study(params, costs, gpus)
         record["schedule"] = asdict(planned)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tasks.costs.gpu_table import Gpu
 from tasks.costs.grid_cost import GridCost, by_size
 from tasks.costs.units import short_count
-from tasks.fit.forecasting.plan import Plan, PlanSettings
+from tasks.fit.forecasting.plan import Plan
 from tasks.fit.forecasting.trajectory import RunForecast
 from tasks.fit.forecasting.workload import ReuseNeed
 from tasks.fit.summary import Summary
@@ -239,12 +240,9 @@ def _way(steps: int | None, cost: Any) -> tuple[str, str, str]:
     return ("out of reach", "", "") if cost is None else (str(steps), number(cost.gpu_hours), f"{cost.usd:,.0f}")
 
 
-def plan_notes(
-    plan: Plan, law_reason: str, settings: PlanSettings, assumed: list[str], need: ReuseNeed | None
-) -> list[str]:
+def plan_notes(plan: Plan, law_reason: str, gpu: Gpu, assumed: list[str], need: ReuseNeed | None) -> list[str]:
     """Sentences below the tables: law, price, assumptions, and whether the problems suffice."""
-    price = f"{settings.gpu.usd_per_hour:g} USD per GPU-hour (table of {settings.gpu.as_of})"
-    notes = [law_reason, price, *settings.efficiency.assumptions(), *assumed, *plan.notes]
+    notes = [law_reason, f"{gpu.usd_per_hour:g} USD per GPU-hour (table of {gpu.as_of})", *assumed, *plan.notes]
     if need is None:
         return notes
     verdict = "enough" if need.enough else "not enough"
