@@ -190,7 +190,7 @@ def test_doctor_names_gpus_memory_and_disk_that_the_published_study_would_lack(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     raw = yaml.safe_load((ROOT / "params.paper.yaml").read_text())
     raw["grid"] |= {"sizes": ["7B"], "reuse": None, "group_size": None}
-    raw["hardware"] |= {"launch_command": None, "gpus_per_run": {"7B": 1}, "gpu_memory_gb": None}
+    raw["hardware"] |= {"executor": "local", "gpus_per_run": {"7B": 1}, "gpu_memory_gb": None}
     raw["study"]["data_root"] = "data"
     raw["pretrain"]["family"]["models"][3]["nominal"] = 7e15  # no disk holds its checkpoints
     (tmp_path / "paper.yaml").write_text(yaml.safe_dump(raw))

