@@ -9,8 +9,9 @@ source's name states (`resp512`).
 
 What is no fact but follows from one: `gpu_from` `logged MFU` means that FLOPs of the update over its seconds and the
 logged MFU give the GPU's peak (of the H200 run also the model; memory gives the card); `eager` is 1 where LoRA and the
-seconds of a decoding step say so. NeMo RL counts prompt and completion together, here under the completion; its totals
-contain both log-prob passes. The H200 run's weight sync is counted with its generation.
+seconds of a decoding step say so, so that it is itself chosen by the
+seconds. NeMo RL counts prompt and completion together, here under the completion;
+its totals contain both log-prob passes. The H200 run's weight sync is counted with its generation.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Seconds of a step: against arithmetic by hand, and against public runs that no constant was set on."""
+"""Seconds of a step: against arithmetic by hand, and against public runs kept apart."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_more_parameters_tokens_or_longer_tails_never_take_less_time(n: float, m
     assert total(n, 500.0, 1000.0 * more) > base
 
 
-def test_public_runs_not_used_for_the_constants_are_predicted_within_a_factor_of_two() -> None:
+def test_public_runs_kept_apart_are_predicted_within_a_factor_of_two() -> None:
     sys.path.insert(0, str(ROOT / "benchmarks"))
     from step_times import PHASES, predicted
 

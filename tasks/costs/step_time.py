@@ -10,7 +10,8 @@ For N parameters on g GPUs, T tokens a step, A attended (query, key) pairs, l la
 S, decoding steps of an engine of tp GPUs: the longest completion's, and as many more as sequences wait for cache; t, a
 layer's launch time; cache, bytes of keys and values read. Weights collected for the sampler count as one gather.
 The constants are set on half of the runs of `benchmarks/public_step_times.csv`; `benchmarks/step_times.py` prints what
-they predict of the other half. Not covered: recomputed layers, offload, padding, waiting for a scorer.
+they predict of the other half, which had been seen too when they were chosen.
+Not covered: recomputed layers, offload, padding, waiting for a scorer.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Efficiency:
         bandwidth: share of memory bandwidth in decoding.
         layer_seconds: launch time of a layer in a decoding step.
         factors: measured over predicted seconds by phase, from a user's own runs.
-        spread: standard deviation of log(measured / predicted) of a step; 0.23 on the public runs not used for it.
+        spread: standard deviation of log(measured / predicted) of a step; 0.23 on the runs kept apart.
     """
 
     mfu: float = 0.37
