@@ -111,8 +111,10 @@ def test_a_stage_whose_input_is_missing_names_what_to_run_first(
 
 def test_dry_run_lists_the_54_runs_of_the_miniature_with_their_cost(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run_cli(capsys, "study", "--dry-run", "--json", "--params", str(ROOT / "params.yaml"))
-    runs = json.loads(out)["runs"]
+    planned = json.loads(out)
+    runs = planned["runs"]
     assert code == 0
+    assert planned["gpu_hours"] > 0
     assert len({run["run_id"] for run in runs}) == len(runs) == 54
     for run in runs:
         assert run["compute"] == 6.0 * run["n_params"] * run["tokens"] > 0
