@@ -26,7 +26,12 @@ from tasks.study.errors import InputError
 
 REPORT = "tests.support.worker_jobs:report"
 ON_SLURM = {"executor": "slurm", "gpus_per_node": 0, "workers": None}
-needs_slurm = pytest.mark.skipif(not slurm_is_installed(), reason="slurmctld, slurmd and munge are not installed")
+_absent = pytest.mark.skipif(not slurm_is_installed(), reason="slurmctld, slurmd and munge are not installed")
+
+
+def needs_slurm(test: Any) -> Any:
+    """Marks a test of a real Slurm, which is skipped where Debian's packages are not."""
+    return pytest.mark.slurm(_absent(test))
 
 
 @pytest.fixture(scope="module")
