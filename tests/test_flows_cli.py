@@ -125,7 +125,7 @@ def test_dry_run_lists_the_54_runs_of_the_miniature_with_their_cost(capsys: pyte
 
 @pytest.mark.slow
 def test_status_tells_done_running_stopped_and_waiting_runs_apart(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     params = make_recorded_study(tmp_path)
     done, stopped, waiting, running, *_ = expand_grid(params)
@@ -155,6 +155,14 @@ def test_status_tells_done_running_stopped_and_waiting_runs_apart(
     assert code == 0
     assert (shown[stopped.run_id]["steps"], shown[stopped.run_id]["progress"]) == (2, "stopped")
     assert shown[done.run_id]["last"]["test_loss"] == pytest.approx(0.5)
+    assert shown[stopped.run_id]["launch"] is None
+    folder = params.root / "train" / stopped.run_id / "launches" / "0001"
+    folder.mkdir(parents=True)
+    launch = {"executor": "slurm", "job_id": "1234", "kind": "queued", "detail": "PENDING (Resources)", "hosts": "n7"}
+    (folder / "state.json").write_text(json.dumps(launch | {"since": "2026-11-26T03:00:00+00:00"}))
+    monkeypatch.setenv("COLUMNS", "300")
+    _, out, _ = run_cli(capsys, "status", "--params", str(tmp_path / "params.yaml"))
+    assert [line for line in out.splitlines() if "slurm 1234 PENDING (Resources) on n7" in line]
 
 
 def test_status_watch_ends_with_the_last_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

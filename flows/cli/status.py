@@ -14,6 +14,7 @@ from tasks.study.errors import InputError
 
 if TYPE_CHECKING:
     from tasks.records.run_state import RunState
+    from tasks.runtime.launches import Launch
     from tasks.study.params import Params
 
 
@@ -38,26 +39,43 @@ def status(
 def _show(params: Params, as_json: bool) -> bool:
     """Prints the study's state; returns whether every run is finished."""
     from tasks.records.run_state import run_state
+    from tasks.runtime.launches import read_launch
     from tasks.study.grid import expand_grid
-    from tasks.study.paths import STAGES
+    from tasks.study.paths import STAGES, StudyPaths
     from tasks.study.status import stage_done
 
     stages = {stage: stage_done(params, stage) for stage in STAGES}
     states = [run_state(params, run) for run in expand_grid(params)]
+    launches = [read_launch(StudyPaths.of(params).run(state.run)) for state in states]
     finished = all(state.finished for state in states)
     if as_json:
         runs = [
-            asdict(state) | {"last": state.last and asdict(state.last), "seconds_left": state.seconds_left}
-            for state in states
+            asdict(state)
+            | {"last": state.last and asdict(state.last), "seconds_left": state.seconds_left}
+            | {"launch": launch and asdict(launch)}
+            for state, launch in zip(states, launches, strict=True)
         ]
         print_json({"study": params.study.name, "stages": stages, "runs": runs})
         return finished
     columns = ["run", "state", "step", "s/step", "left", "reward", "test loss", "first loss", "kl", "length", "tokens"]
-    print_table(f"Study {params.study.name}", columns, [_status_row(state) for state in states])
+    rows = [_status_row(state) for state in states]
+    if any(launches):
+        columns.append("job")
+        rows = [
+            [*row, None if launch is None or state.finished else _job(launch)]
+            for row, state, launch in zip(rows, states, launches, strict=True)
+        ]
+    print_table(f"Study {params.study.name}", columns, rows)
     counts = Counter(state.progress for state in states)
     typer.echo("runs: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
     typer.echo("stages: " + ", ".join(f"{stage} {'done' if done else 'open'}" for stage, done in stages.items()))
     return finished
+
+
+def _job(launch: Launch) -> str:
+    """Where a run is on its cluster: `slurm 1234 PENDING (Resources)`, `ray rlscale-... running on 10.0.0.7`."""
+    where = f" on {launch.hosts}" if launch.hosts else ""
+    return f"{launch.executor} {launch.job_id} {launch.detail or launch.kind}{where}"
 
 
 def _status_row(state: RunState) -> list[Any]:
