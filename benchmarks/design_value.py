@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from tasks.costs.gpu_table import find_gpu
-from tasks.costs.step_cost import Efficiency, Workload
+from tasks.costs.step_cost import Workload
+from tasks.costs.step_time import Efficiency
 from tasks.fit.data.groups import Columns, read_group
 from tasks.fit.data.measurements import Measurements, measure
 from tasks.fit.design.greedy import Runs, buy, final_runs

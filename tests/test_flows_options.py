@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tomllib
@@ -115,8 +116,16 @@ def test_doctor_looks_at_one_params_file(
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw))
     monkeypatch.chdir(tmp_path)
     code, out, _ = run_cli(capsys, "doctor", "--params", "mine.yaml", "--json")
-    assert code == 0
+    assert code == 1
     assert json.loads(out)["params"] == {"mine.yaml": ["problem file nowhere.parquet is not there"]}
+    assert run_cli(capsys, "doctor", "--params", "params.yaml")[0] == 0
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")  # nobody listens there any more
+    code, out, _ = run_cli(capsys, "doctor", "--params", "params.yaml", "--json")
+    (need,) = json.loads(out)["params"]["params.yaml"]
+    assert code == 1
+    assert need.startswith(f"tracking.uri: http://127.0.0.1:{port} does not answer")
     assert run_cli(capsys, "doctor", "--params", "none.yaml") == (2, "", "rlscale: none.yaml: no such params file\n")
 
 

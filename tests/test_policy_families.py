@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
+from support.families import FAMILIES, random_model
 
 from tasks.policy.families import require_supported_family
 from tasks.policy.kernels import KernelOptions, use_kernels
@@ -17,22 +17,6 @@ from tasks.study.errors import InputError
 
 CPU = torch.device("cpu")
 GROUPS = [PromptGroup((5, 6, 7), ((8, 9), (10,), (11, 12, 13))), PromptGroup((14, 3), ((15, 16, 17, 18), (19, 5)))]
-SHAPE: dict[str, Any] = {
-    "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
-}  # fmt: skip
-
-
-def _model(family: str, **config: Any) -> Any:
-    """A random model with weights large enough for logits to matter."""
-    torch.manual_seed(0)
-    kind = {"Gemma3": "Gemma3Text"}.get(family, family)
-    model = getattr(transformers, f"{family}ForCausalLM")(getattr(transformers, f"{kind}Config")(**SHAPE, **config))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                parameter.mul_(3.0)
-    return model.eval()
 
 
 def _plain(model: Any) -> torch.Tensor:
@@ -46,9 +30,9 @@ def _plain(model: Any) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("family", ["Qwen2", "Qwen3", "Llama", "Mistral", "Olmo2", "Phi3", "SmolLM3"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_log_probs_and_gradients_are_the_plain_models(family: str, tied: bool) -> None:
-    model = _model(family, tie_word_embeddings=tied)
+    model = random_model(family, tie_word_embeddings=tied)
     weights = torch.linspace(-1, 1, 12)
     expected = _plain(model)
     (expected * weights).sum().backward()
@@ -77,13 +61,13 @@ def test_log_probs_and_gradients_are_the_plain_models(family: str, tied: bool) -
 def test_a_family_that_would_be_trained_on_other_log_probs_is_refused_by_name(
     family: str, config: dict[str, Any]
 ) -> None:
-    policy = Policy(_model(family, **config))
+    policy = Policy(random_model(family, **config))
     with pytest.raises(InputError, match=rf"model family '{family.lower()}"):
         require_supported_family(policy, "float32", 64, CPU)
 
 
 def test_an_attention_window_is_refused_only_where_a_sequence_could_leave_it() -> None:
-    policy = Policy(_model("Mistral", sliding_window=32))
+    policy = Policy(random_model("Mistral", sliding_window=32))
     require_supported_family(policy, "float32", 32, CPU)
     with pytest.raises(InputError, match="windows of 32 tokens, but prompts with their completions may have 33"):
         require_supported_family(policy, "float32", 33, CPU)
@@ -91,7 +75,7 @@ def test_an_attention_window_is_refused_only_where_a_sequence_could_leave_it() -
 
 @pytest.mark.slow
 def test_compiled_layers_have_the_same_numbers_for_batches_of_any_shape() -> None:
-    policy, compiled = (Policy(_model("Qwen2")) for _ in range(2))
+    policy, compiled = (Policy(random_model("Qwen2")) for _ in range(2))
     # The graphs that Dynamo traces, without the C++ compiler's minute; a batch of another shape must not break them.
     use_kernels(compiled.model, KernelOptions(compiled=True, backend="eager"))
     assert policy.state_dict().keys() == compiled.state_dict().keys()
@@ -111,4 +95,4 @@ def test_compiled_layers_have_the_same_numbers_for_batches_of_any_shape() -> Non
 def test_kernels_that_are_not_installed_are_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"hardware.kernels is liger, but liger-kernel is not installed"):
-        use_kernels(_model("Qwen2"), KernelOptions(liger=True))
+        use_kernels(random_model("Qwen2"), KernelOptions(liger=True))

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from tasks.grading import GradingPool
 from tasks.prepare.checks.lengths import PromptLengthChecker
+from tasks.prepare.describe import description, tables
 from tasks.prepare.pass_rates import Solver, measure_pass_rates, read_pass_rates
 from tasks.prepare.prepare import prepare, unknown_problems
 from tasks.pretrain.tiny import build_tokenizer
@@ -115,14 +116,23 @@ def unrated(tmp_path: Path, repository: Path) -> Params:
     return load_params(path)
 
 
-def test_measured_rates_make_a_set_without_rates_splittable(unrated: Params, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="5 easy problems wanted"):
-        prepare(unrated)
+def test_a_set_without_rates_is_split_by_length_and_by_difficulty_once_they_are_measured(
+    unrated: Params, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    prepare(unrated)
+    assert "drawn at random from bins of length" in caplog.text
+    assert "--measure-pass-rate" in caplog.text
+    assert len(read_problems(StudyPaths.of(unrated).heldout)) == 10
+    assert ("heldout", "split off train at random, by length", 10, "") in tables(description(unrated))[0].rows
     listed = unknown_problems(unrated, tmp_path / "scratch")
     assert len(listed) == 90
     rates = [{"problem_id": p.problem_id, "right": int(len(p.answer) == 1), "samples": 1} for p in listed]
     (tmp_path / "rates.jsonl").write_text("".join(json.dumps(rate) + "\n" for rate in rates))
+    caplog.clear()
     prepare(unrated)
+    assert not caplog.text
+    heldout = read_problems(StudyPaths.of(unrated).heldout)
+    assert sum(problem.pass_rate == 1.0 for problem in heldout) == 5
     train = read_problems(StudyPaths.of(unrated).train_problems)
     assert all((problem.pass_rate == 1.0) == (len(problem.answer) == 1) for problem in train)
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tasks.prepare.splits.curriculum import curriculum, split_heldout, strata, subsample_evenly
@@ -96,13 +96,25 @@ def test_subsampling_keeps_the_fraction_of_every_stretch_within_one_row(size: in
 @settings(deadline=None)
 @given(st.lists(st.one_of(st.just(math.nan), st.floats(0, 1)), min_size=20, max_size=80), st.integers(0, 9))
 def test_the_heldout_split_is_half_easy_half_hard_and_seeded(rates: list[float], seed: int) -> None:
-    array = np.array(rates)
+    array, lengths = np.array(rates), np.arange(len(rates))
+    assume(not np.isnan(array).all())
     easy = int((array >= 0.3).sum())
     if min(easy, len(rates) - easy) < 4:
         with pytest.raises(InputError, match="problems wanted"):
-            split_heldout(array, 8, 0.3, seed)
+            split_heldout(array, lengths, 8, 0.3, seed)
         return
-    rows = split_heldout(array, 8, 0.3, seed)
+    rows = split_heldout(array, lengths, 8, 0.3, seed)
     assert len(set(rows.tolist())) == 8
     assert int((array[rows] >= 0.3).sum()) == 4
-    assert rows.tolist() == split_heldout(array, 8, 0.3, seed).tolist()
+    assert rows.tolist() == split_heldout(array, lengths, 8, 0.3, seed).tolist()
+
+
+@given(st.integers(12, 200), st.integers(0, 3))
+def test_without_pass_rates_every_stretch_of_lengths_gives_its_share(size: int, seed: int) -> None:
+    array, count = np.random.default_rng(seed).permutation(size), size // 3
+    rows = split_heldout(np.full(size, np.nan), array, count, 0.3, seed)
+    assert len(set(rows.tolist())) == count
+    for threshold in (size // 4, size // 2, size - 3):  # a stretch that ends within a bin may miss that bin's share
+        assert abs(int((array[rows] < threshold).sum()) - threshold * count / size) <= count / 10 + 2
+    with pytest.raises(InputError, match="problems wanted, but the source has"):
+        split_heldout(np.full(size, np.nan), array, size, 0.3, seed)

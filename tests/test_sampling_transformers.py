@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.families import FAMILIES, random_model
 from support.studies import study_to_train
 from transformers import AutoModelForCausalLM
 
 from tasks.policy.packing import PromptGroup, pack
 from tasks.policy.policy_model import Policy, load_model
-from tasks.sampling.protocol import Request, SamplingSettings
+from tasks.sampling.protocol import Completion, Request, SamplingSettings
 from tasks.sampling.seeds import sequence_key, uniforms
-from tasks.sampling.transformers_engine import TransformersEngine
+from tasks.sampling.transformers_engine import TransformersEngine, inverse_cdf
 from tasks.study.errors import InputError
 from tasks.study.paths import StudyPaths
 
+GREEDY_AND_DRAWN = (0.0, 1.0)
 SETTINGS = SamplingSettings(n=4, temperature=1.0, top_p=1.0, max_tokens=10, seed=3, step=2)
 PROMPTS = [Request(f"p{index}", tuple(range(5, 6 + index))) for index in range(7)]
 
@@ -155,3 +158,67 @@ def test_uniforms_are_uniform_over_sequences_and_over_positions() -> None:
         assert float(values.max()) < 1.0
         counts = torch.histc(values.float(), bins=20, min=0, max=1)
         assert float(((counts - 100) ** 2 / 100).sum()) < 45  # chi-square with 19 degrees, p about 0.001
+
+
+def without_cache(model: Any, request: Request, settings: SamplingSettings, stops: frozenset[int]) -> list[Completion]:
+    """What the engine must draw: every token from a whole forward pass over its sequence alone."""
+    out = []
+    for sample in range(settings.n):
+        key = torch.tensor([sequence_key(settings, request.prompt_id, sample)])
+        tokens, logprobs = list(request.tokens), []
+        for position in range(settings.max_tokens):
+            with torch.no_grad():
+                logits = model(torch.tensor([tokens])).logits[:, -1].float()
+            drawn = inverse_cdf(logits, settings.temperature or 1.0, settings.top_p, uniforms(key, position))
+            token = int(logits.argmax() if settings.temperature == 0.0 else drawn)
+            tokens.append(token)
+            logprobs.append(float(logits.log_softmax(-1)[0, token]))
+            if token in stops:
+                break
+        new = tuple(tokens[len(request.tokens) :])
+        out.append(Completion(new, tuple(logprobs), "stop" if new[-1] in stops else "length"))
+    return out
+
+
+@pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_sampled_as_its_plain_model_says(tmp_path: Path, family: str, tied: bool) -> None:
+    model = random_model(family, tie_word_embeddings=tied)
+    model.generation_config.eos_token_id = [2, 40]
+    model.save_pretrained(tmp_path)
+    engine = TransformersEngine(tmp_path)
+    assert engine.stops == {2, 40}
+    for temperature in GREEDY_AND_DRAWN:
+        settings = replace(SETTINGS, n=3, temperature=temperature, top_p=0.9 if temperature else 1.0)
+        drawn = engine.generate(PROMPTS, settings)
+        for request, row in zip(PROMPTS, drawn, strict=True):
+            expected = without_cache(model, request, settings, engine.stops)
+            assert [(c.tokens, c.finish_reason) for c in row] == [(c.tokens, c.finish_reason) for c in expected]
+            for found, plain in zip(row, expected, strict=True):
+                assert found.logprobs == pytest.approx(plain.logprobs, abs=1e-4)
+
+
+@pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
+def test_new_weights_are_used_and_change_the_fingerprint(tmp_path: Path, tied: bool) -> None:
+    first = random_model("Llama", tie_word_embeddings=tied)
+    first.save_pretrained(tmp_path)
+    engine = TransformersEngine(tmp_path)
+    before = engine.fingerprint()
+    second = random_model("Llama", tie_word_embeddings=tied)
+    with torch.no_grad():
+        for parameter in second.parameters():
+            parameter.mul_(-0.7)
+    weights = {name: value for name, value in second.state_dict().items() if not (tied and name == "lm_head.weight")}
+    assert engine.update(weights.items()) != before
+    settings = replace(SETTINGS, n=1, temperature=0.0)
+    drawn = engine.generate(PROMPTS, settings)
+    expected = [without_cache(second.eval(), request, settings, engine.stops) for request in PROMPTS]
+    assert [[c.tokens for c in row] for row in drawn] == [[c.tokens for c in row] for row in expected]
+    with pytest.raises(RuntimeError, match="do not fit the model"):
+        engine.update([("model.norm.weight", torch.ones(32))])
+
+
+def test_a_completion_never_leaves_a_window_of_attention(tmp_path: Path) -> None:
+    random_model("Mistral", sliding_window=12).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"problem long: 5 prompt tokens and 10 completion tokens do not fit .* 12"):
+        TransformersEngine(tmp_path).generate([Request("long", (5, 6, 7, 8, 9))], SETTINGS)

@@ -21,13 +21,15 @@ import pytest
 from support import REPOSITORY
 from support.studies import copy_study, numbers, study_to_train
 
+from tasks.runtime import launcher as launcher_module
+from tasks.runtime.executors.command_jobs import CommandExecutor
 from tasks.runtime.job_answers import JobFailed, WorkCancelled, WorkerDied, answer_job, decisive_answer
+from tasks.runtime.run_progress import read_progress
 from tasks.runtime.workers import Worker
 from tasks.study.grid import Run
 from tasks.study.manifests import verify
 from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
-from tasks.train import launch
 from tasks.train.checkpoint_folder import list_checkpoints
 from tasks.train.launch import RunLauncher, train_once
 from tasks.train.placement import CONFIGS
@@ -48,7 +50,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Params:
 def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No pauses between launches, and nothing left behind by any test."""
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
-    monkeypatch.setattr(launch, "PAUSES", (0.1, 0.1))
+    monkeypatch.setattr(launcher_module, "PAUSES", (0.1, 0.1))
+    monkeypatch.setattr(CommandExecutor, "pauses", (0.1, 0.1))
     before = set(psutil.Process().children(recursive=True))  # servers of other modules' fixtures
     yield
     new = set(psutil.Process().children(recursive=True)) - before
@@ -134,9 +137,13 @@ def test_ctrl_c_lets_the_step_end_and_saves_it(source: Params, tmp_path: Path) -
         while not paths.metrics(run).exists() or paths.metrics(run).read_text().count("\n") < 2:
             assert not job.done(), job.result()
             time.sleep(0.01)
+        during = read_progress(paths.run_progress(run), 0.0)
         launcher.__exit__(KeyboardInterrupt, None, None)
         with pytest.raises(WorkCancelled):
             job.result(timeout=1)
+    assert during is not None
+    assert during.steps == TRAIN["steps"]
+    assert not paths.run_progress(run).exists()
     done = len(numbers(params, run)) - 1
     assert 1 <= done < TRAIN["steps"]
     assert [path.name for path in list_checkpoints(paths.checkpoints(run))] == [f"step-{done:06d}"]

@@ -21,16 +21,19 @@ import pytest
 from support import REPOSITORY
 from support.studies import make_train_params, study_to_train
 
+from tasks.runtime import launcher as launcher_module
 from tasks.runtime.cluster_node import node_command, parse_options
+from tasks.runtime.executors.command_jobs import CommandExecutor
+from tasks.runtime.executors.executor import NodeJob, WorkOrder
 from tasks.runtime.gpu_locks import Device, lease_gpus, select_devices
 from tasks.runtime.job_answers import JobFailed, OutOfMemory, WorkCancelled, WorkerDied
 from tasks.runtime.job_files import JobFileLaunch
+from tasks.runtime.launches import node_job
 from tasks.runtime.workers import Worker
 from tasks.study.errors import InputError
 from tasks.study.grid import Run
 from tasks.study.params import Params
-from tasks.train import launch
-from tasks.train.launch import RunLauncher, accelerate_command, cluster_command, launch_environment
+from tasks.train.launch import RunLauncher, accelerate_command, launch_environment
 from tasks.train.placement import CONFIGS, Placement, choose_placement
 
 BARE = [sys.executable, "-m"]
@@ -266,7 +269,7 @@ def test_memory_that_runs_out_is_answered_with_half_the_token_budget_once(
 def test_a_launch_that_fails_is_tried_again_after_a_pause(
     study: tuple[Params, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launch, "PAUSES", (0.1, 0.1))
+    monkeypatch.setattr(launcher_module, "PAUSES", (0.1, 0.1))
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     tries = tmp_path / "tries"
     fails = f'echo x >> {tries}\n[ $(wc -l < {tries}) -lt 3 ] && exit 7\nexec {sys.executable} "$@"\n'
@@ -280,7 +283,7 @@ def test_a_launch_that_fails_is_tried_again_after_a_pause(
 def test_a_launch_that_keeps_failing_is_reported(
     study: tuple[Params, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launch, "PAUSES", (0.1,))
+    monkeypatch.setattr(launcher_module, "PAUSES", (0.1,))
     python = _script(tmp_path / "python", "exit 7\n")
     with (
         RunLauncher(_with(study, python=python)) as launcher,
@@ -309,11 +312,14 @@ def _script(path: Path, body: str) -> str:
 # Clusters
 
 
-def test_a_job_file_brings_back_its_answer_or_its_failure(tmp_path: Path) -> None:
-    command = [*BARE, "tasks.runtime.job_files"]
+def _launch(folder: Path, command: list[str]) -> JobFileLaunch:
+    folder.mkdir()
+    return JobFileLaunch(CommandExecutor(""), NodeJob("job", tuple(command), folder / "job.json", environment=PATH))
 
+
+def test_a_job_file_brings_back_its_answer_or_its_failure(tmp_path: Path) -> None:
     def run(launch_name: str, function: str, **arguments: Any) -> Any:
-        return JobFileLaunch(command, PATH, tmp_path / launch_name).run(function, arguments)
+        return _launch(tmp_path / launch_name, [*BARE, "tasks.runtime.job_files"]).run(function, arguments)
 
     assert int(run("good", "tests.support.worker_jobs:report", folder=str(tmp_path))["pid"]) > 0
     with pytest.raises(OutOfMemory, match="MemoryError"):
@@ -321,12 +327,12 @@ def test_a_job_file_brings_back_its_answer_or_its_failure(tmp_path: Path) -> Non
     with pytest.raises(JobFailed, match="enough"):
         run("bad", "tests.support.worker_jobs:fail_on_rank", rank=0, message="enough")
     with pytest.raises(WorkerDied, match=r"ended with status 3 and no answer; see .*output.log"):
-        JobFileLaunch(["bash", "-c", "exit 3"], {}, tmp_path / "none").run("os:getpid", {})
+        _launch(tmp_path / "none", ["bash", "-c", "exit 3"]).run("os:getpid", {})
 
 
 def test_stopping_ends_the_command_of_a_job_file(tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as threads:
-        launched = JobFileLaunch(["bash", "-c", f"echo $$ > {tmp_path}/pid; sleep 600"], {}, tmp_path / "launch")
+        launched = _launch(tmp_path / "launch", ["bash", "-c", f"echo $$ > {tmp_path}/pid; sleep 600"])
         job = threads.submit(launched.run, "os:getpid", {})
         assert _until(lambda: (tmp_path / "pid").exists() and bool((tmp_path / "pid").read_text()))
         launched.end()
@@ -348,29 +354,16 @@ def test_a_node_finds_its_place_in_the_launch() -> None:
         node_command(parse_options(given), {"MASTER_ADDR": "node7"})
 
 
-def test_the_published_runs_are_handed_to_slurm_whole(study: tuple[Params, Run]) -> None:
-    from tasks.study.params import load_params
-
-    paper = load_params(REPOSITORY / "params.paper.yaml")
-    large = Placement(32, 4, CONFIGS / "fsdp2_multi_node.yaml", True, True)
-    text = " ".join(cluster_command(paper.hardware, large, study[1]))
-    assert text.startswith(f"sbatch --wait --nodes=4 --gpus-per-node=8 --job-name={study[1].run_id} ")
-    assert "-m tasks.runtime.cluster_node" in text
-    assert "--processes 32 --nodes 4" in text
-
-
 def test_two_machines_join_through_a_launch_command(tmp_path: Path) -> None:
     """Two `num_nodes` of one process on this machine, started by a stand-in for sbatch."""
     body = "export ACCELERATE_USE_CPU=true MASTER_ADDR=127.0.0.1 MASTER_PORT=$((20000 + $$ % 20000))\n"
     body += 'for node in 0 1; do SLURM_NODEID=$node "$@" & done\nwait\n'
-    hardware = make_train_params(tmp_path / "study").hardware.model_copy(
-        update={"launch_command": _script(tmp_path / "sbatch", body)}
-    )
+    hardware = make_train_params(tmp_path / "study").hardware
     placement = Placement(2, 2, CONFIGS / "fsdp2_multi_node.yaml", True, True)
-    run = Run("run", "3k", "base", 0, 1, 4, 3)
-    command = cluster_command(hardware, placement, run)
-    environment = launch_environment(hardware, placement) | PATH
-    job = ("tests.support.worker_jobs:report", {"folder": str(tmp_path)})
-    answer = JobFileLaunch(command, environment, tmp_path / "launch").run(*job)
+    order = WorkOrder("run", tmp_path, num_processes=2, num_nodes=2, config=placement.config)
+    job = node_job(hardware, order, launch_environment(hardware, placement) | PATH)
+    launched = JobFileLaunch(CommandExecutor(_script(tmp_path / "sbatch", body)), job)
+    answer = launched.run("tests.support.worker_jobs:report", {"folder": str(tmp_path)})
     assert (answer["RANK"], answer["WORLD_SIZE"], answer["ACCELERATE_USE_FSDP"]) == ("0", "2", "true")
-    assert json.loads((tmp_path / "launch" / "answer-00001.json").read_text())["value"]["RANK"] == "1"
+    launch = tmp_path / "launches" / "0001"
+    assert json.loads((launch / "answer-00001.json").read_text())["value"]["RANK"] == "1"

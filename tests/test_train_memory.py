@@ -212,6 +212,17 @@ def test_where_there_is_no_gpu_a_null_is_the_keys_default(paper: Params) -> None
     assert free.hardware.of_size("72B").token_budget == 16384
 
 
+def test_where_the_default_does_not_fit_a_small_machine_a_null_is_as_many_as_do(paper: Params) -> None:
+    free = with_hardware(paper, token_budget=None, gradient_checkpointing=None, generation_batch=None)
+    free = free.model_copy(update={"train": free.train.model_copy(update={"engine": "transformers"})})
+    machine = on(1, capacity=32 * GIB, gpu=False)
+    default = estimate(free, free.hardware.of_size("72B"), SMALL, machine)
+    chosen = choose_hardware(free, "72B", SMALL, machine)
+    assert default.needed > machine.usable >= estimate(free, chosen, SMALL, machine).needed
+    assert chosen.token_budget <= 16384
+    assert chosen.generation_batch <= 1024
+
+
 def test_a_size_that_the_family_lacks_is_refused_by_key(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"hardware.token_budget names size '9k', but .* has only \['3k'"):
         make_params(tmp_path, hardware={"token_budget": {"9k": 64}})

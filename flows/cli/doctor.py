@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import urllib.request
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +26,10 @@ def doctor(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Report versions, devices, engines, and what is missing for each params file."""
+    """Report versions, devices, engines, and what is missing for each params file.
+
+    Exit code 1 where the one file that is named lacks something.
+    """
     if params is not None and not params.is_file():
         raise InputError(f"{params}: no such params file")
     machine = examine_machine()
@@ -33,7 +37,13 @@ def doctor(
     needs = {path.name if params is None else str(path): examine_params(path, machine) for path in files}
     if as_json:
         print_json(machine | {"params": needs})
-        return
+    else:
+        _print_tables(machine, needs)
+    if params is not None and any(needs.values()):
+        raise typer.Exit(1)
+
+
+def _print_tables(machine: dict[str, Any], needs: dict[str, list[str]]) -> None:
     print_table(
         "Versions", ["package", "version"], [[name, text or "missing"] for name, text in machine["versions"].items()]
     )
@@ -45,6 +55,9 @@ def doctor(
 def _text(value: Any) -> str:
     return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
 
+
+SERVER_SECONDS = 5.0
+"""How long a server may take to say that it is there."""
 
 PACKAGES = (
     "torch",
@@ -86,7 +99,11 @@ def examine_params(path: Path, machine: dict[str, Any]) -> list[str]:
     except InputError as error:
         return [str(error)]
     checks = (_engines(params, machine), _models(params, machine), _problems(params), _interpreter(params))
-    return [need for check in (*checks, _devices_shared(params), _space(params), _memory(params)) for need in check]
+    return [
+        need
+        for check in (*checks, _devices_shared(params), _space(params), _memory(params), _servers(params))
+        for need in check
+    ]
 
 
 def _devices() -> list[str]:
@@ -111,18 +128,28 @@ def _models(params: Params, machine: dict[str, Any]) -> list[str]:
     if not isinstance(family, HubFamily):
         return []
     num_gpus = max((params.hardware.gpus_per_run.get(run.size, 1) for run in expand_grid(params)), default=1)
-    launcher = (params.hardware.launch_command or "").split()
-    needs = []
-    if launcher and not shutil.which(launcher[0]):
-        needs.append(f"hardware.launch_command: {launcher[0]} is not a command here")
-    if not launcher and len(devices) < num_gpus:
-        needs.append(f"a run needs up to {num_gpus} GPUs, {len(devices)} here; or set hardware.launch_command")
-    if not devices:
+    needs = _launcher(params)
+    if not params.hardware.elsewhere and len(devices) < num_gpus:
+        needs.append(f"a run needs up to {num_gpus} GPUs, {len(devices)} here; or set hardware.executor")
+    if not devices and params.hardware.executor == "local":
         needs.append("evaluating published checkpoints needs a GPU, none here")
     unpinned = [model.name for model in family.models if model.base_revision is None and not Path(model.base).is_dir()]
     if unpinned:
         needs.append(f"pretrain.family.models: no revision is pinned for {', '.join(unpinned)}")
     return needs
+
+
+def _launcher(params: Params) -> list[str]:
+    """What the machine lacks to start jobs elsewhere."""
+    hardware = params.hardware
+    command = (hardware.launch_command or "").split()[:1]
+    if hardware.executor == "slurm" and not shutil.which("sbatch"):
+        return ["hardware.executor slurm: sbatch is not a command here"]
+    if hardware.executor == "ray" and not os.environ.get("RAY_ADDRESS"):
+        return ["hardware.executor ray: RAY_ADDRESS is not set"]
+    if command and not shutil.which(command[0]):
+        return [f"hardware.launch_command: {command[0]} is not a command here"]
+    return []
 
 
 def _devices_shared(params: Params) -> list[str]:
@@ -152,7 +179,7 @@ def _memory(params: Params) -> list[str]:
     from tasks.train.placement import choose_placement
 
     devices = read_devices(os.environ.get("CUDA_VISIBLE_DEVICES"))
-    if not isinstance(params.pretrain.family, HubFamily) or not (devices or params.hardware.launch_command):
+    if not isinstance(params.pretrain.family, HubFamily) or not (devices or params.hardware.elsewhere):
         return []
     needs = []
     for run in {run.size: run for run in expand_grid(params)}.values():
@@ -170,6 +197,22 @@ def _problems(params: Params) -> list[str]:
     needs = [f"problem file {name} is not there" for name in files if name and not Path(name).is_file()]
     if source.kind == "hub" and source.revision is None:
         needs.append(f"prepare.source.revision: no commit of {source.repository} is pinned")
+    return needs
+
+
+def _servers(params: Params) -> list[str]:
+    """Prefect's and MLflow's servers, where the study uses one, that do not answer `/health`."""
+    from tasks.runtime.tracking.store import store_uri
+
+    addresses = {"PREFECT_API_URL": os.environ.get("PREFECT_API_URL"), "tracking.uri": store_uri(params)}
+    needs = []
+    for name, address in addresses.items():
+        if address is None or not address.startswith(("http://", "https://")):
+            continue
+        try:
+            urllib.request.urlopen(f"{address.rstrip('/')}/health", timeout=SERVER_SECONDS).close()
+        except (OSError, ValueError) as error:
+            needs.append(f"{name}: {address} does not answer ({error})")
     return needs
 
 

@@ -31,6 +31,7 @@ COMMANDS = (
     "forecast",
     "plan",
     "design",
+    "compare",
     "grade",
     "status",
     "verify",

@@ -26,7 +26,7 @@ from tasks.study.errors import InputError
 
 if TYPE_CHECKING:
     from tasks.costs.gpu_table import Gpu
-    from tasks.costs.step_cost import Efficiency
+    from tasks.costs.step_time import Efficiency
 
 
 @option_groups
@@ -104,6 +104,7 @@ def plan(
         count = round(parse_size(problems, "--problems"))
         need = reuse_need(result.options[0].steps, count, work, *reuse_limit(reuse))
     law_used = {"law": picked.law.name, "law_reason": picked.reason}
+    assumed = [*efficiency.assumptions(), *assumed]
     record = {**vars(result), **law_used, "setting": settings, "assumed": assumed, "reuse": need}
     tables = plan_tables(result, f"{name}: what {amount} buys on {gpu.name}")
     notes = plan_notes(result, picked.reason, gpu, assumed, need)
@@ -125,7 +126,8 @@ def _show_grid(
     costs = grid_cost(params, gpu, efficiency, tokens)
     tables = grid_tables(costs, f"{grid}: the whole study on {gpu.name}")
     notes = [f"{costs.tokens:.0f} tokens per completion with its prompt; longest run {costs.longest_hours:.3g} h"]
-    record = asdict(costs)
+    notes += efficiency.assumptions()
+    record = asdict(costs) | {"assumptions": efficiency.assumptions()}
     if gpus is not None:
         planned = schedule_study(params, costs, gpus)
         record["schedule"] = asdict(planned)

@@ -50,7 +50,9 @@ def _show_plan(params: Params, as_json: bool) -> None:
     """The runs of the grid with predicted cost and state."""
     from flows.cli.stage_runner import unfinished_stages
     from tasks.costs.disk import GB, free_bytes, study_disk
-    from tasks.costs.grid_cost import estimate_run_cost
+    from tasks.costs.gpu_table import find_gpu
+    from tasks.costs.grid_cost import estimate_run_cost, grid_cost
+    from tasks.costs.step_time import Efficiency
     from tasks.records.run_state import run_state
     from tasks.study.grid import expand_grid
 
@@ -63,9 +65,13 @@ def _show_plan(params: Params, as_json: bool) -> None:
             | {"state": state.progress, "steps_done": state.steps, "finished": state.finished}
         )
     unfinished, disk, free = unfinished_stages(params), study_disk(params), free_bytes(params.root)
+    gpu, efficiency = find_gpu("h100"), Efficiency()
+    hours = grid_cost(params, gpu, efficiency).gpu_hours
     if as_json:
         space = {"peak": disk.peak, "kept": disk.kept, "free": free}
-        print_json({"study": params.study.name, "open_stages": unfinished, "disk": space, "runs": rows})
+        print_json(
+            {"study": params.study.name, "open_stages": unfinished, "disk": space, "gpu_hours": hours, "runs": rows}
+        )
         return
     columns = ["run", "N", "tokens at most", "6NT at most", "state", "steps"]
     table = [
@@ -77,6 +83,10 @@ def _show_plan(params: Params, as_json: bool) -> None:
     total = sum(row["compute"] for row in rows)
     done = sum(row["finished"] for row in rows)
     typer.echo(f"{done} of {len(rows)} runs done; all together at most 6NT = {total:.3g} FLOPs")
+    typer.echo(
+        f"on {gpu.name} about {hours:,.4g} GPU-h, {1 / efficiency.range80:.2f} to {efficiency.range80:.2f} times that "
+        "(80 % range; other GPUs: rlscale plan --grid)"
+    )
     typer.echo(
         f"disk of all runs: at most {disk.peak / GB:,.4g} GB, {disk.kept / GB:,.4g} GB when all is done; "
         f"{free / GB:,.4g} GB free"

@@ -83,7 +83,8 @@ def run_disk(params: Params, run: Run) -> RunDisk:
     if train.lora is not None and record is not None:
         shape = read_shape(StudyPaths.of(params).stage("pretrain") / record.path)
         trained = float(shape.adapters(train.lora.rank, train.lora.targets))
-    written = range(keep.every, train.steps, keep.every)
+    every = keep.every or 1  # null: at worst after every step
+    written = range(every, train.steps, every)
     milestones = [step for step in written if keep.keep_every is not None and step % keep.keep_every == 0]
     num_resumable = min(keep.keep_last + 1, len(written) - len(milestones))
     width = 2.0 if train.precision == "bfloat16" else 4.0

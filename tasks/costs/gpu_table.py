@@ -31,6 +31,7 @@ class Gpu:
         memory_gb: 10^9 bytes.
         usd_per_hour: price of one GPU for an hour.
         as_of: month of the table.
+        bandwidth: bytes per second of its memory.
     """
 
     key: str
@@ -39,6 +40,7 @@ class Gpu:
     memory_gb: float
     usd_per_hour: float
     as_of: str
+    bandwidth: float = 3.35e12
 
 
 def find_gpu(key: str, table: Path | None = None, price: float | None = None) -> Gpu:
@@ -68,9 +70,10 @@ def find_gpu(key: str, table: Path | None = None, price: float | None = None) ->
     peak, memory, list_price = (
         _positive(path, key, entry, name) for name in ("peak_flops", "memory_gb", "usd_per_hour")
     )
-    return Gpu(
-        key.lower(), str(entry.get("name", key)), peak, memory, price or list_price, str(raw.get("as_of", "unknown"))
-    )
+    # A table from before bandwidth was asked for: as an H100's, in proportion to peak.
+    bandwidth = _positive(path, key, entry, "bandwidth") if "bandwidth" in entry else 3.35e12 * peak / 989e12
+    as_of = str(raw.get("as_of", "unknown"))
+    return Gpu(key.lower(), str(entry.get("name", key)), peak, memory, price or list_price, as_of, bandwidth)
 
 
 def peak_of_device(device: str) -> float | None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from tasks.costs.flops import Architecture, published_compute
 from tasks.costs.gpu_table import Gpu
-from tasks.costs.step_cost import Cost, Efficiency, Workload, cost_of
+from tasks.costs.step_cost import Cost, Workload, cost_of
+from tasks.costs.step_time import Efficiency
 from tasks.costs.units import short_count
 from tasks.records.models import read_models
 from tasks.study.errors import InputError
@@ -73,6 +74,7 @@ def grid_cost(params: Params, gpu: Gpu, efficiency: Efficiency, tokens: float | 
             eval_samples=train.heldout.samples,
             eval_every=train.heldout.every,
             reference=train.objective.kl_coefficient > 0,
+            longest=train.sampling.max_completion_tokens,
         )
         n = sizes[run.size]
         cost = cost_of(n, run.steps, work, gpu, efficiency, params.hardware.gpus_per_run.get(run.size))

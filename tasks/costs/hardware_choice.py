@@ -2,7 +2,8 @@
 
 The engine first: as few devices as hold the weights and `VLLM_SEQUENCES` sequences of full length, and all the memory
 that the trainer leaves it during rollouts. Then the update: no recomputation where `ENOUGH_ROWS` rows fit without, and
-as many rows as fit up to `MOST_ROWS`, or to what a minibatch has for a device.
+as many rows as fit up to `MOST_ROWS`, or to what a minibatch has for a device. On a CPU the engine is left alone, and
+rows and sequences are the keys' usual values or, where these do not fit, as many as do.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tasks.costs.memory import (
 from tasks.costs.model_shape import ModelShape
 from tasks.study.errors import InputError
 from tasks.study.params import Params, SizedHardware
-from tasks.study.params.hardware import GENERATION_BATCH, of_size
+from tasks.study.params.hardware import GENERATION_BATCH, TOKEN_BUDGET, of_size
 
 VLLM_SEQUENCES = 16
 """Sequences of full length that a vLLM engine must be able to hold besides the weights."""
@@ -31,7 +32,7 @@ ENOUGH_ROWS, MOST_ROWS, ROWS = 16384, 32768, 1024
 
 
 def choose_hardware(params: Params, size: str, shape: ModelShape, devices: Devices) -> SizedHardware:
-    """A run's hardware block: given values as they are, nulls chosen. On a CPU nulls are the keys' defaults.
+    """A run's hardware block: given values as they are, nulls chosen.
 
     A run that cannot fit gets values all the same; `require_fit` refuses it.
 
@@ -39,9 +40,7 @@ def choose_hardware(params: Params, size: str, shape: ModelShape, devices: Devic
         InputError: vLLM's part does not hold the model, or its devices cannot share the model's heads.
     """
     hardware = params.hardware.of_size(size)
-    if not devices.gpu:
-        return hardware
-    if params.train.engine == "vllm" and hardware.vllm.mode == "colocate":
+    if devices.gpu and params.train.engine == "vllm" and hardware.vllm.mode == "colocate":
         hardware = _with_engine(params, hardware, shape, devices)
     hardware = _with_update(params, hardware, size, shape, devices)
     if of_size(params.hardware.generation_batch, size) is None:
@@ -102,8 +101,14 @@ def _with_update(
 
 
 def _row_counts(params: Params, devices: Devices) -> list[int]:
-    """Token budgets to try, largest first: what a minibatch has for a device, or `MOST_ROWS`, down to one sequence."""
+    """Token budgets to try, largest first, down to one sequence.
+
+    On GPUs from what a minibatch has for a device, or `MOST_ROWS`; on a CPU from `TOKEN_BUDGET`, so that a result does
+    not depend on the machine where that much fits.
+    """
     least, train = longest_sequence(params), params.train
+    if not devices.gpu:
+        return [*range(TOKEN_BUDGET, least, -ROWS), least]
     share = least * -(-train.minibatch * train.group_size // devices.count)
     return [*range(min(MOST_ROWS, share) // ROWS * ROWS, least, -ROWS), least]
 
@@ -112,7 +117,7 @@ def _with_generation(params: Params, hardware: SizedHardware, shape: ModelShape,
     """Chooses how many sequences are decoded together: an engine's part of a rollout batch, if its cache fits."""
     total = params.train.batch * params.train.group_size
     part = -(-total // devices.count) * (hardware.vllm.tensor_parallel or 1)
-    most = min(GENERATION_BATCH, part)
+    most = min(GENERATION_BATCH, part) if devices.gpu else GENERATION_BATCH
     while most > 1:
         tried = hardware.model_copy(update={"generation_batch": most})
         if estimate(params, tried, shape, devices).needed <= devices.usable:

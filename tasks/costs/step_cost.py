@@ -9,8 +9,7 @@ counted once per completion, as published), a forward pass costs 2 N and a backw
     reference  2 N T            log-probs of the initial policy for the KL term; 0 without one
     evaluation 2 N M s (p + c)  M held-out problems, s samples each, after every `every`-th step
 
-Time is FLOPs over (GPUs x peak x utilisation). Training, old and reference run at `mfu`; generation is bound by memory
-and runs at `mfu_rollout`. Not covered: attention FLOPs (below 10 % at these lengths), idle time, start-up, failures.
+Time is that of `tasks.costs.step_time`. Not covered: attention FLOPs in the counts, idle time, start-up, failures.
 """
 
 from __future__ import annotations
@@ -19,9 +18,8 @@ import re
 from dataclasses import dataclass
 
 from tasks.costs.gpu_table import Gpu, gpus_needed
+from tasks.costs.step_time import LENGTH_TAIL, Efficiency, step_seconds
 from tasks.study.errors import InputError
-
-GENERATED = ("rollout", "evaluation")
 
 
 @dataclass(frozen=True)
@@ -37,6 +35,7 @@ class Workload:
         eval_every: steps between evaluations.
         reference: whether a reference pass is needed (KL coefficient above 0).
         old: whether log-probs of the sampling policy are recomputed.
+        longest: tokens of the longest completion of a step; None: `LENGTH_TAIL` times the mean.
     """
 
     prompts: int = 512
@@ -47,6 +46,12 @@ class Workload:
     eval_every: int = 1
     reference: bool = True
     old: bool = True
+    longest: float | None = None
+
+    @property
+    def longest_tokens(self) -> float:
+        """Tokens of the longest completion."""
+        return LENGTH_TAIL * self.tokens if self.longest is None else self.longest
 
     @property
     def step_tokens(self) -> float:
@@ -55,24 +60,12 @@ class Workload:
 
 
 @dataclass(frozen=True)
-class Efficiency:
-    """Fractions of peak: `mfu` where tokens are processed in bulk, `mfu_rollout` where they are generated."""
-
-    mfu: float = 0.35
-    mfu_rollout: float = 0.12
-
-    def __post_init__(self) -> None:
-        for name, value in (("--mfu", self.mfu), ("--mfu-rollout", self.mfu_rollout)):
-            if not 0 < value <= 1:
-                raise InputError(f"{name}: expected a fraction in (0, 1], found {value:g}")
-
-
-@dataclass(frozen=True)
 class Cost:
     """Cost of some steps of one size.
 
     Attributes:
         flops: by phase.
+        seconds: wall seconds by phase.
         total_flops: their sum.
         gpu_hours: time on GPUs.
         usd: price.
@@ -81,6 +74,7 @@ class Cost:
     """
 
     flops: dict[str, float]
+    seconds: dict[str, float]
     total_flops: float
     gpu_hours: float
     usd: float
@@ -103,13 +97,12 @@ def step_flops(n: float, work: Workload) -> dict[str, float]:
 
 def cost_of(n: float, steps: float, work: Workload, gpu: Gpu, efficiency: Efficiency, gpus: int | None = None) -> Cost:
     """Full cost of `steps` steps at size n, on so many GPUs; None: as many as its memory needs."""
+    count = gpus or gpus_needed(n, gpu)
     flops = {phase: steps * value for phase, value in step_flops(n, work).items()}
-    seconds = sum(
-        value / (gpu.peak_flops * (efficiency.mfu_rollout if phase in GENERATED else efficiency.mfu))
-        for phase, value in flops.items()
-    )
-    hours, count = seconds / 3600.0, gpus or gpus_needed(n, gpu)
-    return Cost(flops, sum(flops.values()), hours, hours * gpu.usd_per_hour, count, hours / count)
+    seconds = {phase: steps * value for phase, value in step_seconds(n, work, gpu, efficiency, count).items()}
+    hours = sum(seconds.values()) / 3600.0
+    gpu_hours = hours * count
+    return Cost(flops, seconds, sum(flops.values()), gpu_hours, gpu_hours * gpu.usd_per_hour, count, hours)
 
 
 @dataclass(frozen=True)

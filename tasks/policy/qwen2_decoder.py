@@ -5,7 +5,7 @@ products per layer (query, key and value in one; gate and up in one). At the wid
 overhead is most of the cost of decoding. Prompts are padded on the left, so every step writes
 one column of the cache.
 
-Not covered: scaled rotary embeddings, sliding windows, other architectures; they are refused by name.
+Not covered: scaled rotary embeddings, sliding windows, other architectures (`decodes`); `ModelDecoder` computes those.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch.nn.functional import linear, scaled_dot_product_attention, silu
 
-from tasks.study.errors import InputError
+from tasks.policy.kv_cache import KVCache, prefill_mask, step_mask
 
 
 @dataclass
@@ -31,18 +31,11 @@ class _Layer:
     down: torch.Tensor
 
 
-class KVCache:
-    """Keys and values of a batch: [layers, sequences, kv heads, columns, head size] each."""
-
-    def __init__(self, shape: tuple[int, ...], like: torch.Tensor) -> None:
-        """Allocates once for the longest possible sequence."""
-        self.keys = torch.empty(shape, dtype=like.dtype, device=like.device)
-        self.values = torch.empty_like(self.keys)
-
-    def select(self, rows: torch.Tensor) -> None:
-        """Keeps (or repeats) these sequences."""
-        self.keys = self.keys.index_select(1, rows)
-        self.values = self.values.index_select(1, rows)
+def decodes(config: Any) -> bool:
+    """Whether a config is that of a model which `Qwen2Decoder` computes."""
+    if config.model_type != "qwen2" or config.use_sliding_window:
+        return False
+    return bool(config.rope_parameters.get("rope_type", "default") == "default")
 
 
 class Qwen2Decoder:
@@ -52,13 +45,10 @@ class Qwen2Decoder:
         """Fuses the weights of a Qwen2ForCausalLM state dict.
 
         Raises:
-            InputError: the architecture is not one this decoder computes.
+            ValueError: another architecture, or a variant that `decodes` excludes.
         """
-        rope = config.rope_parameters
-        if config.model_type != "qwen2" or rope.get("rope_type", "default") != "default" or config.use_sliding_window:
-            raise InputError(
-                f"model type {config.model_type!r}: the transformers engine decodes plain qwen2 models; use engine vllm"
-            )
+        if not decodes(config):
+            raise ValueError(f"model type {config.model_type!r} is no plain qwen2 model")
         self.heads = config.num_attention_heads
         self.kv_heads = config.num_key_value_heads
         self.size = getattr(config, "head_dim", None) or config.hidden_size // self.heads
@@ -68,7 +58,7 @@ class Qwen2Decoder:
         self.norm = weights["model.norm.weight"].detach()
         self.head = self.embedding if config.tie_word_embeddings else weights["lm_head.weight"].detach()
         half = torch.arange(0, self.size, 2, dtype=torch.float32, device=self.embedding.device)
-        self.frequencies = 1.0 / (rope["rope_theta"] ** (half / self.size))
+        self.frequencies = 1.0 / (config.rope_parameters["rope_theta"] ** (half / self.size))
 
     def new_cache(self, sequences: int, columns: int) -> KVCache:
         """Allocates a cache for `sequences` of up to `columns` tokens."""
@@ -85,19 +75,13 @@ class Qwen2Decoder:
         Returns:
             float32 [B, vocabulary], the logits after each prompt.
         """
-        width = tokens.shape[1]
-        column = torch.arange(width, device=tokens.device)
-        causal = column[:, None] >= column[None, :]
-        real = column[None, :] >= padding[:, None]
-        mask = (causal[None] & real[:, None, :]) | torch.eye(width, dtype=torch.bool, device=tokens.device)
-        positions = (column[None, :] - padding[:, None]).clamp_(min=0)
-        return self._forward(tokens, positions, 0, mask[:, None], cache)[:, -1].float()
+        mask, positions = prefill_mask(tokens.shape[1], padding)
+        return self._forward(tokens, positions, 0, mask, cache)[:, -1].float()
 
     def step(self, tokens: torch.Tensor, padding: torch.Tensor, column: int, cache: KVCache) -> torch.Tensor:
         """Computes one more token per sequence, written at `column`; returns logits, float32 [B, vocabulary]."""
-        mask = torch.arange(column + 1, device=tokens.device)[None, :] >= padding[:, None]
-        positions = (column - padding)[:, None]
-        return self._forward(tokens[:, None], positions, column, mask[:, None, None, :], cache)[:, -1].float()
+        mask, positions = step_mask(column, padding)
+        return self._forward(tokens[:, None], positions, column, mask, cache)[:, -1].float()
 
     def _forward(
         self, tokens: torch.Tensor, positions: torch.Tensor, column: int, mask: torch.Tensor, cache: KVCache

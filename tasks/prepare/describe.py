@@ -98,7 +98,9 @@ def tables(facts: Mapping[str, Any]) -> list[Table]:
         )
     ]
     if "heldout" not in facts["inputs"]:
-        inputs.append(("heldout", "split off train", facts["evaluation"]["heldout"], ""))
+        known = sum(count for rate, count in training["pass_rates"].items() if rate != "unknown")
+        how = "split off train" if known else "split off train at random, by length"
+        inputs.append(("heldout", how, facts["evaluation"]["heldout"], ""))
     rejected = [(rule, counts["rejected"].get(rule, 0), why) for rule, why in RULES.items()]
     rejected += [("(repaired)", counts["repaired"], "doubled backslashes undone; the rows stay")]
     rejected += [("(recognised)", counts["carried_instruction"], "an instruction was already there; the rows stay")]

@@ -12,6 +12,7 @@ from types import TracebackType
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tasks.prepare.overlap.minhash import Hashes
@@ -42,6 +43,11 @@ class StoredRows:
         """Normalized texts and ground truths of some rows."""
         part = self.table.select(["normalized", "reward_model"]).take(pa.array(rows, pa.int64()))
         return part["normalized"].to_pylist(), [entry["ground_truth"] for entry in part["reward_model"].to_pylist()]
+
+    def lengths(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Characters of some rows' normalized texts."""
+        part = self.table["normalized"].take(pa.array(rows, pa.int64()))
+        return np.asarray(pc.utf8_length(part).to_numpy(), dtype=np.int64)
 
     def problems(self, rows: NDArray[np.int64]) -> list[Problem]:
         """Some rows as problems."""

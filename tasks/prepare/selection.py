@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,11 @@ from tasks.prepare.splits.subsets import nested_subsets
 from tasks.study.errors import InputError
 from tasks.study.params import Params
 
+log = logging.getLogger(__name__)
+_WITHOUT_RATES = (
+    "prepare: no problem of the source has a pass rate, so the held-out set is drawn at random from bins of length and "
+    "the curriculum knows levels only; `rlscale prepare --measure-pass-rate MODEL` measures pass rates"
+)
 _CHUNK = 4096
 
 
@@ -124,7 +130,11 @@ def select(params: Params, row_filter: RowFilter, has_heldout: bool) -> Selectio
     heldout = None
     if not has_heldout:
         rows = row_filter.rows
-        heldout = rows[split_heldout(stored.rates[rows], spec.heldout, spec.easy_threshold, spec.seed)]
+        if np.isnan(stored.rates[rows]).all():
+            log.warning(_WITHOUT_RATES)
+        heldout = rows[
+            split_heldout(stored.rates[rows], stored.lengths(rows), spec.heldout, spec.easy_threshold, spec.seed)
+        ]
         heldout = heldout[curriculum(stored.rates[heldout], stored.levels[heldout], spec.seed)]
         row_filter.remaining[heldout] = False
         _remove_overlaps_with(heldout, params, row_filter)

@@ -1,7 +1,8 @@
 """Published checkpoints: resolved at a pinned revision, counted exactly, never copied.
 
 The folder of a model holds `model.json` alone, which says where the snapshot lies in the hub cache; the weights stay
-there. A local folder may stand for a repository (no revision then); its files' digests stand for the revision.
+there. A local folder may stand for a repository (no revision then), also as `package:NAME`; its files' digests stand
+for the revision. A folder with a GGUF file alone is converted, and the model's folder holds the checkpoint.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tasks.pretrain.gguf_models import convert, gguf_in, local_folder
 from tasks.study.errors import InputError
 from tasks.study.fingerprints import model_fingerprint
 from tasks.study.grid import model_spec
@@ -32,10 +34,16 @@ def resolve_hub_model(params: Params, name: str) -> dict[str, Any]:
     folder = StudyPaths.of(params).model(name)
 
     def body() -> tuple[list[str], dict[str, Any]]:
-        snapshot = _snapshot(repository, revision)
+        local = local_folder(repository)
+        facts: dict[str, Any] = {"name": name, "size": spec.name, "variant": variant, "nominal": spec.nominal}
+        if local is not None and (file := gguf_in(local)) is not None:
+            files, digest = convert(file, folder), digest_file(file)
+            total, n_params = count_parameters_from_config(folder)
+            return files, facts | {"total": total, "n_params": n_params, "digest": digest, "content": digest}
+        snapshot = local or _snapshot(repository, revision)
         total, n_params = count_parameters_from_config(snapshot)
         write_json(folder / "model.json", {"snapshot": str(snapshot), "repository": repository, "revision": revision})
-        facts = {"name": name, "size": spec.name, "variant": variant, "nominal": spec.nominal, "path": str(snapshot)}
+        facts |= {"path": str(snapshot)}
         digest = digest_text(revision or _digests(snapshot))
         return [], facts | {"total": total, "n_params": n_params, "digest": digest, "content": digest}
 
@@ -44,9 +52,6 @@ def resolve_hub_model(params: Params, name: str) -> dict[str, Any]:
 
 def _snapshot(repository: str, revision: str | None) -> Path:
     """Finds or fetches a snapshot; downloads resume and are checked by the hub client."""
-    local = Path(repository)
-    if local.is_dir():
-        return local.resolve()
     if revision is None:
         raise InputError(f"pretrain.family: {repository} has no pinned revision; give its 40-digit commit")
     from huggingface_hub import snapshot_download

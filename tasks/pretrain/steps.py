@@ -10,6 +10,7 @@ from prefect import task
 
 from tasks.pretrain.hub_models import resolve_hub_model
 from tasks.records.models import ModelRecord
+from tasks.runtime.executors import WorkOrder
 from tasks.runtime.launcher import Launcher
 from tasks.runtime.prefect_options import task_options
 from tasks.study.errors import InputError
@@ -36,7 +37,8 @@ TRAIN_TINY_TASK = "tasks.pretrain.tiny:train_tiny_job"
 def pretrain_model(params: Params, name: str, launcher: Launcher) -> Path:
     """Makes one initial checkpoint: trained on a worker (miniature) or resolved from the hub; returns its folder."""
     if params.pretrain.family.kind == "tiny":
-        with launcher.lease() as worker:
+        order = WorkOrder(f"pretrain-{name}", StudyPaths.of(params).model(name))
+        with launcher.lease(order) as worker:
             worker.run(TRAIN_TINY_TASK, {"params": params.model_dump_json(), "name": name})
     else:
         resolve_hub_model(params, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
 from typing import Literal
 
 from tasks.records.metrics import StepMetrics, read_metrics
@@ -14,6 +15,8 @@ from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
 
 Progress = Literal["done", "stopped by forecast", "running", "stopped", "waiting"]
+RATE_STEPS = 10
+"""Newest steps whose median is a run's rate: the length of completions, and with it a step's time, drifts."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class RunState:
         steps: steps whose row is on disk.
         first: the row before training, None where there is none.
         last: the newest row.
+        step_seconds: seconds a step takes, the median of the newest ones; None before the first step.
     """
 
     run: Run
@@ -34,6 +38,14 @@ class RunState:
     steps: int
     first: StepMetrics | None
     last: StepMetrics | None
+    step_seconds: float | None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds of work until its last step at the present rate; None where no process works on it."""
+        if self.progress != "running" or self.step_seconds is None:
+            return None
+        return max(0, self.run.steps - self.steps) * self.step_seconds
 
     @property
     def finished(self) -> bool:
@@ -51,4 +63,6 @@ def run_state(params: Params, run: Run) -> RunState:
         progress = "stopped by forecast" if read_stopped(params, run) else "done"
     elif is_locked(paths.run(run)):
         progress = "running"
-    return RunState(run, progress, last.step if last else 0, rows[0] if rows else None, last)
+    seconds = [sum(row.seconds.values()) for row in rows if row.step > 0 and row.seconds][-RATE_STEPS:]
+    step_seconds = median(seconds) if seconds else None
+    return RunState(run, progress, last.step if last else 0, rows[0] if rows else None, last, step_seconds)

@@ -8,8 +8,10 @@ file (`tasks.runtime.job_files`). A job that does not look is ended by whoever a
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +37,12 @@ def stop_requested() -> bool:
     """Whether the job of this process has been asked to stop."""
     file = os.environ.get(STOP_FILE_VARIABLE)
     return _asked.is_set() or (file is not None and Path(file).exists())
+
+
+def end_with_parent() -> None:
+    """Has the kernel kill this process when the thread that started it ends (Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 @contextlib.contextmanager

@@ -13,8 +13,10 @@ from typing import Any
 
 import torch
 
+from tasks.policy.kv_cache import KVCache
+from tasks.policy.model_decoder import ModelDecoder, context_limit
 from tasks.policy.policy_model import load_model, weights_digest
-from tasks.policy.qwen2_decoder import KVCache, Qwen2Decoder
+from tasks.policy.qwen2_decoder import Qwen2Decoder, decodes
 from tasks.sampling.protocol import Completion, Engine, Request, SamplingSettings
 from tasks.sampling.seeds import sequence_key, uniforms
 from tasks.study.errors import InputError
@@ -28,7 +30,7 @@ SYNC_EVERY = 16
 
 
 class TransformersEngine(Engine):
-    """Samples from a Qwen2-architecture model held in this process."""
+    """Samples from a model held in this process: plain Qwen2 by fused products, other families by their own modules."""
 
     name = "transformers"
 
@@ -42,7 +44,7 @@ class TransformersEngine(Engine):
             precision: float32 or bfloat16.
 
         Raises:
-            InputError: no checkpoint there, or an architecture the decoder does not compute.
+            InputError: no checkpoint there.
         """
         self.batch = batch
         self.device = torch.device(device)
@@ -57,6 +59,7 @@ class TransformersEngine(Engine):
         self.config = model.config
         eos = model.generation_config.eos_token_id if model.generation_config else model.config.eos_token_id
         self.stops = frozenset(eos if isinstance(eos, list) else [eos])
+        self.module = None if decodes(model.config) else ModelDecoder(model)
         return self.update(model.state_dict().items())
 
     def update(self, weights: Iterable[tuple[str, torch.Tensor]]) -> str:
@@ -65,7 +68,9 @@ class TransformersEngine(Engine):
         The decoder keeps references where it need not fuse: the caller updates again after each optimiser step.
         """
         tensors = dict(weights)
-        self.decoder = Qwen2Decoder(self.config, tensors)
+        if self.module is not None:
+            self.module.update(tensors)
+        self.decoder: Qwen2Decoder | ModelDecoder = self.module or Qwen2Decoder(self.config, tensors)
         self._fingerprint = weights_digest(tensors)
         return self._fingerprint
 
@@ -79,7 +84,7 @@ class TransformersEngine(Engine):
     @torch.inference_mode()
     def generate(self, requests: Sequence[Request], settings: SamplingSettings) -> list[list[Completion]]:
         """Completes each request n times; see `tasks.sampling.protocol.Engine`."""
-        limit = self.config.max_position_embeddings
+        limit = context_limit(self.config)
         for request in requests:
             if len(request.tokens) + settings.max_tokens > limit:
                 raise InputError(

@@ -71,6 +71,10 @@ class StudyPaths:
         """One `StepMetrics` row per line, step 0 first."""
         return self.run(run) / "metrics.jsonl"
 
+    def run_progress(self, run: Run) -> Path:
+        """What a run is doing now; there while it trains."""
+        return self.run(run) / "progress.json"
+
     def run_params(self, run: Run) -> Path:
         """The params a run was trained with."""
         return self.run(run) / "params.json"

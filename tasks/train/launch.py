@@ -2,7 +2,7 @@
 
 On a CPU the processes are launched once and train many runs one after another, because importing torch costs more than
 a small run. On GPUs they are launched for each run, on devices that are locked as long as they live, and end with it.
-Elsewhere (`hardware.launch_command`) the run travels as a job file. The code they run is the same:
+Elsewhere (`hardware.executor`) the run travels as a job file. The code they run is the same:
 `tasks.train.loop:train_job`.
 
 What can go wrong and what is done about it: a launch that fails, processes that die, a node, device or engine that is
@@ -13,19 +13,15 @@ longer than a job's time limit ends. A run out of memory is tried once more with
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import logging
-import shlex
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from tasks.costs.disk import require_disk, run_disk
 from tasks.records.stopping import STOPPED, StoppedRun
-from tasks.runtime.job_answers import JobPreempted, OutOfMemory, WorkCancelled, WorkerDied
-from tasks.runtime.job_files import JobFileLaunch
+from tasks.runtime.executors import WorkOrder
+from tasks.runtime.job_answers import OutOfMemory
 from tasks.runtime.launcher import Launcher
 from tasks.runtime.machine import usable_cores
 from tasks.runtime.patient_launch import COMMAND
@@ -41,10 +37,6 @@ from tasks.train.placement import Placement, choose_placement
 log = logging.getLogger(__name__)
 
 TRAIN_TASK = "tasks.train.loop:train_job"
-PAUSES = (2.0, 8.0, 30.0)
-"""Seconds before a launch that failed or was lost is tried again, by failures since the last new checkpoint."""
-CLUSTER_SLOTS = 64
-"""Runs handed to a launch command at a time where `hardware.workers` is null; the cluster's queue orders them."""
 
 
 class RunLauncher(Launcher):
@@ -61,8 +53,9 @@ class RunLauncher(Launcher):
         super().__init__(params, "train")
         self.grace_seconds = params.hardware.grace_seconds
         self._job = job
-        if params.hardware.workers is None:
-            self.slots = _default_slots(params.hardware, len(self.devices) or usable_cores())
+        if params.hardware.workers is None and self.executor is None:
+            smallest = min(params.hardware.gpus_per_run.values(), default=1)
+            self.slots = max(1, (len(self.devices) or usable_cores()) // smallest)
 
     def train(self, run: Run, fingerprint: str, **segment: Any) -> dict[str, Any]:
         """Trains a run; returns the facts for its manifest.
@@ -101,58 +94,26 @@ class RunLauncher(Launcher):
     def _launch(self, run: Run, work: dict[str, Any], placement: Placement, params: Params) -> dict[str, Any]:
         """Trains a run, launching it again as long as it gets on or pauses are left."""
         arguments = {"params": params.model_dump_json(), "run": asdict(run)} | work
-        checkpoints, failures = StudyPaths.of(params).checkpoints(run), 0
-        newest = find_complete_checkpoint(checkpoints, work["fingerprint"])
-        while True:
-            try:
-                return self._launch_once(run, placement, arguments)
-            except WorkerDied as error:
-                before, newest = newest, find_complete_checkpoint(checkpoints, work["fingerprint"])
-                failures = failures + 1 if newest == before else 0
-                if failures > len(PAUSES):
-                    raise
-                pause = 0.0 if isinstance(error, JobPreempted) and not failures else PAUSES[max(0, failures - 1)]
-                log.warning(
-                    "%s: %s; going on from %s in %.0f s, see %s",
-                    run.run_id,
-                    str(error).strip().splitlines()[-1],
-                    newest.name if newest else "the start",
-                    pause,
-                    self.log,
-                )
-                if self._stop.wait(pause):
-                    raise WorkCancelled(f"stopped before {run.run_id} was done") from error
+        checkpoints = StudyPaths.of(params).checkpoints(run)
+        order = WorkOrder(
+            name=run.run_id,
+            folder=StudyPaths.of(params).run(run),
+            num_processes=placement.num_processes,
+            num_nodes=placement.num_nodes,
+            num_gpus=placement.num_processes if placement.gpu else 0,
+            config=placement.config,
+            environment=launch_environment(params.hardware, placement),
+        )
 
-    def _launch_once(self, run: Run, placement: Placement, arguments: dict[str, Any]) -> dict[str, Any]:
-        hardware = self.params.hardware
-        environment = launch_environment(hardware, placement)
-        with contextlib.ExitStack() as stack:
-            if hardware.launch_command is not None:
-                folder = _numbered_folder(StudyPaths.of(self.params).run(run) / "launches")
-                command = cluster_command(hardware, placement, run)
-                worker = stack.enter_context(self.lend(JobFileLaunch(command, environment, folder)))
-            else:
-                num_gpus = placement.num_processes if placement.gpu else 0
-                command = accelerate_command(hardware, placement)
-                worker = stack.enter_context(self.lease(command, environment, placement.num_processes, num_gpus))
-            return dict(worker.run(self._job, arguments))
+        def attempt() -> dict[str, Any]:
+            with self.lease(order, accelerate_command(params.hardware, placement)) as worker:
+                return dict(worker.run(self._job, arguments))
 
+        def reached() -> str:
+            newest = find_complete_checkpoint(checkpoints, work["fingerprint"])
+            return newest.name if newest else "the start"
 
-def _default_slots(hardware: Hardware, num_devices: int) -> int:
-    """Runs side by side: as many of the smallest as the GPUs, else the cores, are enough for."""
-    if hardware.launch_command is not None:
-        return CLUSTER_SLOTS
-    return max(1, num_devices // min(hardware.gpus_per_run.values(), default=1))
-
-
-def _numbered_folder(folder: Path) -> Path:
-    """A new numbered folder below `folder`."""
-    for number in itertools.count(1):
-        with contextlib.suppress(FileExistsError):
-            path = folder / f"{number:04d}"
-            path.mkdir(parents=True)
-            return path
-    raise AssertionError("unreachable")
+        return dict(self.keep_trying(run.run_id, attempt, reached))
 
 
 def launch_environment(hardware: Hardware, placement: Placement) -> dict[str, str]:
@@ -174,19 +135,6 @@ def accelerate_command(hardware: Hardware, placement: Placement) -> list[str]:
     if placement.num_processes > 1 and not placement.sharded:
         command.append("--multi_gpu")  # accelerate's word for several processes, on a CPU too
     return [*command, "-m"]
-
-
-def cluster_command(hardware: Hardware, placement: Placement, run: Run) -> list[str]:
-    """The command that trains a run elsewhere, short of the job file: the launch command, then a node's program."""
-    assert hardware.launch_command is not None
-    per_node = placement.num_processes // placement.num_nodes
-    launch_command = hardware.launch_command.format(
-        nodes=placement.num_nodes, gpus=placement.num_processes, gpus_per_node=per_node, run=run.run_id
-    )
-    command = [*shlex.split(launch_command), hardware.python or sys.executable, "-m", "tasks.runtime.cluster_node"]
-    command += ["--config", str(placement.config), "--processes", str(placement.num_processes)]
-    command += ["--nodes", str(placement.num_nodes), "--threads", str(hardware.threads_per_worker)]
-    return [*command, "--grace", str(hardware.grace_seconds)]
 
 
 def train_once(params: Params, run: Run, launcher: RunLauncher, stop: StoppedRun | None = None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -19,6 +19,7 @@ import torch
 from tasks.costs.flops import published_compute
 from tasks.policy.attention import supports_varlen
 from tasks.records.metrics import StepMetrics
+from tasks.runtime.run_progress import RunProgressWriter
 from tasks.runtime.stop_request import JobStopped, stop_requested, stoppable
 from tasks.sampling.prompts import PromptSet
 from tasks.sampling.protocol import SamplingSettings
@@ -29,6 +30,7 @@ from tasks.study.paths import StudyPaths
 from tasks.train.balance import balanced_micro_batches
 from tasks.train.batching import MicroBatch, RolloutGroup, minibatch_size, pack_micro_batch, rank_prompt_indices
 from tasks.train.checkpoint_folder import find_complete_checkpoint
+from tasks.train.checkpoint_schedule import CheckpointSchedule
 from tasks.train.checkpoints import TrainerState
 from tasks.train.context import TrainingContext, open_context
 from tasks.train.ledger import PHASES, model_flops, sampling_flops, update_flops
@@ -58,6 +60,7 @@ def train_job(
         try:
             facts = train(context, until, close)
         except BaseException:
+            StudyPaths.of(study).run_progress(experiment).unlink(missing_ok=True)
             context.close(reusable=False)
             raise
         context.close()
@@ -100,15 +103,21 @@ def train(context: TrainingContext, until: int | None = None, close: bool = True
         append_metrics(context, StepMetrics(step=0, sampler_fingerprint=fingerprint, **fields))
     elif context.sampler.samples_ahead and _is_evaluated(context, state.step):
         _evaluate(context, state.step, PhaseTimer())  # its row is written; the next rollouts come with it as they did
-    timer, checkpoints = PhaseTimer(), checkpoint_writer(context)
+    path = StudyPaths.of(context.params).run_progress(context.run) if context.accelerator.is_main_process else None
+    progress = RunProgressWriter(path, context.run.steps)
+    timer, checkpoints = PhaseTimer(progress.enter), checkpoint_writer(context)
+    schedule = CheckpointSchedule(context.params.checkpoints.every)
     last = context.run.steps if until is None else until
+    tokens: int | None = None
     for step in range(state.step + 1, last + 1):
+        progress.begin(step, tokens)
         state, row = train_step(context, step, state, timer)
         append_metrics(context, row)
-        timer = PhaseTimer()
+        timer, tokens = PhaseTimer(progress.enter), row.completion_tokens
         stops = context.parallel.any_process(stop_requested())
+        due = context.parallel.any_process(schedule.is_due(step))
         pauses = step == last and not close
-        if pauses or (step < last and (stops or step % context.params.checkpoints.every == 0)):
+        if pauses or (step < last and (stops or due)):
             # The row is on disk before the checkpoint that follows it, so its seconds stand in the next row.
             with timer.phase("checkpoint"):
                 save_run_checkpoint(context, checkpoints, state)
@@ -116,18 +125,21 @@ def train(context: TrainingContext, until: int | None = None, close: bool = True
                 checkpoints.wait()
                 raise JobStopped(f"{context.run.run_id} stopped after step {step}, as it was asked to")
     checkpoints.wait()
+    progress.close()
     return save_final_policy(context) if close else {}
 
 
 class PhaseTimer:
-    """Wall seconds by phase."""
+    """Wall seconds by phase; `entered` is told when one begins."""
 
-    def __init__(self) -> None:
+    def __init__(self, entered: Callable[[str], None] = lambda _: None) -> None:
         self.seconds: dict[str, float] = {}
+        self._entered = entered
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Adds the time spent inside to a phase."""
+        self._entered(name)
         start = time.perf_counter()
         try:
             yield

@@ -65,7 +65,7 @@ def choose_placement(params: Params, run: Run, devices: tuple[Device, ...]) -> P
     Args:
         params: the study.
         run: the run.
-        devices: this machine's GPUs; unused where a launch command starts runs elsewhere.
+        devices: this machine's GPUs; unused where runs go elsewhere.
 
     Raises:
         InputError: the machine has too few devices, the config does not suit, the batch is too small for the
@@ -73,12 +73,13 @@ def choose_placement(params: Params, run: Run, devices: tuple[Device, ...]) -> P
     """
     hardware = params.hardware
     num_processes = hardware.gpus_per_run.get(run.size, 1)
-    gpu = bool(devices) or hardware.launch_command is not None
+    gpu = hardware.gpus_per_node > 0 and (hardware.elsewhere or bool(devices))
     num_nodes = -(-num_processes // hardware.gpus_per_node) if gpu else 1
     setting = f"hardware.gpus_per_run.{run.size} is {num_processes}"
-    if hardware.launch_command is None and gpu and (num_nodes > 1 or num_processes > len(devices)):
+    if not hardware.elsewhere and gpu and (num_nodes > 1 or num_processes > len(devices)):
         raise InputError(
-            f"{setting}, this machine has {len(devices)} GPUs; set hardware.launch_command to start runs on a cluster"
+            f"{setting}, this machine has {len(devices)} GPUs; set hardware.executor for a cluster, or leave "
+            "the size out of grid.sizes"
         )
     if num_processes % num_nodes:
         raise InputError(f"{setting}, which does not fill {num_nodes} nodes of {hardware.gpus_per_node} GPUs equally")
@@ -138,5 +139,7 @@ def _capacity(params: Params, num_processes: int, gpu: bool, devices: tuple[Devi
     if gpu and devices:
         return float(min(device.memory for device in devices))
     if gpu:
-        raise InputError("hardware.gpu_memory_gb must be given where hardware.launch_command is set")
+        raise InputError("hardware.gpu_memory_gb must be given where runs train on GPUs of other machines")
+    if params.hardware.elsewhere:
+        return math.inf  # nobody said how much memory those machines have
     return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) / num_processes

@@ -2,7 +2,8 @@
 
 The law gives loss against the resource X of the points (compute C = 6 N T of training, or data D in prompts); a step
 adds 6 N T, or B prompts. Chances come from joint draws: in each draw every size has its loss, and one of them is
-lowest.
+lowest. Where the budget is time or money, each draw has its own seconds of a step by size, as far off as
+`Efficiency.spread` says.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.costs.gpu_table import Gpu
-from tasks.costs.step_cost import Budget, Cost, Efficiency, Workload, cost_of
+from tasks.costs.step_cost import Budget, Cost, Workload, cost_of
+from tasks.costs.step_time import Efficiency
+from tasks.fit.data.measurements import Floats
 from tasks.fit.forecasting.forecast import ExtrapolationSpread, predict, size_errors, warnings_of
 from tasks.fit.forecasting.workload import per_step
 from tasks.fit.uncertainty.inference import BootstrappedFit
@@ -137,7 +140,7 @@ def options_under(fit: BootstrappedFit, sizes: list[float], budget: Budget, sett
     affordable = steps >= 1
     resource = per_step(points, n, settings.work) * np.maximum(steps, 1)
     forecast = predict(fit, n, np.log10(resource), error)
-    draws = np.where(affordable, forecast.mean, np.inf)
+    draws = np.where(affordable, forecast.mean + _time_shift(fit, n, np.log10(resource), budget, settings), np.inf)
     wins = np.zeros(len(n))
     if affordable.any():
         wins = np.bincount(np.argmin(draws, axis=1), minlength=len(n)) / len(draws)
@@ -163,6 +166,16 @@ def options_under(fit: BootstrappedFit, sizes: list[float], budget: Budget, sett
             )
         )
     return sorted(rows, key=lambda row: (row.loss is None, row.loss or 0.0))
+
+
+def _time_shift(fit: BootstrappedFit, n: Floats, x: Floats, budget: Budget, settings: PlanSettings) -> Floats:
+    """What steps that take more or less time than predicted add to log10 loss, at sizes n and x = log10 X [B, Q]."""
+    if budget.unit == "flop":
+        return np.zeros((fit.result.options.draws, len(n)))
+    rng = np.random.default_rng([fit.result.options.seed, 7])
+    late = settings.efficiency.spread / np.log(10.0) * rng.standard_normal((fit.result.options.draws, len(n)))
+    slope = (fit.draws.predict(n, x) - fit.draws.predict(n, x - 0.1)) / 0.1
+    return np.asarray(-slope * late)
 
 
 def budget_axis(fit: BootstrappedFit, sizes: list[float], budget: Budget, settings: PlanSettings) -> list[BudgetPoint]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tasks.study.errors import InputError
 
 MAX_DISTINCT_RATES = 33
+LENGTH_BINS = 10
 
 Rates = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -42,11 +43,12 @@ def subsample_evenly(rows: Integers, count: int) -> Integers:
     return rows[(2 * np.arange(count) + 1) * len(rows) // (2 * count)]
 
 
-def split_heldout(rates: Rates, count: int, easy_threshold: float, seed: int) -> Integers:
-    """Chooses held-out rows.
+def split_heldout(rates: Rates, lengths: Integers, count: int, easy_threshold: float, seed: int) -> Integers:
+    """Chooses held-out rows: half easy, half hard; at random from bins of length where no pass rate is known.
 
     Args:
-        rates: pass rates of cleaned problems without duplicates, NaN = unknown = hard.
+        rates: pass rates of cleaned problems without duplicates, NaN = unknown = hard where others are known.
+        lengths: of the problems' texts, characters.
         count: held-out problems, half easy; of an odd number the extra one is hard.
         easy_threshold: easy means pass rate >= this.
         seed: decides the draw.
@@ -55,8 +57,10 @@ def split_heldout(rates: Rates, count: int, easy_threshold: float, seed: int) ->
         Row numbers, ascending.
 
     Raises:
-        InputError: there are not enough easy or hard problems.
+        InputError: there are not enough problems, or not enough easy or hard ones.
     """
+    if np.isnan(rates).all():
+        return _split_by_length(lengths, count, seed)
     easy = rates >= easy_threshold
     generator = np.random.default_rng([seed, 2])
     heldout = []
@@ -67,7 +71,25 @@ def split_heldout(rates: Rates, count: int, easy_threshold: float, seed: int) ->
         if len(rows) < quota:
             raise InputError(
                 f"prepare.heldout: {quota} {name} problems wanted (prepare.easy_threshold {easy_threshold}), "
-                f"but the source has {len(rows)}"
+                f"but the source has {len(rows)}; {int(np.isnan(rates).sum())} of its {len(rates)} problems have no "
+                "pass rate: `rlscale prepare --measure-pass-rate MODEL` measures them"
             )
         heldout.append(generator.choice(rows, size=quota, replace=False))
     return np.sort(np.concatenate(heldout))
+
+
+def _split_by_length(lengths: Integers, count: int, seed: int) -> Integers:
+    """Rows drawn at random from `LENGTH_BINS` bins of equally many problems, from each in proportion, ascending.
+
+    Raises:
+        InputError: the source has no more problems than are wanted.
+    """
+    if len(lengths) <= count:
+        raise InputError(f"prepare.heldout: {count} problems wanted, but the source has {len(lengths)}")
+    generator = np.random.default_rng([seed, 2])
+    ordered = generator.permutation(len(lengths))
+    ordered = ordered[np.argsort(lengths[ordered], kind="stable")]
+    bins = np.array_split(ordered, min(LENGTH_BINS, count))
+    quotas = np.diff(np.round(np.cumsum([0, *map(len, bins)]) * count / len(lengths)).astype(int))
+    chosen = [generator.choice(rows, size=quota, replace=False) for rows, quota in zip(bins, quotas, strict=True)]
+    return np.sort(np.concatenate(chosen))

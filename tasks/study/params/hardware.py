@@ -2,14 +2,14 @@
 
 Keys marked "by size" take one value for all sizes, a mapping from size names to values, or null. A size that a mapping
 leaves out counts as null there. What null means for a training run is decided by `tasks.train.placement` from the
-memory estimate; elsewhere, and on a machine without GPUs, `Hardware.of_size` has the values.
+memory estimate; elsewhere `Hardware.of_size` has the values.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, TypeVar
+from typing import ClassVar, Literal, Self, TypeVar
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from tasks.study.params.block import ConfigBlock, Fraction
 
@@ -54,7 +54,9 @@ class SizedVllm(VllmHardware):
 class Hardware(ConfigBlock):
     """What the work runs on. Nothing here enters a run id or a fingerprint."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"grace_seconds", "collective_timeout_seconds"})
+    added: ClassVar[frozenset[str]] = frozenset(
+        {"grace_seconds", "collective_timeout_seconds", "executor", "slurm_options"}
+    )
     workers: PositiveInt | None = Field(
         default=None,
         description="Runs trained side by side; null: one per core or GPU set, or as a cluster's queue orders them.",
@@ -66,13 +68,13 @@ class Hardware(ConfigBlock):
     gpu_memory_gb: PositiveFloat | None = Field(
         default=None,
         description="Memory of a GPU in GiB as its driver counts it: 79.1 for an H100 or A100 of 80 GB. "
-        "null: asked of this machine; needed with launch_command.",
+        "null: asked of this machine; needed where jobs run on GPUs elsewhere.",
     )
     token_budget: PositiveInt | dict[str, PositiveInt] | None = Field(
-        default=TOKEN_BUDGET, description="Tokens of a packed micro-batch, by size. null: as many as fit."
+        default=None, description="Tokens of a packed micro-batch, by size. null: as many as fit, on a CPU up to 16384."
     )
     generation_batch: PositiveInt | dict[str, PositiveInt] | None = Field(
-        default=GENERATION_BATCH, description="Sequences decoded together at most, by size. null: as many as fit."
+        default=None, description="Sequences decoded together at most, by size. null: as many as fit, up to 1024."
     )
     gradient_checkpointing: bool | dict[str, bool] | None = Field(
         default=False, description="Recomputes activations, by size. null: where the run does not fit without."
@@ -91,11 +93,19 @@ class Hardware(ConfigBlock):
     accelerate_config: str | None = Field(
         default=None, description="Overrides the config chosen from infra/accelerate."
     )
-    gpus_per_node: PositiveInt = 8
+    gpus_per_node: NonNegativeInt = Field(default=8, description="Of a cluster's machines; 0: machines without GPUs.")
+    executor: Literal["local", "slurm", "ray"] = Field(
+        default="local",
+        description="Where jobs of all stages run: this machine, Slurm's queue, or the Ray cluster at RAY_ADDRESS. "
+        "The environment variable RLSCALE_EXECUTOR overrides it.",
+    )
+    slurm_options: tuple[str, ...] = Field(
+        default=(), description="Options of every sbatch, such as --partition=gpu and --time=24:00:00."
+    )
     launch_command: str | None = Field(
         default=None,
-        description="Prefix of every training launch, e.g. `sbatch --wait --nodes={nodes} infra/slurm/train.sbatch`; "
-        "may use {nodes}, {gpus}, {gpus_per_node} and {run}.",
+        description="For other batch systems, with executor local: prefix of every training launch, a command that "
+        "waits for the job; may use {nodes}, {gpus}, {gpus_per_node} and {run}.",
     )
     grace_seconds: NonNegativeFloat = Field(
         default=60.0,
@@ -109,6 +119,17 @@ class Hardware(ConfigBlock):
     grading_memory_mb: PositiveInt = 2048
     python: str | None = Field(default=None, description="Interpreter that trains and evaluates; null: this one.")
     vllm: VllmHardware = VllmHardware()
+
+    @model_validator(mode="after")
+    def _one_way_to_launch(self) -> Self:
+        if self.executor != "local" and self.launch_command is not None:
+            raise ValueError(f"launch_command goes with executor: local (found executor: {self.executor})")
+        return self
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether training runs on other machines than this one."""
+        return self.executor != "local" or self.launch_command is not None
 
     def of_size(self, size: str) -> SizedHardware:
         """The block with one size's values; a null that nothing has chosen becomes the key's default."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from pydantic import ValidationError
 
 from tasks.study.errors import InputError
 from tasks.study.params.params import Params
+
+EXECUTOR_VARIABLE = "RLSCALE_EXECUTOR"
+"""Overrides `hardware.executor`: the same file runs on Slurm, on a Ray cluster and in one machine's container."""
 
 
 def load_params(path: Path) -> Params:
@@ -45,6 +49,9 @@ def make_params(raw: dict[str, Any], path: Path) -> Params:
     Raises:
         InputError: an unknown key, a wrong type or an impossible value.
     """
+    executor = os.environ.get(EXECUTOR_VARIABLE)
+    if executor and isinstance(raw.get("hardware", {}), dict):
+        raw = raw | {"hardware": raw.get("hardware", {}) | {"executor": executor}}
     try:
         params = Params.model_validate(_with_tuples(raw))
     except ValidationError as error:

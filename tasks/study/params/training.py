@@ -120,7 +120,9 @@ class Checkpoints(ConfigBlock):
     When a run's final policy is proven, only the multiples of `keep_every` stay.
     """
 
-    every: PositiveInt
+    every: PositiveInt | None = Field(
+        default=None, description="null: as seldom as leaves at most ten minutes of training without a checkpoint."
+    )
     keep_last: PositiveInt = 1
     keep_every: PositiveInt | None = None
 
