@@ -111,8 +111,8 @@ def sleep(small: bool) -> Iterator[Row]:
     if small:
         hardware = hardware.model_copy(update={"token_budget": 512, "generation_batch": 16})
     longest = 64 if small else 2048
-    requests = [Request(f"p{n}", tuple(range(2, 34 + n))) for n in range(2 if small else 64)]
-    settings = SamplingSettings(n=2 if small else 8, temperature=1.0, top_p=1.0, max_tokens=longest // 4, seed=0)
+    requests = [Request(f"p{n}", tuple(range(2, 18 + n))) for n in range(2 if small else 64)]
+    settings = SamplingSettings(n=2 if small else 8, temperature=1.0, top_p=1.0, max_tokens=longest // 2, seed=0)
     with tempfile.TemporaryDirectory() as folder:
         write_checkpoint(Path(folder), shape)
         updater = make_updater(Path(folder), hardware.gradient_checkpointing)
@@ -163,14 +163,29 @@ def two(small: bool) -> Iterator[Row]:
                 with RunLauncher(params) as launcher:
                     seconds.append(_seconds(lambda launcher=launcher, run=run: launcher.train(run, "first hour")))
                 rows.append(numbers(params, run))
-        pairs = [(a.get(key), b.get(key)) for a, b in zip(*rows, strict=True) for key in ("loss", "grad_norm")]
-        known = [(a, b) for a, b in pairs if a is not None and b is not None]  # no gradient without an advantage
+        pairs = _both(*rows)
         yield {
             "engine": engine,
             "one device s": f"{seconds[0]:.0f}",
             "two s": f"{seconds[1]:.0f}",
-            "largest relative difference": f"{max(abs(a - b) / max(abs(a), 1e-6) for a, b in known):.1e}",
+            "updates": len(pairs) // 2,
+            "largest relative difference": f"{max(abs(a - b) / max(abs(a), 1e-6) for a, b in pairs):.1e}",
         }
+
+
+def _both(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> list[tuple[float, float]]:
+    """Losses and norms of two runs, step by step; a step whose groups carry no signal has neither.
+
+    Raises:
+        ValueError: only one of the runs has updated at a step, or none at any.
+    """
+    pairs = [(a[key], b[key]) for a, b in zip(one, other, strict=True) for key in ("loss", "grad_norm")]
+    if any((a is None) != (b is None) for a, b in pairs):
+        raise ValueError(f"the runs on one device and on two update at different steps: {pairs}")
+    found = [(a, b) for a, b in pairs if a is not None]
+    if not found:
+        raise ValueError("no step of the run on one device updates the weights")
+    return found
 
 
 PARTS: dict[str, Callable[[bool], Iterator[Row]]] = {"flash": flash, "memory": memory, "sleep": sleep, "two": two}
