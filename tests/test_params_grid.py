@@ -10,6 +10,7 @@ import yaml
 from support import REPOSITORY
 
 from tasks.study.errors import InputError
+from tasks.study.fingerprints import prepare_fingerprint
 from tasks.study.grid import expand_grid, find_run
 from tasks.study.params import Params, RunsEntry, load_params
 
@@ -201,6 +202,27 @@ def test_stopping_is_judged_at_every_tenth_from_a_quarter_on_and_survives_json(t
 def test_two_runs_with_one_id_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="two runs have one id"):
         expand_grid(load_params(_changed(tmp_path, "grid", "seeds", [0, 0])))
+
+
+def test_problem_files_count_from_the_params_file_and_their_place_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = yaml.safe_load((REPOSITORY / "params.small.yaml").read_text())
+    raw["prepare"]["source"] = {"kind": "file", "path": "problems.jsonl", "heldout_path": "elsewhere.jsonl"}
+    fingerprints = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "problems.jsonl").write_text("{}\n")
+        (folder / "params.yaml").write_text(yaml.safe_dump(raw))
+        monkeypatch.chdir(tmp_path)
+        params = load_params(folder / "params.yaml")
+        source = params.prepare.source
+        assert source.kind == "file"
+        assert source.path == str(folder / "problems.jsonl")
+        assert source.heldout_path == "elsewhere.jsonl"  # not there: named in messages as it was written
+        fingerprints.append(prepare_fingerprint(params))
+    assert fingerprints[0] == fingerprints[1]
 
 
 def test_a_missing_file_and_broken_yaml_are_refused(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from tasks.study.grid import Run, model_spec, scientific_settings
 from tasks.study.manifests import digest_file, make_fingerprint, manifest_digest
 from tasks.study.params import Params
+from tasks.study.params.reader import LOCAL_PATHS
 from tasks.study.paths import StudyPaths
 from tasks.study.policies import StudyPolicy, find_benchmark
 
@@ -46,7 +47,7 @@ def _paths_to_digests(value: Any, key: str = "") -> Any:
         return {name: _paths_to_digests(entry, name) for name, entry in value.items()}
     if isinstance(value, list):
         return [_paths_to_digests(entry) for entry in value]
-    if key in ("path", "heldout_path", "pass_rates", "tokenizer") and isinstance(value, str):
+    if key in LOCAL_PATHS and isinstance(value, str):
         file = Path(value, "tokenizer.json") if key == "tokenizer" else Path(value)
         return digest_file(file) if file.is_file() else value
     return value

@@ -12,6 +12,8 @@ from pydantic import ValidationError
 from tasks.study.errors import InputError
 from tasks.study.params.params import Params
 
+LOCAL_PATHS = ("path", "heldout_path", "pass_rates", "tokenizer")
+"""Keys of the prepare block that may name local files."""
 EXECUTOR_VARIABLE = "RLSCALE_EXECUTOR"
 """Overrides `hardware.executor`: the same file runs on Slurm, on a Ray cluster and in one machine's container."""
 
@@ -23,7 +25,8 @@ def load_params(path: Path) -> Params:
         path: a YAML file.
 
     Returns:
-        The params, with `study.data_root` made absolute (relative paths count from the file's folder).
+        The params, with `study.data_root` made absolute and problem files that lie beside the params file: relative
+        paths count from the file's folder.
 
     Raises:
         InputError: no such file, no YAML, an unknown key, a wrong type or an impossible value.
@@ -52,12 +55,31 @@ def make_params(raw: dict[str, Any], path: Path) -> Params:
     executor = os.environ.get(EXECUTOR_VARIABLE)
     if executor and isinstance(raw.get("hardware", {}), dict):
         raw = raw | {"hardware": raw.get("hardware", {}) | {"executor": executor}}
+    if "prepare" in raw:
+        raw = raw | {"prepare": _beside(raw["prepare"], path)}
     try:
         params = Params.model_validate(_with_tuples(raw))
     except ValidationError as error:
         raise InputError(f"{path}: {_sentence(error)}") from None
     root = (path.absolute().parent / params.study.data_root).resolve()
     return params.model_copy(update={"study": params.study.model_copy(update={"data_root": str(root)})})
+
+
+def _beside(block: Any, file: Path) -> Any:
+    """The prepare block with files that lie in the params file's folder by their absolute paths; others as they are.
+
+    A path within a hub repository stays; fingerprints hold the digests of files, not their names.
+    """
+    if isinstance(block, list):
+        return [_beside(entry, file) for entry in block]
+    if not isinstance(block, dict):
+        return block
+    out = {key: _beside(value, file) for key, value in block.items()}
+    for key in () if block.get("repository") else LOCAL_PATHS:
+        value = out.get(key)
+        if isinstance(value, str) and (found := file.absolute().parent / value).exists():
+            out[key] = str(found)
+    return out
 
 
 def _with_tuples(value: Any) -> Any:
