@@ -65,6 +65,7 @@ AWKWARD: dict[str, str | bytes] = {
     "an accuracy": table("params,step,compute,accuracy"),
     "rows without an evaluation": CLEAN + "7e9,5,1e14,\n7e9,6,1e14,nan\n7e9,7,1e14,NA\n",
     "a trainer's loss beside the accuracy": table("params,step,compute,loss,acc", "{n:g},{s},{x!r},-0.01,{loss}"),
+    "a column benchmark": table("benchmark,params,step,compute,loss", "gsm8k,{n:g},{s},{x!r},{loss}"),
     "JSON lines": "".join(
         json.dumps({"params": n, "step": s, "compute": x, "test_loss": loss}) + "\n" for n, s, x, loss in ROWS
     ),
