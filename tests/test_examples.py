@@ -18,7 +18,7 @@ EXPECTED = {
         "loss of N = 72B",
         "what 2000 gpu-h buys",
         "54000 problems are enough",
-        "72B 805 GPU-h",
+        "72B 1030 GPU-h",
     ),
     "add_a_law.py": ("732 points, 7 sizes", "saturating  RMSE", "log_k       RMSE", "k(1B) ="),
     "add_a_scorer.py": ("right     1  yes", "wrong     0  yes", "neither yes nor no", "unjudged", "3000007 characters"),

@@ -28,7 +28,7 @@ from tasks.sampling.vllm.weights import (
     write_staging_dir,
 )
 from tasks.study.errors import InputError
-from tasks.study.params import Hardware
+from tasks.study.params import Hardware, SizedHardware
 from tasks.train.run_engine import EngineCache
 
 SUPPORTED = [32, 64, 80, 96]
@@ -207,7 +207,7 @@ def test_an_engine_lost_twice_stops_the_run(checkpoint: Path, monkeypatch: pytes
     monkeypatch.setattr(vllm_engine, "EngineProcess", Dying)
     monkeypatch.setattr(vllm_engine.VllmEngine, "_score_probe", lambda self: [])
     monkeypatch.setattr(LogprobProbe, "check", lambda *_: None)
-    engine = vllm_engine.VllmEngine(checkpoint, Hardware(), context=36)
+    engine = vllm_engine.VllmEngine(checkpoint, SizedHardware(), context=36)
     assert engine.update(state_dict(checkpoint, torch.float32).items()) == engine.fingerprint()
     with pytest.raises(EngineDied, match="lost and cannot start again"):
         list(engine.stream([GenerationBatch([Request("p", (5, 6))], SETTINGS)]))
