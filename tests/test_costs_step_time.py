@@ -66,19 +66,32 @@ def test_more_parameters_tokens_or_longer_tails_never_take_less_time(n: float, m
     assert total(n, 500.0, 1000.0 * more) > base
 
 
-def test_public_runs_kept_apart_are_predicted_within_a_factor_of_two() -> None:
+@pytest.mark.parametrize("half", ["tried", "new"])
+def test_public_runs_kept_apart_are_predicted_within_a_factor_of_two(half: str) -> None:
     sys.path.insert(0, str(ROOT / "benchmarks"))
-    from step_times import PHASES, predicted
+    from step_times import PHASES, defaults, measured, predicted
 
     ratios: dict[str, list[float]] = {}
     with (ROOT / "benchmarks/public_step_times.csv").open(newline="") as lines:
         for row in csv.DictReader(lines):
-            if row["half"] == "tried":
-                seconds = predicted(row)
-                for phase, column in (PHASES | {"step": "step_s"}).items():
-                    if row[column]:
-                        ratios.setdefault(phase, []).append(seconds[phase] / float(row[column]))
-    assert set(ratios) == {*PHASES, "step"}
+            if row["half"] == half:
+                expected = predicted(row, defaults)
+                for phase, seconds in measured(row).items():
+                    ratios.setdefault(phase, []).append(expected[phase] / seconds)
+    assert set(ratios) == ({*PHASES, "step"} if half == "tried" else {"step"})
     for values in ratios.values():
         assert np.median(np.abs(np.array(values) - 1)) <= 0.3
         assert np.abs(np.log2(values)).max() <= 1
+
+
+def test_constants_fitted_without_a_half_predict_it_within_a_factor_of_two() -> None:
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from step_times import fitted, half_of, measured, predicted
+
+    with (ROOT / "benchmarks/public_step_times.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    for half in ("set", "tried", "new"):
+        constants = fitted([row for row in rows if half_of(row) != half])
+        ratios = [predicted(row, constants)["step"] / measured(row)["step"] for row in rows if half_of(row) == half]
+        assert np.median(np.abs(np.array(ratios) - 1)) <= 0.3
+        assert np.abs(np.log2(ratios)).max() <= 1

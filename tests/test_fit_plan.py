@@ -10,6 +10,9 @@ from support.fit_examples import SIZES, pivot_points
 
 from tasks.costs.gpu_table import Gpu, find_gpu, gpus_needed, peak_of_device
 from tasks.costs.grid_cost import grid_cost, model_parameters
+from tasks.costs.hardware_choice import choose_hardware
+from tasks.costs.memory import GIB, Devices, estimate
+from tasks.costs.model_shape import ModelShape, published_configs
 from tasks.costs.step_cost import Budget, Workload, cost_of, parse_budget, step_flops
 from tasks.costs.step_time import Efficiency
 from tasks.fit.forecasting.plan import PlanSettings, cost_to_target, make_plan
@@ -63,6 +66,24 @@ def test_passes_that_are_not_made_cost_nothing() -> None:
 @pytest.mark.parametrize(("n", "count"), [(7e9, 4), (14e9, 8), (32e9, 16), (72e9, 32)])
 def test_gpus_by_memory_are_those_of_the_published_runs(n: float, count: int) -> None:
     assert gpus_needed(n, find_gpu("h100")) == count
+
+
+@pytest.mark.parametrize("repository", published_configs())
+@pytest.mark.parametrize(("key", "gib"), [("h100", 79.6), ("h200", 140.4)])
+def test_gpus_of_a_plan_are_the_fewest_that_the_memory_check_lets_run(repository: str, key: str, gib: float) -> None:
+    config, params = published_configs()[repository], load_params(ROOT / "params.paper.yaml")
+    shape, size = ModelShape.from_config(config), repository.split("-")[-1]
+
+    def fits(count: int) -> bool:
+        devices = Devices(count, 8, True, gib * GIB)
+        try:
+            hardware = choose_hardware(params, size, shape, devices)
+        except InputError:
+            return False
+        return estimate(params, hardware, shape, devices).needed <= devices.usable
+
+    fewest = next(count for count in (1, 2, 4, 8, 16, 32, 64) if fits(count))
+    assert gpus_needed(float(config["parameters"]), find_gpu(key)) == fewest
 
 
 @pytest.mark.parametrize(
