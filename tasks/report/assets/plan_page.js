@@ -2,6 +2,7 @@
 "use strict";
 
 const DECADES = 1.5, POINTS = 41, BAND_POINTS = 21;
+const HINT = "Point at the chart, or move along it with the arrow keys. The buttons switch sizes off and on.";
 const UNITS = { "gpu-h": "GPU-hours", usd: "USD", flop: "FLOPs" };
 
 /** A number in three digits. @param {number|null} value */
@@ -12,6 +13,9 @@ function short(value) {
   if (value >= 1000) return value.toLocaleString("en", { maximumFractionDigits: 0 });
   return Number.isInteger(value) ? String(value) : value.toPrecision(3);
 }
+
+/** A tick, without zeros at its end. */
+const axisLabel = (value) => short(value).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
 
 /** An element of HTML or SVG with attributes and children. */
 function element(space, name, attributes = {}, ...children) {
@@ -114,11 +118,11 @@ function drawChart(model, question, series, measured, scales) {
   for (const budget of ticks(scales.x, box.width / 70)) {
     const x = left(budget);
     chart.append(svg("line", { x1: x, x2: x, y1: box.top, y2: box.height - box.bottom, class: "grid" }));
-    chart.append(svg("text", { x, y: box.height - 26, "text-anchor": "middle" }, short(budget)));
+    chart.append(svg("text", { x, y: box.height - 26, "text-anchor": "middle" }, axisLabel(budget)));
   }
   for (const loss of ticks(scales.y, 9)) {
     chart.append(svg("line", { x1: box.left, x2: box.width - box.right, y1: top(loss), y2: top(loss), class: "grid" }));
-    chart.append(svg("text", { x: box.left - 6, y: top(loss) + 4, "text-anchor": "end" }, short(loss)));
+    chart.append(svg("text", { x: box.left - 6, y: top(loss) + 4, "text-anchor": "end" }, axisLabel(loss)));
   }
   for (const { size, band, line } of series) {
     const around = path(band, "low") + path([...band].reverse(), "high").replace("M", "L") + "Z";
@@ -270,8 +274,8 @@ class PlanSection {
     fillTable(
       this.root.querySelector("[data-options] table"),
       options.map((row) => [
-        row.size, number(row.steps), number(row.gpu_hours), number(row.usd), number(row.gpus), number(row.loss),
-        interval(row), number(row.chance_best),
+        row.size, number(row.loss), interval(row), number(row.chance_best), number(row.steps), number(row.gpu_hours),
+        number(row.usd), number(row.gpus),
       ]),
     );
     const ways = this.root.querySelector("[data-targets]");
@@ -290,10 +294,11 @@ class PlanSection {
     const scales = scalesOf(series, question, Math.max(place.clientWidth, 280));
     const measured = measuredPoints(model, question, this.hidden, scales.x);
     const chart = drawChart(model, question, series, measured, scales), tip = this.root.querySelector("[data-tip]");
+    tip.textContent = HINT;
     const dot = svg("circle", { r: 4, class: "cursor", visibility: "hidden" });
     chart.append(dot);
     const say = (found) => {
-      tip.textContent = found ? words(model, question, found) : " ";
+      tip.textContent = found ? words(model, question, found) : HINT;
       dot.setAttribute("visibility", found ? "visible" : "hidden");
       if (!found) return;
       dot.setAttribute("cx", String(scales.left(found.budget)));

@@ -21,7 +21,7 @@ CAPTION = (
     "Predicted loss against the budget: a line per size with its 95 % band (where the law's curve lies, not single "
     "runs)."
 )
-OPTION_COLUMNS = ("size", "steps", "GPU-h", "USD", "GPUs", "loss", "95 % interval", "P(best)")
+OPTION_COLUMNS = ("size", "loss", "95 % interval", "P(best)", "steps", "GPU-h", "USD", "GPUs")
 TARGET_COLUMNS = ("size", "steps", "GPU-h", "steps at 80 %", "GPU-h at 80 %")
 UNITS = {"gpu-h": "GPU-hours", "usd": "USD", "flop": "FLOPs"}
 
@@ -90,13 +90,13 @@ def _answer(plan: PlanModel) -> Html:
     rows: list[Row] = [
         [
             row.size,
+            fixed(row.loss),
+            f"[{fixed(row.low)}, {fixed(row.high)}]",
+            percent(row.chance_best, 0),
             count(row.steps),
             compact(row.gpu_hours),
             compact(row.usd),
             str(gpus[row.size]),
-            fixed(row.loss),
-            f"[{fixed(row.low)}, {fixed(row.high)}]",
-            percent(row.chance_best, 0),
         ]
         for row in plan.rows
     ]
