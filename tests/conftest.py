@@ -19,16 +19,16 @@ _CHANGED: list[str] = []
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 NO_SKIPS = "RLSCALE_NO_SKIPS"
-"""Set by continuous integration: a test that is skipped counts as failed unless it needs a GPU or a Slurm."""
+"""Set by continuous integration: a skipped test counts as failed unless it needs a GPU, a Slurm or a browser."""
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[Any]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Under CI a skipped test counts as failed, what nobody ran is not tested: but for a GPU, or a Slurm."""
+    """Under CI a skipped test counts as failed, what nobody ran is not tested: but for a GPU, a Slurm or a browser."""
     report = yield
-    may_skip = any(item.get_closest_marker(name) for name in ("gpu", "slurm"))
+    may_skip = any(item.get_closest_marker(name) for name in ("gpu", "slurm", "browser"))
     if report.skipped and not hasattr(report, "wasxfail") and not may_skip:
         _forbid_skip(report, item.nodeid)
     return report

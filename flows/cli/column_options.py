@@ -26,6 +26,9 @@ FileArgument = Annotated[Path | None, typer.Argument(help="CSV or parquet file; 
 LawOption = Annotated[str | None, typer.Option("--law", help="Name of the law; default: see above.")]
 XOption = Annotated[str | None, typer.Option("--x-column", help="Column of the resource X.", metavar="COLUMN")]
 MixedOption = Annotated[bool, typer.Option("--allow-mixed", help="Pool runs with different protocols.")]
+PageOption = Annotated[
+    Path | None, typer.Option("--html", help="Write the plan as a page that answers in the browser.", metavar="FILE")
+]
 VariantOption = Annotated[str | None, typer.Option("--variant", help="Which group of the file; default: the first.")]
 
 

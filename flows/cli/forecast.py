@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,12 +16,14 @@ from flows.cli.column_options import (
     LawOption,
     MixedOption,
     OutputOptions,
+    PageOption,
     VariantOption,
     parse_size,
     print_reading,
     print_tables,
     study_points_path,
 )
+from flows.cli.cost_options import StepOptions
 from flows.cli.options import DEFAULT_PARAMS, ParamsOption, option_groups
 from tasks.study.errors import InputError
 
@@ -89,6 +92,7 @@ def forecast(
     fitting: FitOptions,
     allow_mixed: MixedOption = False,
     params: ParamsOption = DEFAULT_PARAMS,
+    page: PageOption = None,
     output: OutputOptions,
 ) -> None:
     """Predict the loss of a size at a resource, or the rest of a running trajectory, with honest intervals.
@@ -109,6 +113,8 @@ def forecast(
     if of_run.run is not None:
         if law is not None:
             raise InputError("forecast: --law goes with --n; a run is forecast from the common shape of all runs")
+        if page is not None:
+            raise InputError("forecast: --html goes with --n and --x")
         _show_run(points, of_run, resource, notes, output)
         return
     if size is None or resource is None:
@@ -118,6 +124,8 @@ def forecast(
         from tasks.fit.forecasting.unseen import forecast_unseen
 
         row = forecast_unseen(points, name, size, resource, of_run.damping, initial)
+        if page is not None:
+            _write_page(page, points, row, law, fitting)
         _show_size(row, lambda: _lines(points), notes, output)
         return
     if initial is not None:
@@ -129,7 +137,10 @@ def forecast(
 
     picked, options = pick_law(points, law, [size], fitting.options()), fitting.options()
     fit = with_draws(fit_law(points, picked.law, options))
-    _show_size(forecast_at(fit, name, size, resource), lambda: fit, [*notes, picked.reason], output)
+    row = forecast_at(fit, name, size, resource)
+    if page is not None:
+        _write_page(page, points, row, law, fitting)
+    _show_size(row, lambda: fit, [*notes, picked.reason], output)
 
 
 def _without_first_steps(points: Measurements, text: str) -> tuple[Measurements, list[str]]:
@@ -174,6 +185,33 @@ def _show_size(
 
     row = replace(found, warnings=[*found.warnings, *notes])
     output.show(row, lambda: draw_forecast(curves(), row), lambda: print_tables([forecast_table(row)], row.warnings))
+
+
+def _write_page(page: Path, points: Measurements, row: ForecastRecord, law: str | None, fitting: FitOptions) -> None:
+    """The forecast in words, above a plan of the file's sizes and of the one asked for."""
+    from tasks.costs.gpu_table import find_gpu
+    from tasks.costs.step_time import Efficiency
+    from tasks.costs.units import short_count
+    from tasks.fit.forecasting.law_choice import pick_law
+    from tasks.fit.forecasting.plan import PlanSettings
+    from tasks.fit.forecasting.workload import workload_of
+    from tasks.fit.plan_models import other_gpus, plan_model
+    from tasks.fit.solver.estimate import fit_law
+    from tasks.fit.uncertainty.inference import with_draws
+    from tasks.report.document import write_plan_page
+
+    sizes, gpu, step = sorted({*points.sizes.tolist(), row.n}), find_gpu("h100"), StepOptions()
+    picked = pick_law(points, law, sizes, fitting.options())
+    fit = with_draws(fit_law(points, picked.law, fitting.options()))
+    work, assumed = workload_of(points, **vars(step))
+    plan = plan_model(
+        row.variant, fit, picked.reason, sizes, PlanSettings(work, gpu, Efficiency()), other_gpus(gpu), assumed
+    )
+    found = (
+        f"{short_count(row.n)} at {row.resource} {row.x:.4g}: loss {row.loss:.3f}, "
+        f"80 % interval {row.low80:.3f} to {row.high80:.3f}, 95 % {row.low95:.3f} to {row.high95:.3f} ({row.law})"
+    )
+    write_plan_page(page, f"Forecast: {row.variant}", [plan], [found, *row.warnings])
 
 
 def _lines(points: Measurements) -> BootstrappedFit:

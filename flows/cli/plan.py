@@ -14,6 +14,7 @@ from flows.cli.column_options import (
     LawOption,
     MixedOption,
     OutputOptions,
+    PageOption,
     VariantOption,
     parse_size,
     print_reading,
@@ -58,6 +59,7 @@ def plan(
         int | None, typer.Option("--steps-per-point", min=1, help="Steps between two points, where the file has none.")
     ] = None,
     params: ParamsOption = DEFAULT_PARAMS,
+    page: PageOption = None,
     output: OutputOptions,
 ) -> None:
     """What a budget buys: steps, full cost and predicted loss by size, the best size, the way to a target loss.
@@ -67,6 +69,8 @@ def plan(
     """
     gpu, efficiency = hardware.gpu_and_efficiency()
     if grid is not None:
+        if page is not None:
+            raise InputError("plan: --html shows what a budget buys; it does not go with --grid")
         _show_grid(grid, gpu, efficiency, step.tokens, gpus, output)
         return
     if gpus is not None:
@@ -104,6 +108,13 @@ def plan(
         count = round(parse_size(problems, "--problems"))
         need = reuse_need(result.options[0].steps, count, work, *reuse_limit(reuse))
     law_used = {"law": picked.law.name, "law_reason": picked.reason}
+    if page is not None:
+        from tasks.fit.plan_models import other_gpus, plan_model
+        from tasks.report.document import write_plan_page
+
+        others = other_gpus(gpu, hardware.gpu_table)
+        model = plan_model(name, fit, picked.reason, candidates, settings, others, assumed, amount)
+        write_plan_page(page, f"Plan: {name}", [model])
     assumed = [*efficiency.assumptions(), *assumed]
     record = {**vars(result), **law_used, "setting": settings, "assumed": assumed, "reuse": need}
     tables = plan_tables(result, f"{name}: what {amount} buys on {gpu.name}")

@@ -76,6 +76,12 @@ def find_gpu(key: str, table: Path | None = None, price: float | None = None) ->
     return Gpu(key.lower(), str(entry.get("name", key)), peak, memory, price or list_price, as_of, bandwidth)
 
 
+def gpu_keys(table: Path | None = None) -> list[str]:
+    """Names of the GPUs of a table, in its order."""
+    raw = tomllib.loads((table or _TABLE).read_text(encoding="utf-8"))
+    return [name for name, entry in raw.items() if isinstance(entry, dict)]
+
+
 def peak_of_device(device: str) -> float | None:
     """Dense bf16 FLOP/s of a device by the name its driver gives, None where the table does not list that name."""
     raw = tomllib.loads(_TABLE.read_text(encoding="utf-8"))

@@ -13,6 +13,7 @@ from tasks.fit.analysis import Analysis, analyze, fit_one
 from tasks.fit.data.measurements import Measurements
 from tasks.fit.data.points import RESOURCES, collect_points, reuse_points, scale_points, write_points
 from tasks.fit.laws import SIZE_LAWS
+from tasks.fit.plan_models import study_plan
 from tasks.fit.solver.estimate import Options
 from tasks.fit.solver.parameters import LineParameters
 from tasks.fit.validation.findings import larger_is_better, law_holds, learning_grows, pair_effects, reuse_is_harmless
@@ -21,6 +22,7 @@ from tasks.fit.validation.reuse_effect import reuse_effects
 from tasks.records.findings import Finding, FindingsFile, ReuseEffect
 from tasks.records.fits import BackTestsFile, DrawColumns, FitsFile, ForecastsFile, LenientFitsFile, PointColumns
 from tasks.records.json_files import to_json
+from tasks.records.plans import PlansFile
 from tasks.study.fingerprints import GRADER_VERSION, fit_fingerprint
 from tasks.study.grid import expand_grid
 from tasks.study.manifests import atomic_path, once, write_json
@@ -35,6 +37,7 @@ FILES = [
     ForecastsFile.NAME,
     FindingsFile.NAME,
     LenientFitsFile.NAME,
+    PlansFile.NAME,
     "metrics.json",
 ]
 
@@ -112,6 +115,8 @@ def write_results(
     ForecastsFile(forecasts=[row for a in values for row in a.forecasts]).write(folder)
     pairs = [pair for (variant, _), a in analyses.items() for pair in pair_effects(a.per_size, variant)]
     FindingsFile(findings=findings, reuse=reuse, pairs=pairs).write(folder)
+    fits = {variant: a.primary for (variant, resource), a in analyses.items() if resource == "compute"}
+    PlansFile(plans=[study_plan(variant, fit, params) for variant, fit in fits.items()]).write(folder)
     lenient = _lenient_fits(rows, analyses, params)
     lenient.write(folder)
     slopes = {

@@ -8,6 +8,7 @@
 | bootstrap.parquet | `DrawColumns`: draws of the primary laws, one row per variant, resource, coefficient and draw |
 | backtests.json | `BackTestsFile`: held-out error, fits to parts of the runs, saturation of k, law for unseen sizes |
 | forecasts.json | `ForecastsFile`: twice the largest size, twice the resource of the largest |
+| plans.json | `tasks.records.plans.PlansFile`: what a budget buys, by variant; the page computes with it |
 | findings.json | `tasks.records.findings.FindingsFile`: the published claims, judged; effects of reuse and of size |
 | metrics.json | flat name -> number for `dvc metrics show` |
 | manifest.json | completion marker of the stage |

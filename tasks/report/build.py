@@ -8,6 +8,7 @@ from typing import Any
 
 from tasks.records.findings import read_findings
 from tasks.records.json_files import to_json
+from tasks.report.document import document
 from tasks.report.format import count
 from tasks.report.format_gain import FormatGain, format_gains
 from tasks.report.grading_check import GradingCheck, check_grading
@@ -19,6 +20,7 @@ from tasks.report.sections import (
     forecasts,
     grading,
     law,
+    plan,
     provenance,
     reuse,
     runs,
@@ -27,7 +29,6 @@ from tasks.report.sections import (
     strictness,
     training,
 )
-from tasks.report.style import SCRIPT, style_sheet
 from tasks.report.svg import on_white
 from tasks.report.text import count_verdicts, headline
 from tasks.study.fingerprints import report_fingerprint
@@ -87,6 +88,7 @@ def build_sections(results: StudyResults, check: GradingCheck, gains: list[Forma
         law.build(results),
         strictness.build(results, gains),
         forecasts.build(results),
+        plan.build(results.plans),
         reuse.build(results),
         training.build(results),
         scores.build(results),
@@ -98,24 +100,10 @@ def build_sections(results: StudyResults, check: GradingCheck, gains: list[Forma
 
 
 def render(results: StudyResults, sections: list[Section]) -> str:
-    """Puts the page together: an HTML document that loads nothing."""
+    """Puts the page together."""
     title = results.params.report.title
-    links = joined(tag("a", part.title, href=f"#{part.anchor}") for part in sections)
-    footer = tag("footer", "Written by rlscale from the files of this study; equal files give an equal page.")
-    main = tag("main", joined([_header(results, title), *(_section(part) for part in sections), footer]))
-    body = tag("div", joined([tag("nav", links, aria_label="Sections"), main]), class_="page")
-    head = joined(
-        [
-            Html('<meta charset="utf-8">'),
-            Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-            Html('<link rel="icon" href="data:,">'),
-            tag("title", title),
-            tag("style", Html(style_sheet())),
-        ]
-    )
-    script = tag("script", Html(SCRIPT))
-    document = tag("html", joined([tag("head", head), tag("body", joined([body, script]))]), lang="en")
-    return f"<!doctype html>\n{document}\n"
+    footer = "Written by rlscale from the files of this study; equal files give an equal page."
+    return document(title, _header(results, title), sections, footer)
 
 
 def _header(results: StudyResults, title: str) -> Html:
@@ -135,7 +123,3 @@ def _span(values: Iterable[int]) -> str:
     """One number where all are equal, else the smallest and the largest."""
     ordered = sorted(values)
     return str(ordered[0]) if ordered[0] == ordered[-1] else f"{ordered[0]} to {ordered[-1]}"
-
-
-def _section(part: Section) -> Html:
-    return tag("section", joined([tag("h2", part.title), part.body]), id=part.anchor)

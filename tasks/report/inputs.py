@@ -27,6 +27,7 @@ from tasks.records.fits import (
 )
 from tasks.records.metrics import StepMetrics, read_metrics
 from tasks.records.models import ModelRecord, read_models
+from tasks.records.plans import PlanModel, PlansFile
 from tasks.records.scores import Score, read_scores
 from tasks.records.stopping import StoppedRun, read_stopped
 from tasks.study.errors import InputError
@@ -102,6 +103,7 @@ class StudyResults:
         windows: primary laws fitted to parts of the runs.
         choices: the law for unseen sizes of each variant and resource.
         forecasts: losses beyond the data.
+        plans: what a budget buys, by variant.
         findings: the published claims, judged.
         reuse: effects of data reuse.
         scores: final evaluation, initial checkpoints included.
@@ -118,6 +120,7 @@ class StudyResults:
     windows: list[WindowFit]
     choices: list[LawChoice]
     forecasts: list[ForecastRecord]
+    plans: list[PlanModel]
     findings: list[Finding]
     reuse: list[ReuseEffect]
     scores: list[Score]
@@ -211,6 +214,7 @@ def read_results(params: Params) -> StudyResults:
         windows=tests.windows,
         choices=tests.choice,
         forecasts=ForecastsFile.read(folder).forecasts,
+        plans=PlansFile.read(folder).plans,
         findings=judged.findings,
         reuse=judged.reuse,
         scores=read_scores(layout.scores),

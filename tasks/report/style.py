@@ -1,4 +1,4 @@
-"""The page's look: colors, style sheet and its one script (sorting tables). No fonts or images, nothing from elsewhere.
+"""The page's look: colors and style sheet. No fonts or images, nothing from elsewhere.
 
 Figures are drawn in the light colors, which become CSS variables inside the page, so that they follow the reader's
 light or dark mode. Sizes and reuse factors are ordered, so they get a sequential scale (plasma) without its two ends,
@@ -7,6 +7,9 @@ which are hard to see on the page.
 
 from __future__ import annotations
 
+from pathlib import Path
+
+SCRIPTS = ("tables.js", "plan_model.js", "plan_page.js")
 # By CSS variable: color in light and in dark mode.
 COLORS = {
     "ink": ("#1b1f24", "#e6e8eb"),
@@ -93,21 +96,10 @@ footer { margin: 4rem 0 3rem; color: var(--muted); font-size: .875rem; border-to
 @media print { nav { display: none; } .page { display: block; } .frame { max-height: none; } }
 """
 
-SCRIPT = """
-for (const table of document.querySelectorAll("table.sortable")) {
-  table.tHead.addEventListener("click", (event) => {
-    const heading = event.target.closest("th");
-    const place = heading.cellIndex, down = heading.dataset.down !== "1";
-    heading.dataset.down = down ? "1" : "0";
-    const value = (row) => row.cells[place].dataset.order ?? row.cells[place].textContent;
-    const compare = new Intl.Collator("en", { numeric: true }).compare;
-    const number = (text) => (text.trim() === "" ? NaN : Number(text));
-    const order = (a, b) => (isNaN(number(a)) || isNaN(number(b)) ? compare(a, b) : number(a) - number(b));
-    const rows = [...table.tBodies[0].rows].sort((a, b) => order(value(a), value(b)) * (down ? 1 : -1));
-    table.tBodies[0].append(...rows);
-  });
-}
-"""
+
+def asset(name: str) -> str:
+    """A file of `assets/`."""
+    return (Path(__file__).parent / "assets" / name).read_text(encoding="utf-8").strip()
 
 
 def color(name: str) -> str:
@@ -147,4 +139,4 @@ def style_sheet() -> str:
     dark = " ".join(f"{name}: {pair[1]};" for name, pair in colors.items())
     light_rule = f":root {{ color-scheme: light dark; {light} }}"
     dark_rule = f"@media (prefers-color-scheme: dark) {{ :root {{ --ground: #14171b; --card: #1c2026; {dark} }} }}"
-    return "\n".join([light_rule, _RULES.strip(), dark_rule])
+    return "\n".join([light_rule, _RULES.strip(), asset("plan.css"), dark_rule])

@@ -164,7 +164,7 @@ def predict(
     points, options = fit.result.points, fit.result.options
     rng = np.random.default_rng([options.seed, 2])
     center = fit.result.parameters.predict(n, x)
-    mean = fit.draws.predict(n, x) + _law_shift(rng, n, points.sizes, spread, options.draws)
+    mean = fit.draws.predict(n, x) + law_shift(rng, n, points.sizes, spread, options.draws)
     mean = mean + _drift(rng, n, x, fit, spread)
     nearest = np.argmin(np.abs(np.log10(n)[:, None] - np.log10(points.sizes)), axis=1)
     lines = fit.lines
@@ -175,9 +175,7 @@ def predict(
     return Prediction(center, mean, mean + run + rng.standard_normal(mean.shape) * noise)
 
 
-def _law_shift(
-    rng: np.random.Generator, n: Floats, sizes: Floats, law_error: ExtrapolationSpread, draws: int
-) -> Floats:
+def law_shift(rng: np.random.Generator, n: Floats, sizes: Floats, law_error: ExtrapolationSpread, draws: int) -> Floats:
     """One shift per draw and distinct unseen size, 0 for fitted sizes [B, Q]."""
     shift = np.zeros((draws, len(n)))
     for size in np.unique(n):
@@ -193,19 +191,24 @@ def _drift(
     rng: np.random.Generator, n: Floats, x: Floats, fit: BootstrappedFit, law_error: ExtrapolationSpread
 ) -> Floats:
     """Error in proportion to the decades beyond the end of the trajectories; one slope per draw and size [B, Q]."""
-    points, draws = fit.result.points, fit.result.options.draws
-    drift, errors = np.zeros((draws, len(n))), law_error.later_steps
+    draws = fit.result.options.draws
+    drift = np.zeros((draws, len(n)))
     for size in np.unique(n):
         of_size = n == size
-        ends = points.x[points.n == size] if size in points.sizes else points.x
-        beyond = np.maximum(x[of_size] - ends.max(), 0.0)
-        if not beyond.any():
-            continue
-        assumed = _ASSUMED_DRIFT * abs(float(fit.result.parameters.k([size])[0]))
-        scale = float(np.sqrt(np.mean(np.square(errors)))) if errors else assumed
-        dof = len(errors) or _ASSUMED_DOF
-        drift[:, of_size] = scale * rng.standard_t(dof, size=draws)[:, None] * beyond
+        scale, dof, end = drift_errors(size, fit, law_error)
+        beyond = np.maximum(x[of_size] - end, 0.0)
+        if beyond.any():
+            drift[:, of_size] = scale * rng.standard_t(dof, size=draws)[:, None] * beyond
     return drift
+
+
+def drift_errors(size: float, fit: BootstrappedFit, law_error: ExtrapolationSpread) -> tuple[float, int, float]:
+    """Scale and degrees of freedom of a size's error per decade beyond its trajectories, and their end, log10 X."""
+    points, errors = fit.result.points, law_error.later_steps
+    ends = points.x[points.n == size] if size in points.sizes else points.x
+    if errors:
+        return float(np.sqrt(np.mean(np.square(errors)))), len(errors), float(ends.max())
+    return _ASSUMED_DRIFT * abs(float(fit.result.parameters.k([size])[0])), _ASSUMED_DOF, float(ends.max())
 
 
 def _scatter(result: FitResult, nearest: np.ndarray, center: Floats, trials: ArrayLike | None) -> Floats:

@@ -15,14 +15,14 @@ import numpy as np
 from tasks.costs.gpu_table import Gpu
 from tasks.costs.step_cost import Budget, Cost, Workload, cost_of
 from tasks.costs.step_time import Efficiency
-from tasks.fit.data.measurements import Floats
-from tasks.fit.forecasting.forecast import ExtrapolationSpread, predict, size_errors, warnings_of
+from tasks.fit.forecasting.forecast import as_loss, size_errors, warnings_of
+from tasks.fit.forecasting.plan_draws import PlanDraws
 from tasks.fit.forecasting.workload import per_step
-from tasks.fit.uncertainty.inference import BootstrappedFit
+from tasks.fit.uncertainty.inference import BootstrappedFit, interval
 from tasks.study.errors import InputError
 
 _AXIS = tuple(2.0**power for power in range(-4, 5))
-_MOST_STEPS = 1e6
+MOST_STEPS = 1e6
 
 
 @dataclass(frozen=True)
@@ -139,14 +139,16 @@ def options_under(fit: BootstrappedFit, sizes: list[float], budget: Budget, sett
     steps = np.array([budget.steps(settings.cost(size)) for size in sizes])
     affordable = steps >= 1
     resource = per_step(points, n, settings.work) * np.maximum(steps, 1)
-    forecast = predict(fit, n, np.log10(resource), error)
-    draws = np.where(affordable, forecast.mean + _time_shift(fit, n, np.log10(resource), budget, settings), np.inf)
+    x, joint = np.log10(resource), PlanDraws.of(fit, sizes, error)
+    center, mean = fit.result.parameters.predict(n, x), joint.losses(x)
+    spread = 0.0 if budget.unit == "flop" else settings.efficiency.spread
+    draws = np.where(affordable, mean + joint.time_shift(x, spread), np.inf)
     wins = np.zeros(len(n))
     if affordable.any():
         wins = np.bincount(np.argmin(draws, axis=1), minlength=len(n)) / len(draws)
     rows = []
     for index, size in enumerate(sizes):
-        curve = forecast.loss(index, "mean")
+        curve = as_loss(interval(float(center[index]), mean[:, index]))
         loss, low, high = (curve.value, curve.low95, curve.high95) if affordable[index] else (None, None, None)
         notes = ["not even one step"]
         if affordable[index]:
@@ -166,16 +168,6 @@ def options_under(fit: BootstrappedFit, sizes: list[float], budget: Budget, sett
             )
         )
     return sorted(rows, key=lambda row: (row.loss is None, row.loss or 0.0))
-
-
-def _time_shift(fit: BootstrappedFit, n: Floats, x: Floats, budget: Budget, settings: PlanSettings) -> Floats:
-    """What steps that take more or less time than predicted add to log10 loss, at sizes n and x = log10 X [B, Q]."""
-    if budget.unit == "flop":
-        return np.zeros((fit.result.options.draws, len(n)))
-    rng = np.random.default_rng([fit.result.options.seed, 7])
-    late = settings.efficiency.spread / np.log(10.0) * rng.standard_normal((fit.result.options.draws, len(n)))
-    slope = (fit.draws.predict(n, x) - fit.draws.predict(n, x - 0.1)) / 0.1
-    return np.asarray(-slope * late)
 
 
 def budget_axis(fit: BootstrappedFit, sizes: list[float], budget: Budget, settings: PlanSettings) -> list[BudgetPoint]:
@@ -210,22 +202,23 @@ def cost_to_target(
         raise InputError(f"--target-loss: expected a loss in (0, 1), found {target:g}")
     points = fit.result.points
     error = size_errors(points, fit.result.law, fit.result.options)
-    rows = []
-    for size in sizes:
-        rate = float(per_step(points, np.array([size]), settings.work)[0])
-        steps, steps_80 = (_steps_to(fit, size, rate, np.log10(target), error, sure) for sure in (False, True))
+    joint, rates, rows = PlanDraws.of(fit, sizes, error), per_step(points, np.array(sizes), settings.work), []
+    for index, size in enumerate(sizes):
+        rate = float(rates[index])
+        steps, steps_80 = (_steps_to(joint, index, rate, np.log10(target), sure) for sure in (False, True))
         cost, cost_80 = (settings.cost(size, count) if count else None for count in (steps, steps_80))
         rows.append(TargetOption(size, points.label(size), steps, cost, steps_80, cost_80))
     return sorted(rows, key=lambda row: (row.cost is None, row.cost.usd if row.cost else 0.0))
 
 
-def _steps_to(
-    fit: BootstrappedFit, n: float, rate: float, goal: float, error: ExtrapolationSpread, sure: bool
-) -> int | None:
+def _steps_to(joint: PlanDraws, index: int, rate: float, goal: float, sure: bool) -> int | None:
     """Fewest steps whose predicted log10 loss (its 80 % quantile where `sure`) is at or below the goal, or None."""
-    grid = np.unique(np.round(np.geomspace(1, _MOST_STEPS, 241)))
-    forecast = predict(fit, np.full(len(grid), n), np.log10(grid * rate), error)
-    eta = np.quantile(forecast.mean, 0.8, axis=0) if sure else forecast.center
+    grid = np.unique(np.round(np.geomspace(1, MOST_STEPS, 241)))
+    x = np.log10(grid * rate)
+    if sure:
+        eta = np.quantile(joint.of_size(index, x), 0.8, axis=0)
+    else:
+        eta = joint.fit.result.parameters.predict(np.full(len(x), joint.n[index]), x)
     below = np.flatnonzero(eta <= goal)
     if not len(below):
         return None
