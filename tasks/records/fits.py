@@ -9,6 +9,7 @@
 | backtests.json | `BackTestsFile`: held-out error, fits to parts of the runs, saturation of k, law for unseen sizes |
 | forecasts.json | `ForecastsFile`: twice the largest size, twice the resource of the largest |
 | findings.json | `tasks.records.findings.FindingsFile`: the published claims, judged; effects of reuse and of size |
+| variances.json | `tasks.records.variances.VariancesFile`: where the variance of a loss comes from |
 | metrics.json | flat name -> number for `dvc metrics show` |
 | manifest.json | completion marker of the stage |
 

@@ -26,6 +26,7 @@ from tasks.report.sections import (
     stopped,
     strictness,
     training,
+    variation,
 )
 from tasks.report.style import SCRIPT, style_sheet
 from tasks.report.svg import on_white
@@ -85,6 +86,7 @@ def build_sections(results: StudyResults, check: GradingCheck, gains: list[Forma
     return [
         claims.build(results),
         law.build(results),
+        variation.build(results),
         strictness.build(results, gains),
         forecasts.build(results),
         reuse.build(results),

@@ -29,6 +29,7 @@ from tasks.records.metrics import StepMetrics, read_metrics
 from tasks.records.models import ModelRecord, read_models
 from tasks.records.scores import Score, read_scores
 from tasks.records.stopping import StoppedRun, read_stopped
+from tasks.records.variances import VarianceParts, VariancesFile
 from tasks.study.errors import InputError
 from tasks.study.grid import Run, expand_grid
 from tasks.study.manifests import read_manifest
@@ -104,6 +105,7 @@ class StudyResults:
         forecasts: losses beyond the data.
         findings: the published claims, judged.
         reuse: effects of data reuse.
+        variances: where the variance of a loss comes from, by variant and size.
         scores: final evaluation, initial checkpoints included.
         manifests: of the stages, by name; a stage without one is left out.
     """
@@ -120,6 +122,7 @@ class StudyResults:
     forecasts: list[ForecastRecord]
     findings: list[Finding]
     reuse: list[ReuseEffect]
+    variances: list[VarianceParts]
     scores: list[Score]
     manifests: dict[str, dict[str, Any]]
 
@@ -213,6 +216,7 @@ def read_results(params: Params) -> StudyResults:
         forecasts=ForecastsFile.read(folder).forecasts,
         findings=judged.findings,
         reuse=judged.reuse,
+        variances=VariancesFile.read(folder).sizes,
         scores=read_scores(layout.scores),
         manifests={stage: manifest for stage, manifest in manifests.items() if manifest is not None},
     )
