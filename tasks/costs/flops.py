@@ -5,8 +5,7 @@ A multiply-add counts as two. For T rows, A attended (query, key) pairs and R pr
     2 T (matrix weights of all layers) + 4 A heads head_dim layers + 2 R hidden_size vocab_size
 
 Backward costs twice the forward. `C = 6 N T`, the published count, leaves out attention and the output layer and
-counts training alone; both are recorded side by side. Norms, softmax and rotations are left out (below 1 %). What an
-engine saves beyond that (a prefix it has cached, the last layer of a prompt's rows but the last) is not subtracted.
+counts training alone; both are recorded side by side. Norms, softmax and rotations are left out (below 1 %).
 """
 
 from __future__ import annotations

@@ -142,13 +142,12 @@ def pack(groups: Sequence[PromptGroup], share_prefix: bool = True, varlen: bool 
         start, size = len(tokens), len(group.prompt)
         tokens.extend(group.prompt)
         positions.append(np.arange(size))
-        alone = len(group.completions) == 1  # then prompt and completion are one plain causal sequence
-        prompts.append(_Span(start, size + (len(group.completions[0]) - 1) * alone))
+        prompts.append(_Span(start, size))
         for completion in group.completions:
             row, num_inputs = len(tokens), len(completion) - 1
             tokens.extend(completion[:-1])
             positions.append(np.arange(size, size + num_inputs))
-            if num_inputs and not alone:
+            if num_inputs:
                 spans.append(_Span(row, num_inputs, start, size))
             logit_rows.append(np.concatenate(([start + size - 1], np.arange(row, row + num_inputs))))
             targets.extend(completion)

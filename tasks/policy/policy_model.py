@@ -17,7 +17,6 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from tasks.policy.attention import NAME
 from tasks.policy.logprobs import HeadOptions, token_logprobs
 from tasks.policy.packing import PackedBatch
-from tasks.policy.qwen2_network import computes, hidden_rows
 from tasks.study.errors import InputError
 
 _COLUMNS = 1024
@@ -27,20 +26,18 @@ _TABLE_BYTES = 8 * _COLUMNS
 class Policy(torch.nn.Module):
     """A causal language model over packed batches."""
 
-    def __init__(self, model: PreTrainedModel, float32_head: bool = False, short_last_layer: bool = False) -> None:
+    def __init__(self, model: PreTrainedModel, float32_head: bool = False) -> None:
         """Takes over a model and switches its attention to `packed`.
 
         Args:
             model: the model.
             float32_head: whether the output layer's products are float32 whatever the precision of the layers.
-            short_last_layer: as in `hidden_rows`, where that computes the model.
         """
         super().__init__()
         self._plain_attention = model.config._attn_implementation
         model.set_attn_implementation(NAME)
         self.model = model
         self.float32_head = float32_head
-        self.short_last_layer = short_last_layer
 
     def forward(self, packed: PackedBatch, temperature: float = 1.0, with_entropy: bool = False) -> torch.Tensor:
         """Computes a packed batch.
@@ -49,23 +46,16 @@ class Policy(torch.nn.Module):
             float32 [R]: the log-probability of each completion token, completion after completion; with entropies
             [2, R], log-probabilities and the entropy of each token's distribution, nats.
         """
-        if computes(self.model, packed):
-            rows = hidden_rows(self.model, packed, self.short_last_layer)
-        else:
-            rows = self._module_rows(packed)
-        options = HeadOptions(temperature, self.float32_head, with_entropy)
-        return token_logprobs(rows, self.model.lm_head.weight, packed.targets, options)
-
-    def _module_rows(self, packed: PackedBatch) -> torch.Tensor:
-        """The last hidden state at `packed.logit_rows` by the model's own modules [R, width]."""
-        hidden: torch.Tensor = self.model.model(
+        hidden = self.model.model(
             input_ids=packed.input_ids[None],
             position_ids=packed.position_ids[None],
             attention_mask={"full_attention": None},
             use_cache=False,
             packed=packed,
         ).last_hidden_state[0]
-        return hidden.index_select(0, packed.logit_rows)
+        rows = hidden.index_select(0, packed.logit_rows)
+        options = HeadOptions(temperature, self.float32_head, with_entropy)
+        return token_logprobs(rows, self.model.lm_head.weight, packed.targets, options)
 
     @torch.no_grad()
     def plain_logprobs(self, tokens: torch.Tensor) -> torch.Tensor:

@@ -96,15 +96,14 @@ class Qwen2Decoder:
             cache: keys and values of all earlier columns; written.
 
         Returns:
-            Logits after the last token of each sequence [batch, 1, vocabulary]. The last layer computes keys and values
-            of all tokens, the rest for the last one only.
+            Logits after the last token of each sequence [batch, 1, vocabulary].
         """
         batch, width = tokens.shape
         end = column + width
         angles = positions[..., None].float() * self.frequencies
         cos, sin = (f(angles).to(self.embedding.dtype)[:, :, None, :] for f in (torch.cos, torch.sin))
         num_kv_groups = self.heads // self.kv_heads
-        grouped = mask.repeat_interleave(num_kv_groups, 2) if mask.shape[2] > 1 and num_kv_groups > 1 else mask
+        mask = mask.repeat_interleave(num_kv_groups, 2) if mask.shape[2] > 1 and num_kv_groups > 1 else mask
         hidden = self.embedding[tokens]
         for index, layer in enumerate(self.layers):
             qkv = linear(self._norm(hidden, layer.norm_in), layer.qkv, layer.qkv_bias)
@@ -112,18 +111,16 @@ class Qwen2Decoder:
             rotated = _rotate(qkv[:, :, : self.heads + self.kv_heads], cos, sin)
             cache.keys[index, :, :, column:end] = rotated[:, :, self.heads :].transpose(1, 2)
             cache.values[index, :, :, column:end] = qkv[:, :, self.heads + self.kv_heads :].transpose(1, 2)
-            if index == len(self.layers) - 1 and width > 1:
-                width, rotated, hidden, grouped = 1, rotated[:, -1:], hidden[:, -1:], mask[:, :, -1:]
             q = rotated[:, :, : self.heads].view(batch, width, self.kv_heads, num_kv_groups, self.size)
             q = q.permute(0, 2, 1, 3, 4).reshape(batch, self.kv_heads, width * num_kv_groups, self.size)
             attn = scaled_dot_product_attention(
-                q, cache.keys[index, :, :, :end], cache.values[index, :, :, :end], attn_mask=grouped
+                q, cache.keys[index, :, :, :end], cache.values[index, :, :, :end], attn_mask=mask
             )
             attn = attn.view(batch, self.kv_heads, width, num_kv_groups, self.size).permute(0, 2, 1, 3, 4)
             hidden = hidden + linear(attn.reshape(batch, width, self.heads * self.size), layer.out)
             gate, up = linear(self._norm(hidden, layer.norm_mlp), layer.gate_up).chunk(2, dim=-1)
             hidden = hidden + linear(silu(gate) * up, layer.down)
-        return linear(self._norm(hidden, self.norm), self.head)
+        return linear(self._norm(hidden[:, -1:], self.norm), self.head)
 
     def _norm(self, hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         wide = hidden.float()

@@ -71,7 +71,7 @@ def _train(
     recipe = family.base if variant == "base" else family.instruct
     stream = batches(recipe, levels, seed, excluded_keys(sets), tokenizer, style)
     rate = recipe.learning_rate * REFERENCE_WIDTH / spec.hidden
-    losses = train_supervised(Policy(model, short_last_layer=True), recipe, rate, stream)
+    losses = train_supervised(Policy(model), recipe, rate, stream)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     total, n_params = count_parameters(model)

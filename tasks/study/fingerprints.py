@@ -17,7 +17,7 @@ from tasks.study.params.reader import LOCAL_PATHS
 from tasks.study.paths import StudyPaths
 from tasks.study.policies import StudyPolicy, find_benchmark
 
-VERSIONS = {"prepare": "1", "pretrain": "3", "train": "4", "evaluate": "3", "fit": "3", "report": "4"}
+VERSIONS = {"prepare": "1", "pretrain": "2", "train": "3", "evaluate": "2", "fit": "3", "report": "4"}
 
 GRADER_VERSION = "3"
 """Goes up whenever any verdict of `tasks.grading` may change."""
