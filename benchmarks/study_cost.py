@@ -3,8 +3,9 @@
     python benchmarks/study_cost.py [--params params.yaml]      (in a clone without finished stages)
 
 Runs `make study` and watches it. Memory is the proportional set size of the whole process tree, sampled every two
-seconds. Orchestration is everything that is not a stage's own work: the total minus prepare, fit and report, the
-pretraining workers', the training rows' and the evaluations' seconds spread evenly over the worker slots.
+seconds, and so is how busy the machine's cores are. Orchestration is everything that is not a stage's own work: the
+total minus prepare, fit and report, the pretraining workers', the training rows' and the evaluations' seconds spread
+evenly over the worker slots.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ def main() -> None:
     parser.add_argument("--params", default="params.yaml")
     given = parser.parse_args()
     start, peak, stages = time.perf_counter(), 0.0, {}
+    load: list[tuple[float, float]] = []
+    psutil.cpu_percent()
     process = subprocess.Popen(
         ["make", "study", f"PARAMS={given.params}"],
         cwd=ROOT,
@@ -57,6 +60,7 @@ def main() -> None:
         nonlocal peak
         watched = psutil.Process(process.pid)
         while not done.wait(2.0):
+            load.append((time.perf_counter() - start, psutil.cpu_percent() / 100))
             if watched.is_running():
                 peak = max(peak, tree_memory(watched))
 
@@ -78,9 +82,11 @@ def main() -> None:
     layout = StudyPaths.of(params)
     rows = [row for run in expand_grid(params) for row in read_metrics(layout.metrics(run))]
     trained = sum(sum(row.seconds.values()) for row in rows) / slots
-    print(f"\n{'stage':<10} {'wall s':>8}")
-    for name, seconds in spent.items():
-        print(f"{name:<10} {seconds:8.1f}")
+    print(f"\n{'stage':<10} {'wall s':>8} {'cores busy':>11}")
+    for (name, seconds), (begin, end) in zip(spent.items(), itertools.pairwise(at for _, at in starts), strict=True):
+        shares = [share for at, share in load if begin <= at < end]
+        busy = f"{100 * sum(shares) / len(shares):9.0f} %" if shares else f"{'-':>11}"
+        print(f"{name:<10} {seconds:8.1f} {busy}")
     print(f"{'total':<10} {total:8.1f}   peak memory {peak:.2f} GiB")
     print(
         f"training rows' own seconds / {slots} slots: {trained:.1f}; the train stage took {spent.get('train', 0):.1f}"

@@ -12,6 +12,7 @@ from flows.futures import thread_runner, wait_all
 from tasks.pretrain.steps import collect_models, pretrain_model
 from tasks.runtime.launcher import Launcher
 from tasks.runtime.progress import watch_work_units
+from tasks.study.grid import ModelName
 from tasks.study.params import load_params
 from tasks.study.status import model_names
 
@@ -25,7 +26,7 @@ def pretrain(params_file: Path) -> Path:
     # The launcher leaves first: closing it ends the workers, which frees the threads that wait for them.
     with watch_work_units(params, "pretrain"), thread_runner(launcher.slots) as runner, launcher:
         for name in model_names(params):
-            base = [started[other] for other in (f"{name.rsplit('-', 1)[0]}-base",) if other in started]
+            base = [started[other] for other in (ModelName.parse(name).base,) if other in started]
             started[name] = runner.submit(
                 pretrain_model, {"params": params, "name": name, "launcher": launcher}, wait_for=base
             )

@@ -10,9 +10,11 @@ import yaml
 from support import REPOSITORY
 
 from tasks.study.errors import InputError
-from tasks.study.fingerprints import prepare_fingerprint
-from tasks.study.grid import expand_grid, find_run
+from tasks.study.fingerprints import model_fingerprint, prepare_fingerprint
+from tasks.study.grid import ModelName, expand_grid, find_run
 from tasks.study.params import Params, RunsEntry, load_params
+from tasks.study.policies import list_policies
+from tasks.study.status import model_names
 
 FILES = sorted(REPOSITORY.glob("params*.yaml"))
 
@@ -55,6 +57,23 @@ def test_the_order_of_the_grid_is_stable(mini: Params) -> None:
     assert ids[0] == "base-3k-tau1-g8-s0-febb143e"
     assert ids[42] == "base-56k-tau2-g8-s0-d237358a"
     assert ids[-1] == "instruct-56k-tau100-g8-s0-0af6da70"
+
+
+def test_every_seed_gets_an_initial_model_of_its_own_where_the_family_says_so(mini: Params, tmp_path: Path) -> None:
+    one, per_run = (
+        load_params(_changed(tmp_path, "pretrain", "family", "seeds", value)) for value in ("one", "per_run")
+    )
+    assert [run.run_id for run in expand_grid(one)] == [run.run_id for run in expand_grid(per_run)]
+    assert (len(model_names(one)), len(model_names(per_run))) == (14, 42)
+    run = next(run for run in expand_grid(per_run) if run.seed == 2 and run.variant == "instruct")
+    assert run.model == f"{run.size}-instruct-s2"
+    assert ModelName.parse(run.model).base == f"{run.size}-base-s2"
+    reused = [run.model for run in expand_grid(per_run) if run.tau > 1]
+    assert set(reused) == {"56k-base-s0", "56k-instruct-s0"}, "runs of the reuse axis start where their seed's run does"
+    assert sum(policy.run is None for policy in list_policies(per_run)) == 42
+    fingerprints = {name: model_fingerprint(per_run, name) for name in model_names(per_run)}
+    assert len(set(fingerprints.values())) == 42
+    assert model_fingerprint(one, "3k-base") == model_fingerprint(mini, "3k-base")
 
 
 @pytest.mark.parametrize(

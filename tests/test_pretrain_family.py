@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from support import REPOSITORY
 from support.studies import make_train_params
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -26,6 +28,7 @@ from tasks.records.problems import read_problems
 from tasks.study.errors import InputError
 from tasks.study.params import HubFamily, HubModel, Params, TinyFamily, load_params
 from tasks.study.paths import StudyPaths
+from tasks.study.status import model_names
 
 TEXT = st.text(alphabet="0123456789+-*=", max_size=20)
 
@@ -100,6 +103,36 @@ def test_a_finished_checkpoint_is_not_trained_again(family: Params) -> None:
     before = weights.stat().st_mtime_ns
     train_tiny_model(family, "3k-base")
     assert weights.stat().st_mtime_ns == before
+
+
+def test_every_seed_has_weights_of_its_own_and_an_instruct_made_from_them(family: Params, tmp_path: Path) -> None:
+    tiny = family.pretrain.family
+    assert isinstance(tiny, TinyFamily)
+    per_run = tiny.model_copy(update={"seeds": "per_run"})
+    params = family.model_copy(
+        update={
+            "study": family.study.model_copy(update={"data_root": str(tmp_path / "data")}),
+            "grid": family.grid.model_copy(update={"seeds": (0, 1)}),
+            "pretrain": family.pretrain.model_copy(update={"family": per_run}),
+        }
+    )
+    shutil.copytree(StudyPaths.of(family).stage("prepare"), StudyPaths.of(params).stage("prepare"))
+    names = model_names(params)
+    assert names == ["3k-base-s0", "3k-base-s1", "3k-instruct-s0", "3k-instruct-s1"]
+    for name in names:
+        train_tiny_model(params, name)
+    collect(params)
+    weights = {
+        name: load_file(StudyPaths.of(params).model(name) / "model.safetensors")["model.embed_tokens.weight"]
+        for name in read_models(StudyPaths.of(params).stage("pretrain"))
+    }
+    assert list(weights) == names
+
+    def apart(one: str, other: str) -> float:
+        return float((weights[one] - weights[other]).norm())
+
+    for seed in (0, 1):
+        assert apart(f"3k-instruct-s{seed}", f"3k-base-s{seed}") < 0.2 * apart("3k-base-s0", "3k-base-s1")
 
 
 def test_the_corpus_never_holds_an_evaluation_problem_and_is_the_same_twice(family: Params) -> None:

@@ -116,7 +116,7 @@ def test_figures_follow_the_readers_colors(page: str) -> None:
 
 def test_figures_lie_beside_the_page_as_valid_svg(folder: Path) -> None:
     names = {path.stem for path in (folder / "figures").glob("*.svg")}
-    assert names == {"law_compute", "law_data", "learning", "plan", "reuse", "training", "scores"} | (
+    assert names == {"law_compute", "law_data", "learning", "variation", "plan", "reuse", "training", "scores"} | (
         names & {"forecasts"}
     )
     for path in (folder / "figures").glob("*.svg"):

@@ -18,7 +18,7 @@ from tasks.report.sections import runs
 from tasks.report.sections.law import binned
 from tasks.report.style import color, sequential_colors
 from tasks.report.svg import inline, on_white, panels, svg_of
-from tasks.report.text import effect_text, headline, sentence, slope_text
+from tasks.report.text import effect_text, headline, plain_sentences, sentence, slope_text
 from tasks.study.grid import expand_grid
 
 
@@ -52,6 +52,16 @@ def test_one_contradiction_among_many_is_named_with_what_it_was_tested_on() -> N
 
 def test_claim_without_findings_is_called_not_tested() -> None:
     assert sentence([]).startswith("Not tested")
+
+
+def test_a_study_is_five_sentences_the_headline_first_and_each_claim_with_its_answer() -> None:
+    lines = plain_sentences([finding("supported"), finding("undecided")])
+    assert len(lines) == 5
+    assert lines[0].startswith("Of 2 tests")
+    assert lines[3].startswith(
+        "Learning efficiency k(N) grows with model size, and its growth saturates: supported in 1"
+    )
+    assert lines[1].endswith("not tested: the grid has too few runs for it.")
 
 
 def test_headline_counts_all_three_verdicts() -> None:

@@ -95,15 +95,18 @@ def _show_plan(params: Params, as_json: bool) -> None:
 
 
 def _show_findings(params: Params, as_json: bool) -> None:
-    """The fit's findings and where the report lies."""
-    from tasks.records.findings import read_findings
+    """The fit's findings, first in plain sentences, and where the report lies."""
+    from tasks.records.findings import FindingsFile, read_findings
+    from tasks.report.text import plain_sentences
     from tasks.study.paths import StudyPaths
 
     findings = read_findings(params)
+    sentences = plain_sentences(FindingsFile.read(StudyPaths.of(params).stage("fit")).findings)
     page = StudyPaths.of(params).report
     if as_json:
-        print_json(findings | {"report": str(page)})
+        print_json({"sentences": sentences} | findings | {"report": str(page)})
         return
+    typer.echo("\n".join(["", *sentences, ""]))
     for title, key in (("Fitted law, 95 % intervals", "laws"), ("Published claims, judged", "claims")):
         rows = findings[key]
         columns = list(dict.fromkeys(name for row in rows for name in row))

@@ -19,10 +19,12 @@ from tasks.fit.solver.parameters import LineParameters
 from tasks.fit.validation.findings import larger_is_better, law_holds, learning_grows, pair_effects, reuse_is_harmless
 from tasks.fit.validation.flags import initial_models_flag
 from tasks.fit.validation.reuse_effect import reuse_effects
+from tasks.fit.validation.variances import variance_parts
 from tasks.records.findings import Finding, FindingsFile, ReuseEffect
 from tasks.records.fits import BackTestsFile, DrawColumns, FitsFile, ForecastsFile, LenientFitsFile, PointColumns
 from tasks.records.json_files import to_json
 from tasks.records.plans import PlansFile
+from tasks.records.variances import VariancesFile
 from tasks.study.fingerprints import GRADER_VERSION, fit_fingerprint
 from tasks.study.grid import expand_grid
 from tasks.study.manifests import atomic_path, once, write_json
@@ -38,6 +40,7 @@ FILES = [
     FindingsFile.NAME,
     LenientFitsFile.NAME,
     PlansFile.NAME,
+    VariancesFile.NAME,
     "metrics.json",
 ]
 
@@ -119,6 +122,7 @@ def write_results(
     PlansFile(plans=[study_plan(variant, fit, params) for variant, fit in fits.items()]).write(folder)
     lenient = _lenient_fits(rows, analyses, params)
     lenient.write(folder)
+    VariancesFile(sizes=variance_parts(rows, expand_grid(params), params.train.group_size)).write(folder)
     slopes = {
         f"{fit.variant}.{fit.resource}.k_lenient.{row.size}": row.k for fit in lenient.fits for row in fit.by_size
     }

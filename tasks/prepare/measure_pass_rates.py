@@ -24,7 +24,7 @@ def measure(
 
     Args:
         params: the study; sampling is at `train.sampling`'s temperature and lengths.
-        model: a checkpoint folder, or `<size>-<variant>` of the study's family.
+        model: a checkpoint folder, or the name of a model of the study's family.
         samples: completions per problem.
         engine_kind: transformers or vllm.
         progress: told (problems measured in this call, problems to measure).
@@ -47,7 +47,7 @@ def measure(
     settings = SamplingSettings(
         samples, sampling.temperature, sampling.top_p, sampling.max_completion_tokens, params.prepare.seed
     )
-    sized = hardware.of_size(checkpoint.name.partition("-")[0])  # a model of the family is named <size>-<variant>
+    sized = hardware.of_size(checkpoint.name.partition("-")[0])  # names of the family's models begin with the size
     engine = open_engine(engine_kind, checkpoint, sized, params.train.precision)
     try:
         with GradingPool(hardware.grading_workers, hardware.grading_seconds, hardware.grading_memory_mb) as pool:
@@ -62,7 +62,7 @@ def measure(
 
 def _style(params: Params, checkpoint: Path, has_template: bool) -> Literal["plain", "chat"]:
     """A model of the study's family is prompted as in training; any other by its chat template, where it has one."""
-    _, _, variant = checkpoint.name.rpartition("-")
+    variant = checkpoint.name.partition("-")[2].partition("-")[0]
     if checkpoint.parent.resolve() == StudyPaths.of(params).stage("pretrain").resolve() and variant in (
         "base",
         "instruct",

@@ -22,7 +22,7 @@ PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.jinja", "*.model")
 
 
 def resolve_hub_model(params: Params, name: str) -> dict[str, Any]:
-    """Resolves `<size>-<variant>` unless its folder proves it done; returns the manifest.
+    """Resolves a model of the family unless its folder proves it done; returns the manifest.
 
     Raises:
         InputError: no revision is pinned, or the snapshot can neither be found nor fetched.

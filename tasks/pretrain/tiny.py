@@ -23,9 +23,9 @@ from tasks.policy.packing import PromptGroup, pack
 from tasks.policy.policy_model import Policy, count_parameters, load_model
 from tasks.pretrain.corpus import batches, excluded_keys
 from tasks.study.fingerprints import model_fingerprint
-from tasks.study.grid import model_spec
+from tasks.study.grid import ModelName, model_spec
 from tasks.study.manifests import MANIFEST, once
-from tasks.study.params import Params, SupervisedStage, TinyFamily, TinyModel, Variant
+from tasks.study.params import Params, SupervisedStage, TinyFamily, TinyModel
 from tasks.study.paths import StudyPaths
 
 ROPE_THETA = 100.0
@@ -36,36 +36,38 @@ REFERENCE_WIDTH = 64
 
 
 def train_tiny_model(params: Params, name: str) -> dict[str, Any]:
-    """Trains `<size>-<variant>` unless its folder proves it done; returns the manifest.
+    """Trains a model of the family unless its folder proves it done; returns the manifest.
 
-    The instruct variant starts from the base of its size, which must be finished.
+    The instruct variant starts from the base of its size and seed, which must be finished.
     """
     family = params.pretrain.family
-    spec, variant = model_spec(params, name)
+    spec, _ = model_spec(params, name)
     assert isinstance(family, TinyFamily)
     assert isinstance(spec, TinyModel)
     folder = StudyPaths.of(params).model(name)
 
     def body() -> tuple[list[str], dict[str, Any]]:
-        return _train(params, family, spec, variant, folder)
+        return _train(params, family, spec, name, folder)
 
     return once(folder, "pretrain", model_fingerprint(params, name), body)[0]
 
 
 def _train(
-    params: Params, family: TinyFamily, spec: TinyModel, variant: Variant, folder: Path
+    params: Params, family: TinyFamily, spec: TinyModel, name: str, folder: Path
 ) -> tuple[list[str], dict[str, Any]]:
     paths, tokenizer = StudyPaths.of(params), build_tokenizer()
+    parsed = ModelName.parse(name)
+    variant, model_seed = parsed.variant, family_seed(family, parsed.seed)
     style = getattr(params.train.prompt_style, variant)
     model: PreTrainedModel
     if variant == "base":
-        model = new_model(spec, family.seed, params, len(tokenizer))
+        model = new_model(spec, model_seed, params, len(tokenizer))
     else:
-        model = load_model(paths.model(f"{spec.name}-base"), "float32")
+        model = load_model(paths.model(parsed.base), "float32")
     source = params.prepare.source
     levels = range(1, (source.levels if source.kind == "arithmetic" else 5) + 1)
     sets = [paths.heldout, *(paths.benchmark(b.name) for b in params.prepare.benchmarks if b.source == "arithmetic")]
-    seed = family.seed * 2 + (variant == "instruct")
+    seed = model_seed * 2 + (variant == "instruct")
     recipe = family.base if variant == "base" else family.instruct
     stream = batches(recipe, levels, seed, excluded_keys(sets), tokenizer, style)
     rate = recipe.learning_rate * REFERENCE_WIDTH / spec.hidden
@@ -74,10 +76,15 @@ def _train(
     tokenizer.save_pretrained(folder)
     total, n_params = count_parameters(model)
     tail = losses[-max(1, len(losses) // 20) :]
-    facts = {"name": f"{spec.name}-{variant}", "size": spec.name, "variant": variant, "nominal": n_params}
+    facts = {"name": name, "size": spec.name, "variant": variant, "nominal": n_params}
     facts |= {"total": total, "n_params": n_params, "final_loss": round(sum(tail) / len(tail), 6)}
     names = sorted(path.name for path in folder.iterdir() if path.suffix in {".json", ".safetensors", ".jinja"})
     return [name for name in names if name != MANIFEST], facts
+
+
+def family_seed(family: TinyFamily, run_seed: int | None) -> int:
+    """Seed of an initial model's weights and text: the family's, or one for each seed of the runs."""
+    return family.seed if run_seed is None else family.seed * 1000 + run_seed
 
 
 def new_model(spec: TinyModel, seed: int, params: Params, vocab_size: int) -> Qwen2ForCausalLM:

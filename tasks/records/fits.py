@@ -10,6 +10,7 @@
 | forecasts.json | `ForecastsFile`: twice the largest size, twice the resource of the largest |
 | plans.json | `tasks.records.plans.PlansFile`: what a budget buys, by variant; the page computes with it |
 | findings.json | `tasks.records.findings.FindingsFile`: the published claims, judged; effects of reuse and of size |
+| variances.json | `tasks.records.variances.VariancesFile`: where the variance of a loss comes from |
 | metrics.json | flat name -> number for `dvc metrics show` |
 | manifest.json | completion marker of the stage |
 

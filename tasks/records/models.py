@@ -17,7 +17,7 @@ class ModelRecord:
     """A model of the family.
 
     Attributes:
-        name: `<size>-<variant>`.
+        name: as `tasks.study.grid.ModelName` writes it.
         size: name of the size.
         variant: base or instruct.
         path: folder of the checkpoint, relative to `data/pretrain/`, or absolute for a resolved hub snapshot.

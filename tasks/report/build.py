@@ -28,6 +28,7 @@ from tasks.report.sections import (
     stopped,
     strictness,
     training,
+    variation,
 )
 from tasks.report.svg import on_white
 from tasks.report.text import count_verdicts, headline
@@ -86,6 +87,7 @@ def build_sections(results: StudyResults, check: GradingCheck, gains: list[Forma
     return [
         claims.build(results),
         law.build(results),
+        variation.build(results),
         strictness.build(results, gains),
         forecasts.build(results),
         plan.build(results.plans),

@@ -30,6 +30,7 @@ from tasks.records.models import ModelRecord, read_models
 from tasks.records.plans import PlanModel, PlansFile
 from tasks.records.scores import Score, read_scores
 from tasks.records.stopping import StoppedRun, read_stopped
+from tasks.records.variances import VarianceParts, VariancesFile
 from tasks.study.errors import InputError
 from tasks.study.grid import Run, expand_grid
 from tasks.study.manifests import read_manifest
@@ -106,6 +107,7 @@ class StudyResults:
         plans: what a budget buys, by variant.
         findings: the published claims, judged.
         reuse: effects of data reuse.
+        variances: where the variance of a loss comes from, by variant and size.
         scores: final evaluation, initial checkpoints included.
         manifests: of the stages, by name; a stage without one is left out.
     """
@@ -123,6 +125,7 @@ class StudyResults:
     plans: list[PlanModel]
     findings: list[Finding]
     reuse: list[ReuseEffect]
+    variances: list[VarianceParts]
     scores: list[Score]
     manifests: dict[str, dict[str, Any]]
 
@@ -217,6 +220,7 @@ def read_results(params: Params) -> StudyResults:
         plans=PlansFile.read(folder).plans,
         findings=judged.findings,
         reuse=judged.reuse,
+        variances=VariancesFile.read(folder).sizes,
         scores=read_scores(layout.scores),
         manifests={stage: manifest for stage, manifest in manifests.items() if manifest is not None},
     )

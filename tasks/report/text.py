@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from tasks.records.findings import Finding
 from tasks.records.fits import Estimate, FitRecord
+from tasks.records.published import CLAIMS
 from tasks.report.format import interval, relative
 
 VERDICTS = ("supported", "contradicted", "undecided")
@@ -25,6 +26,16 @@ def headline(findings: Sequence[Finding]) -> str:
     supported, contradicted, undecided = count_verdicts(findings).values()
     start = f"Of {len(findings)} tests of the published claims, {supported} support them"
     return f"{start}, {contradicted} contradict them and {undecided} cannot decide."
+
+
+def plain_sentences(findings: Sequence[Finding]) -> list[str]:
+    """The study in five sentences or so: the headline, then what it says about each claim."""
+    claims = ((text, [row for row in findings if row.claim == claim]) for claim, text in CLAIMS.items())
+    return [headline(findings), *(f"{text.rstrip('.')}: {_lowered(sentence(rows))}" for text, rows in claims)]
+
+
+def _lowered(text: str) -> str:
+    return text[:1].lower() + text[1:]
 
 
 def sentence(findings: Sequence[Finding]) -> str:

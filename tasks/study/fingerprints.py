@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tasks.study.grid import Run, model_spec, scientific_settings
+from tasks.study.grid import ModelName, Run, model_spec, scientific_settings
 from tasks.study.manifests import digest_file, make_fingerprint, manifest_digest
 from tasks.study.params import Params
 from tasks.study.params.reader import LOCAL_PATHS
@@ -54,13 +54,15 @@ def _paths_to_digests(value: Any, key: str = "") -> Any:
 
 
 def model_fingerprint(params: Params, name: str) -> str:
-    """An initial checkpoint `<size>-<variant>`: its spec and recipe; one trained here also depends on the problems."""
+    """An initial checkpoint: its spec, recipe and seed; one trained here also depends on the problems."""
     spec, variant = model_spec(params, name)
     family = params.pretrain.family
     values: dict[str, object] = {"spec": spec.model_dump(mode="json"), "variant": variant}
     inputs = {}
     if family.kind == "tiny":
-        values |= family.model_dump(mode="json", exclude={"models"})
+        values |= family.model_dump(mode="json", exclude={"models", "seeds"})
+        if (seed := ModelName.parse(name).seed) is not None:
+            values["model_seed"] = seed
         values["lengths"] = params.train.sampling.model_dump(mode="json")
         inputs["prepare"] = manifest_digest(StudyPaths.of(params).stage("prepare"))
     return make_fingerprint("pretrain", VERSIONS["pretrain"], values, inputs)

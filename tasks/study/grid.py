@@ -26,6 +26,7 @@ class Run:
         size: name of the model size, as in `pretrain.family.models`.
         variant: base or instruct.
         seed: seed of sampling (the data order is the curriculum's, the initial weights are the checkpoint's).
+        model_seed: seed of the initial model, where every seed has one of its own (`pretrain.family.seeds`).
         tau: reuse factor, times each unique prompt is seen.
         group_size: completions per prompt, G.
         steps: how many it is planned to make, at most `train.steps`.
@@ -38,11 +39,35 @@ class Run:
     tau: int
     group_size: int
     steps: int
+    model_seed: int | None = None
 
     @property
     def model(self) -> str:
         """Name of the initial checkpoint's folder under `data/pretrain/`."""
-        return f"{self.size}-{self.variant}"
+        return str(ModelName(self.size, self.variant, self.model_seed))
+
+
+@dataclass(frozen=True)
+class ModelName:
+    """Name of an initial model, `<size>-<variant>`, with `-s<seed>` where every seed has one of its own."""
+
+    size: str
+    variant: Variant
+    seed: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.size}-{self.variant}" + ("" if self.seed is None else f"-s{self.seed}")
+
+    @classmethod
+    def parse(cls, text: str) -> ModelName:
+        """Reads a name; sizes hold no hyphen."""
+        size, variant, *seed = text.split("-", 2)
+        return cls(size, "base" if variant == "base" else "instruct", int(seed[0].removeprefix("s")) if seed else None)
+
+    @property
+    def base(self) -> str:
+        """Name of the base model of the same size and seed."""
+        return str(replace(self, variant="base"))
 
 
 def expand_grid(params: Params) -> list[Run]:
@@ -75,10 +100,10 @@ def longest_first(params: Params, runs: list[Run]) -> list[Run]:
 
 
 def model_spec(params: Params, name: str) -> tuple[TinyModel | HubModel, Variant]:
-    """The family's entry and the variant of an initial model `<size>-<variant>`."""
-    size, variant = name.rsplit("-", 1)
+    """The family's entry and the variant of an initial model."""
+    parsed = ModelName.parse(name)
     models: Sequence[TinyModel | HubModel] = params.pretrain.family.models
-    return next(model for model in models if model.name == size), "base" if variant == "base" else "instruct"
+    return next(model for model in models if model.name == parsed.size), parsed.variant
 
 
 def find_run(params: Params, run_id: str) -> Run:
@@ -103,7 +128,9 @@ def _scale_cells(grid: Grid, steps: int) -> Iterator[tuple[str, Variant, int, in
 
 
 def _run(params: Params, size: str, variant: Variant, seed: int, steps: int, tau: int, group_size: int) -> Run:
-    run = Run("", size, variant, seed, tau, group_size, steps)
+    family = params.pretrain.family
+    own_model = family.kind == "tiny" and family.seeds == "per_run"
+    run = Run("", size, variant, seed, tau, group_size, steps, seed if own_model else None)
     settings = scientific_settings(params, run)
     del settings["run_id"]
     cut = "" if steps == params.train.steps else f"-{steps}steps"
@@ -114,6 +141,7 @@ def _run(params: Params, size: str, variant: Variant, seed: int, steps: int, tau
 def scientific_settings(params: Params, run: Run) -> dict[str, object]:
     """Everything of the params that decides a run's result: the train block and the run's axes."""
     axes = asdict(run)
+    del axes["model_seed"]  # the initial checkpoint's digest is in the fingerprint
     if run.steps == params.train.steps:
         del axes["steps"]
     return {"train": params.train.model_dump(mode="json", exclude={"group_size"})} | axes

@@ -60,7 +60,7 @@ class StudyPaths:
         return self.heldout if name == HELDOUT else self.stage("prepare") / "benchmarks" / f"{name}.parquet"
 
     def model(self, name: str) -> Path:
-        """Folder of an initial checkpoint, `<size>-<variant>`, with its own manifest."""
+        """Folder of an initial checkpoint, with its own manifest."""
         return self.stage("pretrain") / name
 
     def run(self, run: Run) -> Path:

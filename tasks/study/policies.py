@@ -17,9 +17,10 @@ class StudyPolicy:
     """A policy that the study evaluates.
 
     Attributes:
-        name: the run id, or `initial-<size>-<variant>`; names the rows of `scores.parquet`.
+        name: the run id, or `initial-<model>`; names the rows of `scores.parquet`.
         size: model size; policies of one size share an architecture, so one engine serves them all.
         variant: base or instruct; decides how prompts are rendered.
+        model: name of the initial model: its own, or the one its run started from.
         run: the run whose final policy it is, None for an initial model.
         benchmarks: the sets it is evaluated on, the held-out set first.
     """
@@ -27,20 +28,16 @@ class StudyPolicy:
     name: str
     size: str
     variant: Variant
+    model: str
     run: Run | None
     benchmarks: tuple[str, ...]
-
-    @property
-    def model(self) -> str:
-        """Name of the initial model: its own, or the one its run started from."""
-        return f"{self.size}-{self.variant}"
 
 
 def list_policies(params: Params) -> list[StudyPolicy]:
     """Initial models first, then the final policies of the runs, in the order of the grid."""
     runs, benchmarks = expand_grid(params), benchmark_names(params)
-    initial = [StudyPolicy(initial_name(run.model), run.size, run.variant, None, benchmarks) for run in runs]
-    final = [StudyPolicy(run.run_id, run.size, run.variant, run, benchmarks) for run in runs]
+    initial = [StudyPolicy(initial_name(run.model), run.size, run.variant, run.model, None, benchmarks) for run in runs]
+    final = [StudyPolicy(run.run_id, run.size, run.variant, run.model, run, benchmarks) for run in runs]
     return [*dict.fromkeys(initial), *final]
 
 

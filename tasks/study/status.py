@@ -19,7 +19,7 @@ from tasks.study.fingerprints import (
     report_fingerprint,
     run_fingerprint,
 )
-from tasks.study.grid import expand_grid, longest_first
+from tasks.study.grid import ModelName, expand_grid, longest_first
 from tasks.study.manifests import is_complete, make_fingerprint
 from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
@@ -63,7 +63,8 @@ def work_units(params: Params, stage: str) -> list[WorkUnit]:
 def model_names(params: Params) -> list[str]:
     """The initial checkpoints the grid needs, largest first, all bases before the instructs that are made from them."""
     runs = longest_first(params, expand_grid(params))
-    bases = [f"{run.size}-base" for run in runs if run.variant == "base" or params.pretrain.family.kind == "tiny"]
+    tiny = params.pretrain.family.kind == "tiny"
+    bases = [ModelName.parse(run.model).base for run in runs if run.variant == "base" or tiny]
     return list(dict.fromkeys([*bases, *(run.model for run in runs if run.variant == "instruct")]))
 
 

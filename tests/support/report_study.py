@@ -19,7 +19,7 @@ from tasks.records.scores import Score
 from tasks.records.statistics import wilson_interval
 from tasks.records.stopping import STOPPED, StoppedRun
 from tasks.study.fingerprints import evaluate_fingerprint, model_fingerprint, prepare_fingerprint, run_fingerprint
-from tasks.study.grid import Run, expand_grid
+from tasks.study.grid import ModelName, Run, expand_grid
 from tasks.study.manifests import write_json, write_manifest, write_text
 from tasks.study.params import Params, load_params
 from tasks.study.paths import StudyPaths
@@ -89,7 +89,8 @@ def _problem(split: str, index: int) -> Problem:
 def _write_models(params: Params) -> None:
     layout, records = StudyPaths.of(params), []
     for name in model_names(params):
-        size, variant = name.rsplit("-", 1)
+        model = ModelName.parse(name)
+        size, variant = model.size, model.variant
         facts = {"name": name, "size": size, "variant": variant, "total": SIZES[size] + 900, "n_params": SIZES[size]}
         facts |= {"nominal": SIZES[size], "digest": f"{SIZES[size]:x}"}
         write_text(layout.model(name) / "config.json", "{}")

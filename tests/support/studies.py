@@ -12,7 +12,7 @@ import yaml
 from support import REPOSITORY
 from tasks.records.problems import Problem, write_problems
 from tasks.study.fingerprints import model_fingerprint, prepare_fingerprint, run_fingerprint
-from tasks.study.grid import Run, expand_grid
+from tasks.study.grid import ModelName, Run, expand_grid
 from tasks.study.manifests import write_manifest
 from tasks.study.params import Params, SupervisedStage, TinyFamily, load_params
 from tasks.study.paths import StudyPaths
@@ -100,7 +100,7 @@ def study_to_evaluate(root: Path, sizes: tuple[str, ...] = ("3k",), **evaluate: 
     runs = expand_grid(params)
     models = []
     for number, name in enumerate(dict.fromkeys(run.model for run in runs)):
-        files = save_random_model(params, name.rsplit("-", 1)[0], number, layout.model(name))
+        files = save_random_model(params, ModelName.parse(name).size, number, layout.model(name))
         write_manifest(layout.model(name), "pretrain", model_fingerprint(params, name), files, {"name": name})
         models.append(_model_record(name, str(number), 1, 1))
     _close_pretrain(params, models)
@@ -163,8 +163,8 @@ def _close_pretrain(params: Params, models: list[dict[str, Any]]) -> None:
 
 
 def _model_record(name: str, digest: str, total: int, n_params: int) -> dict[str, Any]:
-    size, variant = name.rsplit("-", 1)
-    record = {"name": name, "size": size, "variant": variant, "path": name, "digest": digest}
+    model = ModelName.parse(name)
+    record = {"name": name, "size": model.size, "variant": model.variant, "path": name, "digest": digest}
     return record | {"total": total, "n_params": n_params, "nominal": float(n_params)}
 
 

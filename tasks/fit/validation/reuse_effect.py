@@ -88,8 +88,10 @@ def _levels(
 
 
 def _late(points: Measurements) -> Mask:
-    """The last fifth of every run, at least its last three steps: a line needs them."""
-    return run_fraction(points) > min(LATE, 1.0 - 2.5 / float(points.step.max()))
+    """The last fifth of every run, at least its last three points: a line needs them."""
+    fraction = run_fraction(points)
+    third = {run: np.sort(fraction[points.run == run])[-3:].min() for run in np.unique(points.run)}
+    return np.asarray(fraction >= np.minimum(np.nextafter(LATE, 1.0), [third[run] for run in points.run]))
 
 
 def _difference(levels: tuple[Floats, Floats, float], index: int) -> Estimate:

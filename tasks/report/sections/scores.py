@@ -63,11 +63,10 @@ def _draw_benchmark(panel: Axes, results: StudyResults, benchmark: str) -> None:
         shift = -0.12 if variant == "base" else 0.12
         initial: list[tuple[float, float]] = []
         for index, size in enumerate(results.sizes):
-            start = scores.get(initial_name(f"{size}-{variant}"))
-            if start is not None:
-                initial.append((index + shift, start.pass_at_1))
-            runs = [log.run.run_id for log in results.scale_runs(variant, size)]
-            finals = [scores[name] for name in runs if name in scores]
+            runs = [log.run for log in results.scale_runs(variant, size)]
+            starts = dict.fromkeys(initial_name(run.model) for run in runs)
+            initial += [(index + shift, scores[name].pass_at_1) for name in starts if name in scores]
+            finals = [scores[run.run_id] for run in runs if run.run_id in scores]
             if finals:
                 table = np.array([(score.pass_at_1, score.low, score.high) for score in finals])
                 mean, low, high = (float(np.mean(column)) for column in table.T)

@@ -44,7 +44,12 @@ class TinyFamily(ConfigBlock):
     """Models trained here, from nothing, on arithmetic text."""
 
     kind: Literal["tiny"]
+    added = frozenset({"seeds"})
     seed: int
+    seeds: Literal["one", "per_run"] = Field(
+        default="one",
+        description="Initial models of a size: one for all its runs, or one for every seed of its runs.",
+    )
     models: tuple[TinyModel, ...] = Field(min_length=1)
     base: SupervisedStage
     instruct: SupervisedStage
