@@ -1,21 +1,25 @@
 """Kills processes of the small study at random moments, some while its disk is full; compares what it ends with.
 
-    python -m benchmarks.chaos [--kills 100] [--full 10] [--per-study 10] [--seed 0] [--executor local]
+    python -m benchmarks.chaos [--kills 100] [--full 10] [--per-study 12] [--longest 10] [--seed 0] [--executor local]
 
 As root: each study lies on a tmpfs of its own, so that its disk can be full without anybody else's being so. One study
-is left alone first. Then studies are run, `--per-study` kills in each: at a moment drawn from 1 to 20 s after the last
-one, SIGKILL hits a process drawn among all that descend from the command or carry its mark: the command itself,
-Prefect's server, trainers, graders. Around `--full` of the kills a file fills the disk, from 3 s before to 3 s after.
-The command is started again whenever it ends without having finished the study.
+is left alone first. Then studies are run, `--per-study` kills in each: at a moment drawn from 0.5 to `--longest`
+seconds after the last one, SIGKILL hits a process: first a kind is drawn among those that run (the command itself,
+Prefect's server, launchers, trainers, graders, others), then one of its processes. Around `--full` of the kills a file
+fills the disk, from 3 s before to 3 s after. The command is started again whenever it ends without having finished the
+study.
 
-Equal means: the content digests of all manifests, and every file of every `final/`. Left over is what is there 10 s
-after a study's end that was not before: processes that carry its mark, files in its temporary folder, entries of
-/dev/shm, locks of the data root that somebody holds.
+Equal means: the content digests of all manifests below the stages' folders, and every file of every `final/`. A study
+that differs is kept. MLflow's copies of the manifests are no part of it: they lie below random names, so that two
+studies which nobody disturbs differ there. Left over is what is there 10 s after a study's end that was not before:
+processes that carry its mark, files in its temporary folder, entries of /dev/shm, locks of the data root that somebody
+holds.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -77,8 +81,9 @@ class ChaosStudy:
 
     def fill(self) -> None:
         """Takes all the space that is left."""
-        with (self.folder / "filler").open("wb") as filler:
-            os.posix_fallocate(filler.fileno(), 0, shutil.disk_usage(self.folder).free)
+        with contextlib.suppress(OSError), (self.folder / "filler").open("wb", buffering=0) as filler:
+            while filler.write(bytes(1 << 16)):
+                pass
 
     def empty(self) -> None:
         """Gives the space back."""
@@ -113,17 +118,36 @@ class ChaosStudy:
 def kind_of(process: psutil.Process) -> str:
     """What a process of the study is."""
     line = " ".join(process.cmdline())
-    words = {"flows.cli.main": "command", "prefect": "server", "tasks.runtime": "worker", "tasks.grading": "grader"}
+    words = {
+        "flows.cli.main": "command",
+        "prefect_server": "server",
+        "accelerate": "launcher",
+        "tasks.runtime": "trainer",
+        "tasks.grading": "grader",
+    }
     return next((kind for word, kind in words.items() if word in line), "other")
 
 
-def break_study(study: ChaosStudy, plan: list[bool], draw: random.Random, killed: Counter[str]) -> None:
+def kill_one(study: ChaosStudy, draw: random.Random) -> str | None:
+    """Kills a process of the study and returns its kind; None where it was faster."""
+    victims: dict[str, list[psutil.Process]] = {}
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for process in study.processes():
+            victims.setdefault(kind_of(process), []).append(process)
+        if victims:
+            kind = draw.choice(sorted(victims))
+            draw.choice(victims[kind]).kill()
+            return kind
+    return None
+
+
+def break_study(study: ChaosStudy, plan: list[bool], longest: float, draw: random.Random, killed: Counter[str]) -> None:
     """Runs a study to its end, with one kill for each entry of the plan; True: while its disk is full."""
     command = study.start()
     for full in plan:
-        end = time.monotonic() + draw.uniform(1.0, 20.0)
+        end = time.monotonic() + draw.uniform(0.5, longest)
         while time.monotonic() < end:
-            time.sleep(0.2)
+            time.sleep(0.1)
             if command.poll() is not None:
                 if command.returncode == 0:
                     return  # it ended before all its kills; they are not counted
@@ -131,15 +155,9 @@ def break_study(study: ChaosStudy, plan: list[bool], draw: random.Random, killed
         if full:
             study.fill()
             time.sleep(3.0)
-        victims = study.processes()
-        if victims:
-            victim = draw.choice(victims)
-            try:
-                kind = kind_of(victim)
-                victim.kill()
-                killed[f"{kind}, disk full" if full else kind] += 1
-            except psutil.NoSuchProcess:
-                pass
+        kind = kill_one(study, draw)
+        if kind is not None:
+            killed[f"{kind}, disk full" if full else kind] += 1
         if full:
             time.sleep(3.0)
             study.empty()
@@ -151,8 +169,9 @@ def break_study(study: ChaosStudy, plan: list[bool], draw: random.Random, killed
 def main() -> None:
     """Runs the kills and prints what they changed and left."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("--kills", 100), ("--full", 10), ("--per-study", 10), ("--seed", 0)):
+    for name, default in (("--kills", 100), ("--full", 10), ("--per-study", 12), ("--seed", 0)):
         parser.add_argument(name, type=int, default=default)
+    parser.add_argument("--longest", type=float, default=10.0)
     parser.add_argument("--executor", default="local")
     options = parser.parse_args()
     draw, killed = random.Random(options.seed), Counter[str]()
@@ -161,6 +180,7 @@ def main() -> None:
     began = time.monotonic()
     assert whole.start().wait() == 0, f"the study that is left alone fails; see {folder}"
     expected, usual = whole.contents(), whole.left_over()
+    shutil.copytree(whole.data, folder / "whole-data")
     print(f"left alone: {time.monotonic() - began:.0f} s; left over: {usual or 'nothing'}", flush=True)
     whole.close()
     equal = studies = 0
@@ -169,12 +189,14 @@ def main() -> None:
         study = ChaosStudy(f"study-{studies}", folder / f"study-{studies}", options.executor)
         kills = min(options.per_study, options.kills - killed.total())
         plan = [draw.random() < options.full / options.kills for _ in range(kills)]
-        break_study(study, plan, draw, killed)
+        break_study(study, plan, options.longest, draw, killed)
         found, left = study.contents(), [name for name in study.left_over() if name not in usual]
         different = sorted(name for name in found.keys() | expected if found.get(name) != expected.get(name))
         equal += not different
         verdict = f"DIFFERENT: {', '.join(different)}" if different else "equal"
         print(f"{study.name}: {study.starts} starts, {verdict}; left over: {left or 'nothing'}", flush=True)
+        if different:
+            shutil.copytree(study.data, folder / f"{study.name}-data")
         study.close()
     print(f"{killed.total()} kills ({dict(killed)}) in {studies} studies: {equal} equal")
 

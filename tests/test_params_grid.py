@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,32 @@ def test_problem_files_count_from_the_params_file_and_their_place_changes_nothin
         assert source.heldout_path == "elsewhere.jsonl"  # not there: named in messages as it was written
         fingerprints.append(prepare_fingerprint(params))
     assert fingerprints[0] == fingerprints[1]
+
+
+def test_model_folders_and_the_interpreter_count_from_the_params_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = yaml.safe_load((REPOSITORY / "params.paper.yaml").read_text())
+    model = raw["pretrain"]["family"]["models"][0]
+    hub = model["instruct"]
+    model |= {"base": "models/qwen", "base_revision": None}
+    raw["hardware"] |= {"python": "gpu/bin/python", "accelerate_config": "fsdp.yaml"}
+    file = tmp_path / "params.yaml"
+    file.write_text(yaml.safe_dump(raw))
+    (tmp_path / "models" / "qwen").mkdir(parents=True)
+    (tmp_path / "gpu" / "bin").mkdir(parents=True)
+    (tmp_path / "gpu" / "bin" / "python").symlink_to(sys.executable)
+    (tmp_path / "fsdp.yaml").write_text("{}")
+    (tmp_path / "python3").write_text("no interpreter")
+    monkeypatch.chdir("/")
+    params = load_params(file)
+    assert params.pretrain.family.models[0].base == str(tmp_path / "models" / "qwen")  # type: ignore[union-attr]
+    assert params.pretrain.family.models[0].instruct == hub  # type: ignore[union-attr]
+    assert params.hardware.python == str(tmp_path / "gpu" / "bin" / "python"), "a virtual environment's link is kept"
+    assert params.hardware.accelerate_config == str(tmp_path / "fsdp.yaml")
+    raw["hardware"]["python"] = "python3"
+    file.write_text(yaml.safe_dump(raw))
+    assert load_params(file).hardware.python == "python3", "a bare name is looked up in PATH"
 
 
 def test_a_missing_file_and_broken_yaml_are_refused(tmp_path: Path) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import resource
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -14,7 +18,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run as TrackedRun
-from support.recorded_study import forget_run, make_recorded_study, record_run
+from support.recorded_study import STARTED_AT, forget_run, make_recorded_study, record_run
 
 from flows.cli.main import main
 from tasks.runtime.tracking.publishing import publish_study, publishing, sync
@@ -199,6 +203,13 @@ def test_tracking_that_is_switched_off_writes_no_store(tmp_path: Path) -> None:
     assert not (params.root / "mlflow.db").exists()
 
 
+def test_runs_are_dated_by_their_rows_and_not_by_their_files(tmp_path: Path) -> None:
+    params = make_recorded_study(tmp_path)
+    sync(params)
+    tracked = runs_of(params, store_uri(params))[expand_grid(params)[0].run_id]
+    assert (tracked.info.start_time, tracked.info.end_time) == (1000 * STARTED_AT, 1000 * (STARTED_AT + 8.5))
+
+
 def test_the_environment_chooses_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     params = make_recorded_study(tmp_path, uri="http://configured")
     assert store_uri(params) == "http://configured"
@@ -337,15 +348,52 @@ def test_a_queued_experiment_publishes_into_the_repositorys_store() -> None:
     assert lasting_root(Path("/home/me/study/data")) == Path("/home/me/study/data")
 
 
-def test_sync_says_in_one_sentence_why_a_store_took_nothing(
+def refused_sync(path: Path, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[dict[str, str], str]:
+    """What a sync that ends with 1 says on standard output and standard error."""
+    with pytest.raises(SystemExit) as ended:
+        main(["sync", "--params", str(path), "--json", *options])
+    assert ended.value.code == 1
+    shown = capsys.readouterr()
+    assert shown.err.startswith("rlscale: not published to ")
+    assert shown.err.count("\n") == 1
+    return json.loads(shown.out), shown.err
+
+
+def test_sync_says_as_json_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    params = make_recorded_study(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["sync", "--params", str(tmp_path / "params.yaml"), "--json"])
+    runs = len(expand_grid(params))
+    assert ended.value.code == 0
+    assert json.loads(capsys.readouterr().out) == {"runs": runs, "rows": 5 * runs, "uri": store_uri(params)}
+
+
+def test_sync_says_in_one_sentence_that_a_store_refuses(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     make_recorded_study(tmp_path)
-    with pytest.raises(SystemExit) as ended:
-        main(["sync", "--params", str(tmp_path / "params.yaml"), "--uri", "http://127.0.0.1:9", "--json"])
-    assert ended.value.code == 1
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert shown.err.startswith("rlscale: not published to http://127.0.0.1:9: ")
-    assert shown.err.count("\n") == 1
+    said, _ = refused_sync(tmp_path / "params.yaml", capsys, "--uri", "http://127.0.0.1:9")
+    assert said["uri"] == "http://127.0.0.1:9"
+    assert "127.0.0.1" in said["error"]
+
+
+def test_sync_says_in_one_sentence_that_a_store_is_locked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    params = make_recorded_study(tmp_path)
+    with contextlib.closing(sqlite3.connect(params.root / "mlflow.db", isolation_level=None)) as holder:
+        holder.execute("begin exclusive")
+        said, _ = refused_sync(tmp_path / "params.yaml", capsys)
+    assert "database is locked" in said["error"]
+    assert sync(params)["runs"] == len(expand_grid(params))
+
+
+def test_sync_says_in_one_sentence_that_a_store_is_full(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    params = make_recorded_study(tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((params.root / "mlflow.db").stat().st_size, before[1]))
+    try:  # no file can grow beyond the store's size
+        said, _ = refused_sync(tmp_path / "params.yaml", capsys)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "disk" in said["error"]
+    assert sync(params)["runs"] == len(expand_grid(params))

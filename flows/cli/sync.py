@@ -29,6 +29,8 @@ def sync(
         with progress_output(as_json):
             added = replay(loaded, uri)
     except Exception as error:  # whatever a store can raise, when it is refused, locked or full
+        if as_json:
+            print_json({"uri": store, "error": one_line(error)})
         raise StageFailed(f"not published to {store}: {one_line(error)}") from error
     if as_json:
         print_json(added | {"uri": store})

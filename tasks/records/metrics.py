@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from tasks.study.errors import InputError
+
+CLOCK = ("seconds", "written_at")
+"""Fields that differ between equal runs."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class StepMetrics:
         sampler_fingerprint: digest of the weights the sampler used.
         seconds: wall seconds by phase: rollout, grading, update (log-prob passes included), weights (to the sampler),
             evaluation, checkpoint (the one before this step).
+        written_at: when the row was written, seconds since 1970; null in rows of versions that did not record it.
     """
 
     step: int
@@ -81,6 +86,11 @@ class StepMetrics:
     grading: dict[str, int] = field(default_factory=dict)
     sampler_fingerprint: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    written_at: float | None = None
+
+    def outcome(self) -> dict[str, Any]:
+        """The row without what may differ between equal runs."""
+        return {name: value for name, value in asdict(self).items() if name not in CLOCK}
 
     def line(self) -> str:
         """The row as one JSON line, newline included."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
+import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,10 @@ def training_lock(folder: Path) -> Iterator[None]:
 
 
 def append_metrics(context: TrainingContext, row: StepMetrics) -> None:
-    """Appends a row; only the main process writes."""
+    """Appends a row with its date; only the main process writes."""
     if context.accelerator.is_main_process:
         with StudyPaths.of(context.params).metrics(context.run).open("a", encoding="utf-8") as file:
-            file.write(row.line())
+            file.write(replace(row, written_at=round(time.time(), 3)).line())
 
 
 def resume(context: TrainingContext) -> TrainerState:
@@ -108,6 +108,6 @@ def save_final_policy(context: TrainingContext) -> dict[str, Any]:
 
 
 def content_digest(folder: Path, rows: list[StepMetrics], weights: str) -> str:
-    """Digest of a run's outcome: its metrics without seconds, and its final weights."""
-    values = [{k: v for k, v in json.loads(row.line()).items() if k != "seconds"} for row in rows]
+    """Digest of a run's outcome: its metrics without clock values, and its final weights."""
+    values = [row.outcome() for row in rows]
     return digest_text(canonical_json({"run": folder.name, "rows": values, "weights": weights}))

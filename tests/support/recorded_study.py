@@ -15,6 +15,9 @@ from tasks.study.manifests import write_json, write_manifest, write_text
 from tasks.study.params import Params, load_params
 from tasks.study.paths import StudyPaths
 
+STARTED_AT = 1_700_000_000.0
+"""Unix seconds at which every recorded run began."""
+
 
 def make_recorded_study(root: Path, steps: int = 4, **tracking: object) -> Params:
     """The shipped small study with every run recorded over `steps` steps; `tracking` changes that block."""
@@ -52,7 +55,7 @@ def forget_run(params: Params, run: Run) -> None:
 
 def _row(step: int, loss: float) -> StepMetrics:
     if step == 0:
-        return StepMetrics(step=0, test_loss=loss, seconds={"evaluation": 0.5})
+        return StepMetrics(step=0, test_loss=loss, seconds={"evaluation": 0.5}, written_at=STARTED_AT + 0.5)
     return StepMetrics(
         step=step,
         data=16 * step,
@@ -63,4 +66,5 @@ def _row(step: int, loss: float) -> StepMetrics:
         kl=0.01,
         flops={"update": 10.0},
         seconds={"rollout": 1.0, "update": 1.0},
+        written_at=STARTED_AT + 0.5 + 2 * step,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from support import REPOSITORY
+from tasks.records.metrics import read_metrics
 from tasks.records.problems import Problem, write_problems
 from tasks.study.fingerprints import model_fingerprint, prepare_fingerprint, run_fingerprint
 from tasks.study.grid import ModelName, Run, expand_grid
@@ -128,10 +128,9 @@ def save_random_model(params: Params, size: str, seed: int, folder: Path) -> lis
 
 
 def numbers(params: Params, run: Run) -> list[dict[str, Any]]:
-    """A run's rows without what may differ between equal runs: seconds, and how verdicts were come by."""
-    rows = [json.loads(line) for line in StudyPaths.of(params).metrics(run).read_text().splitlines()]
+    """A run's rows without what may differ between equal runs: clock values, and how verdicts were come by."""
+    rows = [row.outcome() for row in read_metrics(StudyPaths.of(params).metrics(run))]
     for row in rows:
-        row.pop("seconds")
         row["grading"] = {key: value for key, value in row["grading"].items() if key in {"graded", "right"}}
     return rows
 

@@ -7,23 +7,23 @@ nothing. Names hold only letters, digits and `_ - . /`: trackers refuse `@` and 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.records.metrics import StepMetrics, read_metrics
+from tasks.records.metrics import CLOCK, StepMetrics, read_metrics
 from tasks.records.models import read_models
 from tasks.records.scores import Score, read_scores
 from tasks.records.stopping import read_stopped
 from tasks.study.fingerprints import run_fingerprint
 from tasks.study.grid import Run
-from tasks.study.manifests import MANIFEST, digest_text, is_locked, read_manifest
+from tasks.study.manifests import MANIFEST, canonical_json, digest_text, is_locked, read_manifest
 from tasks.study.params import Params
 from tasks.study.paths import StudyPaths
 
 SMALL_BYTES = 4_000_000
 _FINAL = ("test_loss", "pass_at_1", "reward_mean", "completion_length", "data", "tokens", "compute", "flops_total")
-_NOT_CURVES = {"step", "flops", "grading", "sampler_fingerprint", "seconds"}
+_NOT_CURVES = {"step", "flops", "grading", "sampler_fingerprint", *CLOCK}
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,12 @@ class RunRecord:
         tags: the axes, for grouping.
         dataset: name and digest of the problems trained on.
         points: the curves.
-        digests: of the rows up to each one, seconds left out, to tell whether a store holds a prefix of these curves: a
-            resumed run makes the same rows in other seconds.
+        digests: of the rows up to each one, clock values left out, to tell whether a store holds a prefix of these
+            curves: a resumed run makes the same rows in other seconds.
         summary: last values, and scores where the run has been evaluated.
         files: small files of the folder.
-        started_at: Unix seconds at which the run's first step can have begun; 0 before there is a row.
+        started_at: Unix seconds at which its evaluation before training began, by its rows; 0 where they do not say.
+        ended_at: Unix seconds at which its last row was written; 0 where it does not say.
         done: whether the run has finished.
         stopped: why it was stopped by forecast, None where it was not.
         running: whether a process holds its lock.
@@ -72,6 +73,7 @@ class RunRecord:
     summary: dict[str, float]
     files: list[Path]
     started_at: float
+    ended_at: float
     done: bool
     stopped: str | None
     running: bool
@@ -84,7 +86,7 @@ def read_record(params: Params, run: Run) -> RunRecord:
     points, digests, elapsed, digest = [], [], 0.0, ""
     for row in rows:
         elapsed += sum(row.seconds.values())
-        digest = digest_text(digest + replace(row, seconds={}).line())
+        digest = digest_text(digest + canonical_json(row.outcome()))
         points.append(MetricPoint(row.step, elapsed, curves(row)))
         digests.append(digest)
     manifest = read_manifest(paths.run(run))
@@ -101,11 +103,19 @@ def read_record(params: Params, run: Run) -> RunRecord:
         digests=digests,
         summary=_summary(paths, run, rows),
         files=_files(paths, run),
-        started_at=paths.metrics(run).stat().st_mtime - elapsed if rows else 0.0,
+        started_at=_started_at(rows),
+        ended_at=(rows[-1].written_at or 0.0) if rows else 0.0,
         done=manifest is not None and manifest.get("fingerprint") == fingerprint,
         stopped=stop.reason if (stop := read_stopped(params, run)) else None,
         running=is_locked(paths.run(run)),
     )
+
+
+def _started_at(rows: list[StepMetrics]) -> float:
+    """By the row before training; a file's own time would say when it was copied here."""
+    if not rows or rows[0].written_at is None:
+        return 0.0
+    return rows[0].written_at - sum(rows[0].seconds.values())
 
 
 def curves(row: StepMetrics) -> dict[str, float]:

@@ -55,7 +55,7 @@ def connect(uri: str) -> MlflowClient:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     from mlflow import MlflowClient
 
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it logs tracebacks of what it raises
     if uri.startswith("sqlite:///"):
         _create_database(Path(uri.removeprefix("sqlite:///")))
     return MlflowClient(tracking_uri=uri)

@@ -202,8 +202,7 @@ class TrackedStudy:
         for path in record.files:
             self._client.log_artifact(run_id, str(path))
         self._client.log_text(run_id, params_yaml(self._params), "params.yaml")
-        ended = tracked.info.start_time + int(1000 * record.points[-1].elapsed) if record.points else None
-        self._client.set_terminated(run_id, "FINISHED", ended)
+        self._client.set_terminated(run_id, "FINISHED", int(1000 * record.ended_at) or None)
         self._log_model(tracked, record)
         closing = {} if record.stopped is None else {STOPPED_TAG: record.stopped}
         self._tag(tracked, closing | {SUMMARY_TAG: fingerprint})

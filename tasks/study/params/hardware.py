@@ -117,7 +117,11 @@ class Hardware(ConfigBlock):
     grading_workers: PositiveInt = 1
     grading_seconds: PositiveFloat = 5.0
     grading_memory_mb: PositiveInt = 2048
-    python: str | None = Field(default=None, description="Interpreter that trains and evaluates; null: this one.")
+    python: str | None = Field(
+        default=None,
+        description="Interpreter that trains and evaluates: a path, relative to the params file's folder, or a name in "
+        "PATH. null: this one.",
+    )
     vllm: VllmHardware = VllmHardware()
 
     @model_validator(mode="after")

@@ -58,8 +58,8 @@ class TinyFamily(ConfigBlock):
 class HubModel(ConfigBlock):
     """A pinned pair of hub checkpoints.
 
-    A local folder may stand in for a repository, with revision null, and so may `package:NAME`, the folder of an
-    installed Python package; a folder that holds a GGUF file alone is converted.
+    A local folder, relative to the params file's, may stand in for a repository, with revision null, and so may
+    `package:NAME`, the folder of an installed Python package; a folder that holds a GGUF file alone is converted.
     """
 
     name: Name

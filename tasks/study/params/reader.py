@@ -14,6 +14,12 @@ from tasks.study.params.params import Params
 
 LOCAL_PATHS = ("path", "heldout_path", "pass_rates", "tokenizer")
 """Keys of the prepare block that may name local files."""
+_PATHS_BY_BLOCK = {
+    "prepare": LOCAL_PATHS,
+    "pretrain": ("base", "instruct"),
+    "hardware": ("python", "accelerate_config"),
+}
+"""Keys of each block that may name something in the params file's folder."""
 EXECUTOR_VARIABLE = "RLSCALE_EXECUTOR"
 """Overrides `hardware.executor`: the same file runs on Slurm, on a Ray cluster and in one machine's container."""
 
@@ -25,8 +31,8 @@ def load_params(path: Path) -> Params:
         path: a YAML file.
 
     Returns:
-        The params, with `study.data_root` made absolute and problem files that lie beside the params file: relative
-        paths count from the file's folder.
+        The params, with `study.data_root` made absolute, and so what lies in the file's folder of problem files, model
+        folders, interpreter and accelerate config: relative paths count from the params file.
 
     Raises:
         InputError: no such file, no YAML, an unknown key, a wrong type or an impossible value.
@@ -55,8 +61,7 @@ def make_params(raw: dict[str, Any], path: Path) -> Params:
     executor = os.environ.get(EXECUTOR_VARIABLE)
     if executor and isinstance(raw.get("hardware", {}), dict):
         raw = raw | {"hardware": raw.get("hardware", {}) | {"executor": executor}}
-    if "prepare" in raw:
-        raw = raw | {"prepare": _beside(raw["prepare"], path)}
+    raw = raw | {name: _beside(raw[name], path, keys) for name, keys in _PATHS_BY_BLOCK.items() if name in raw}
     try:
         params = Params.model_validate(_with_tuples(raw))
     except ValidationError as error:
@@ -65,19 +70,21 @@ def make_params(raw: dict[str, Any], path: Path) -> Params:
     return params.model_copy(update={"study": params.study.model_copy(update={"data_root": str(root)})})
 
 
-def _beside(block: Any, file: Path) -> Any:
-    """The prepare block with files that lie in the params file's folder by their absolute paths; others as they are.
+def _beside(block: Any, file: Path, keys: tuple[str, ...]) -> Any:
+    """A block with what lies in the params file's folder by its absolute path, symbolic links as they are.
 
-    A path within a hub repository stays; fingerprints hold the digests of files, not their names.
+    A path within a hub repository stays, and so does a bare name of `hardware.python`, which is looked up in PATH.
     """
     if isinstance(block, list):
-        return [_beside(entry, file) for entry in block]
+        return [_beside(entry, file, keys) for entry in block]
     if not isinstance(block, dict):
         return block
-    out = {key: _beside(value, file) for key, value in block.items()}
-    for key in () if block.get("repository") else LOCAL_PATHS:
+    out = {key: _beside(value, file, keys) for key, value in block.items()}
+    for key in () if block.get("repository") else keys:
         value = out.get(key)
-        if isinstance(value, str) and (found := file.absolute().parent / value).exists():
+        if not isinstance(value, str) or (key == "python" and "/" not in value):
+            continue
+        if (found := Path(os.path.abspath(file.absolute().parent / value))).exists():
             out[key] = str(found)
     return out
 
