@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tasks.study.grid import expand_grid
+from tasks.study.params import load_params
+
 pytestmark = pytest.mark.slow
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -45,3 +48,12 @@ def test_an_example_runs_from_any_folder_and_leaves_nothing(name: str, tmp_path:
     for text in EXPECTED[name]:
         assert text in done.stdout, done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_questions_of_the_smollm_study_are_what_their_script_writes() -> None:
+    folder = EXAMPLES / "smollm"
+    command = [sys.executable, str(folder / "make_problems.py"), "2025", "400"]
+    written = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert written == (folder / "problems.jsonl").read_text()
+    params = load_params(EXAMPLES.parent / "params.smollm.yaml")
+    assert [(run.tau, run.seed) for run in expand_grid(params)] == [(1, 0), (1, 1), (4, 0)]
