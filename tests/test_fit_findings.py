@@ -188,3 +188,11 @@ def test_analysis_of_points_is_plain_json_and_repeats_itself() -> None:
     assert to_json(one.tests) == to_json(two.tests)
     assert {fit.law for fit in one.fits} == {"saturating", "loglinear", "pivot"}
     assert [fit.law for fit in one.fits if fit.primary] == ["saturating"]
+
+
+def test_runs_evaluated_now_and_then_have_a_reuse_effect() -> None:
+    steps = np.arange(4, 37, 4)
+    tau = np.repeat([1.0, 4.0], len(steps))
+    points = measure(tau, np.tile(steps, 2), 0.9 * np.tile(steps, 2) ** -0.5 * tau**0.1, step=np.tile(steps, 2))
+    (row,) = reuse_effects(points, OPTIONS, "instruct")
+    assert row.ratio.value == pytest.approx(4**0.1)
