@@ -7,6 +7,7 @@ does not stop the others.
 
     flash    variable-length flash attention against padded blocks: log-probabilities and gradients of one batch
     memory   peak of an update with as many rows as the estimate allows, against the estimate and the whole card
+    ipc      `weight_sync.py --other-process`: weights of 0.5B and 3B to another process on the GPU, by CUDA IPC
     mfu      `train_gpu.py` at the layer shapes of 0.5B, 3B and 7B: MFU and tokens per second against TRL
     sleep    a vLLM engine beside the trainer: sleep, an update at the estimate's edge, weights back and wake, seconds
              of each, and what the sleeping engine keeps; then it samples again
@@ -189,7 +190,7 @@ def _both(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> list[tuple[
 
 
 PARTS: dict[str, Callable[[bool], Iterator[Row]]] = {"flash": flash, "memory": memory, "sleep": sleep, "two": two}
-ORDER = ("flash", "memory", "mfu", "sleep", "two")
+ORDER = ("flash", "memory", "ipc", "mfu", "sleep", "two")
 
 
 def _fullest_update(updater: PolicyUpdater, hardware: SizedHardware, small: bool) -> float:
@@ -253,8 +254,12 @@ def main() -> None:
         commands = [[__file__, "--here", part]]
         if part == "mfu":
             commands = [[str(ROOT / "benchmarks/train_gpu.py"), "--shape", size] for size in ("0.5B", "3B", "7B")]
+        elif part == "ipc":
+            sizes = ("200",) if given.small else ("494", "3086")
+            module = ["-m", "benchmarks.weight_sync", "--other-process", "--parameters"]
+            commands = [[*module, size] for size in sizes]
         for command in commands:
-            if subprocess.run([sys.executable, *command, *small], check=False).returncode:
+            if subprocess.run([sys.executable, *command, *([] if part == "ipc" else small)], check=False).returncode:
                 failed.append(part)
     if failed:
         raise SystemExit(f"failed: {', '.join(failed)}")

@@ -1,22 +1,25 @@
 """The update phase at layer shapes of Qwen2.5: MFU, tokens per second against TRL's trainer, peak memory.
 
-    python benchmarks/train_gpu.py [--shape 0.5B|1.5B|3B|7B|...] [--prompts 512] [--trl-prompts 16] [--rows N] [--small]
+    python benchmarks/train_gpu.py [--shape 0.5B|1.5B|3B|7B|...] [--prompts 512] [--trl-prompts 16] [--rows N]
+                                   [--kernels transformers liger compile liger+compile] [--profile] [--small]
 
 Random weights in bfloat16 of a size's widths and vocabulary, with as many of its layers as `LIMIT` parameters allow;
 512 x 8 completions whose lengths are log-normal with a mean of 700 tokens, cut at 4,096 (see `packing.py`), KL to a
 frozen reference, 4 minibatches. Ours is the trainer's own `PolicyUpdater` on packed micro-batches; rows and
 recomputation are what the memory estimate chooses for the device, if --rows does not say. TRL's is `GRPOTrainer` on a
-part of the same groups, padded, its reference pass, loss, backward and optimiser step, --trl-sequences per micro-batch.
+part of the same groups, padded, its reference pass, loss, backward and optimiser step, --trl-sequences per micro-batch
+or, where they do not fit, half as many, and so on; 0 prompts leave it out.
 A token is a completion token. MFU counts forward, backward and reference once, nothing recomputed, over the device's
 dense bf16 peak. `--small` is the same on a narrow model and few short completions: it shows on a CPU that the script
 runs, its figures mean nothing.
 
-Prints a row of a table for `RESULTS.md`.
+Prints rows of a table for `RESULTS.md`, one for each of --kernels; `--profile` adds where the GPU's time goes.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,6 +29,7 @@ from typing import Any
 import torch
 import transformers
 from packing import OBJECTIVE, draw_groups, micro_batches
+from torch.autograd import DeviceType
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from tasks.costs.flops import Architecture
@@ -34,6 +38,7 @@ from tasks.costs.hardware_choice import choose_hardware
 from tasks.costs.memory import GIB, Devices
 from tasks.costs.model_shape import ModelShape, published_configs
 from tasks.policy.attention import supports_varlen
+from tasks.policy.kernels import PLAIN, KernelOptions, use_kernels
 from tasks.pretrain.tiny import build_tokenizer
 from tasks.study.params import SizedHardware, load_params
 from tasks.train.batching import MicroBatch, RolloutGroup
@@ -47,7 +52,14 @@ LIMIT = 3e9
 """Parameters at most: 18 bytes of each on one device, TRL's 20."""
 SMALL = {"vocab_size": 512, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
 SMALL |= {"num_attention_heads": 2, "num_key_value_heads": 2}
-HEADER = "| shape | device | torch | transformers | rows | recomputed | MFU | tokens/s | TRL's | ratio | GiB | TRL's |"
+KERNELS = {
+    "transformers": PLAIN,
+    "liger": KernelOptions(liger=True),
+    "compile": KernelOptions(compiled=True),
+    "liger+compile": KernelOptions(liger=True, compiled=True),
+}
+HEADER = "| shape | device | torch | transformers | kernels | rows | recomputed | MFU | tokens/s "
+HEADER += "| TRL's | ratio | GiB | TRL's |"
 
 
 def shape_of(size: str, small: bool = False) -> dict[str, Any]:
@@ -75,7 +87,9 @@ def choose_rows(shape: dict[str, Any], rows: int | None) -> SizedHardware:
 def write_checkpoint(folder: Path, shape: dict[str, Any]) -> None:
     """A checkpoint of random weights."""
     torch.manual_seed(0)
-    Qwen2ForCausalLM(Qwen2Config(**shape)).to(torch.bfloat16).save_pretrained(folder)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        model = Qwen2ForCausalLM(Qwen2Config(**shape)).to(torch.bfloat16)
+    model.cpu().save_pretrained(folder)
     build_tokenizer().save_pretrained(folder)
 
 
@@ -95,17 +109,20 @@ def timed(device: torch.device, work: Callable[[], object]) -> tuple[float, floa
     return seconds, peak
 
 
-def make_updater(checkpoint: Path, recomputed: bool) -> PolicyUpdater:
+def make_updater(checkpoint: Path, recomputed: bool, kernels: KernelOptions = PLAIN) -> PolicyUpdater:
     """The trainer's updater on one device, in bfloat16."""
     parallel = init_parallel("bfloat16")
     policy = build_policy(parallel, checkpoint)
+    reference = build_policy(parallel, checkpoint, frozen=True)
+    for model in (policy, reference):
+        use_kernels(model.model, kernels)
     if recomputed:
         policy.model.gradient_checkpointing_enable({"use_reentrant": False})
         policy.train()
     return PolicyUpdater(
         parallel=parallel,
         policy=policy,
-        reference=build_policy(parallel, checkpoint, frozen=True),
+        reference=reference,
         optimizer=torch.optim.AdamW(policy.parameters(), lr=SETTINGS.learning_rate, fused=True),
         objective=OBJECTIVE,
         temperature=1.0,
@@ -114,9 +131,11 @@ def make_updater(checkpoint: Path, recomputed: bool) -> PolicyUpdater:
     )
 
 
-def ours(checkpoint: Path, groups: list[RolloutGroup], hardware: SizedHardware) -> tuple[float, float, float]:
+def ours(
+    checkpoint: Path, groups: list[RolloutGroup], hardware: SizedHardware, kernels: KernelOptions, profiled: bool
+) -> tuple[float, float, float]:
     """Seconds, peak GiB and necessary FLOPs of the whole update phase."""
-    updater = make_updater(checkpoint, hardware.gradient_checkpointing)
+    updater = make_updater(checkpoint, hardware.gradient_checkpointing, kernels)
     device, policy = updater.parallel.accelerator.device, updater.policy
     architecture = Architecture.from_config(policy.model.config.to_dict())
     varlen = supports_varlen(device, "bfloat16", architecture.head_dim)
@@ -130,7 +149,33 @@ def ours(checkpoint: Path, groups: list[RolloutGroup], hardware: SizedHardware) 
         updater.step(minibatches, 1, "benchmark")
 
     seconds, peak = timed(device, step)
+    if profiled:
+        print(profile_of(step))
     return seconds, peak, model_flops(architecture, held[0], {"reference": True})
+
+
+def profile_of(step: Callable[[], object]) -> str:
+    """The kernels that take most of the device's time in one turn."""
+    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities) as profile:
+        step()
+    events = [event for event in profile.key_averages() if event.device_type == DeviceType.CUDA]
+    total = sum(event.self_device_time_total for event in events)
+    events.sort(key=lambda event: -event.self_device_time_total)
+    lines = [f"{e.self_device_time_total / total:6.1%} {e.count:7d} x {e.key[:110]}" for e in events[:25] if total]
+    return "\n".join([f"{total / 1e6:.2f} s of kernels", *lines])
+
+
+def theirs_that_fits(checkpoint: Path, groups: list[RolloutGroup], sequences: int, cpu: bool) -> tuple[float, float]:
+    """`theirs` with half as many sequences per micro-batch until they fit; NaN where not even one does."""
+    while sequences:
+        try:
+            return theirs(checkpoint, groups, sequences, cpu)
+        except torch.OutOfMemoryError:
+            sequences //= 2
+        gc.collect()
+        torch.cuda.empty_cache()
+    return float("nan"), float("nan")
 
 
 def theirs(checkpoint: Path, groups: list[RolloutGroup], sequences: int, cpu: bool) -> tuple[float, float]:
@@ -219,6 +264,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=None)
     parser.add_argument("--trl-prompts", type=int, default=16)
     parser.add_argument("--trl-sequences", type=int, default=8)
+    parser.add_argument("--kernels", nargs="+", choices=KERNELS, default=["transformers"])
+    parser.add_argument("--profile", action="store_true")
     parser.add_argument("--small", action="store_true")
     given = parser.parse_args()
     cpu = not torch.cuda.is_available()
@@ -231,21 +278,27 @@ def main() -> None:
     groups = draw_groups(prompts, given.group, given.prompt, scale, vocabulary, seed=0)
     part = groups[:other_prompts]
     name = "CPU, small: figures mean nothing" if cpu else torch.cuda.get_device_name()
-    with tempfile.TemporaryDirectory() as folder:
-        write_checkpoint(Path(folder), shape)
-        seconds, peak, useful = ours(Path(folder), groups, hardware)
-        other_seconds, other_peak = theirs(Path(folder), part, given.trl_sequences, cpu)
-    mine = tokens_of(groups) / seconds
-    other = tokens_of(part) / other_seconds
     limit = None if cpu else peak_of_device(name)
-    mfu = "unknown" if limit is None else f"{useful / seconds / limit:.1%}"
     name_of_shape = f"{given.shape}, {shape['num_hidden_layers']} layers"
     recomputed = "yes" if hardware.gradient_checkpointing else "no"
-    print(HEADER + "\n|" + "---|" * (HEADER.count("|") - 1))
-    print(
-        f"| {name_of_shape} | {name} | {torch.__version__} | {transformers.__version__} | {hardware.token_budget} | "
-        f"{recomputed} | {mfu} | {mine:,.0f} | {other:,.0f} | {mine / other:.2f} | {peak:.1f} | {other_peak:.1f} |"
-    )
+    print(HEADER + "\n|" + "---|" * (HEADER.count("|") - 1), flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        write_checkpoint(Path(folder), shape)
+        other, other_peak = float("nan"), float("nan")
+        if part:
+            other_seconds, other_peak = theirs_that_fits(Path(folder), part, given.trl_sequences, cpu)
+            other = tokens_of(part) / other_seconds
+        for kernels in given.kernels:
+            gc.collect()
+            seconds, peak, useful = ours(Path(folder), groups, hardware, KERNELS[kernels], given.profile)
+            mine = tokens_of(groups) / seconds
+            mfu = "unknown" if limit is None else f"{useful / seconds / limit:.1%}"
+            print(
+                f"| {name_of_shape} | {name} | {torch.__version__} | {transformers.__version__} | {kernels} | "
+                f"{hardware.token_budget} | {recomputed} | {mfu} | {mine:,.0f} | {other:,.0f} | {mine / other:.2f} | "
+                f"{peak:.1f} | {other_peak:.1f} |",
+                flush=True,
+            )
 
 
 def tokens_of(groups: list[RolloutGroup]) -> int:

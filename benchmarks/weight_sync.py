@@ -1,27 +1,32 @@
 """What it costs to hand a policy's weights to vLLM's workers, without vLLM: sums, packing, the hand-over itself.
 
-    python -m benchmarks.weight_sync [--parameters MILLIONS] [--workers N]
+    python -m benchmarks.weight_sync [--parameters MILLIONS] [--workers N] [--other-process]
 
 Two tables. Nanoseconds per weight of the sum that each side takes of every tensor: over 64-bit words, as
 `policy_model.tensor_checksum` does, against the sum over single weights that it replaced. Seconds per hand-over of
 Qwen2.5-0.5B-shaped bfloat16 weights, from the trainer's tensors to copies that N workers hold and have summed: in
 buckets through shared memory (`vllm.buckets`), against the staged file that each worker reads whole, with the old sums.
-The workers stand in one process and load nothing into a model; on a GPU the buckets would not leave the device.
+The workers stand in one process and load nothing into a model. `--other-process` prints instead the seconds of the
+hand-over to one worker in a process of its own on the same device, by CUDA IPC where there is a GPU: opened, copied out
+and summed there, sums compared.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from tasks.policy.policy_model import tensor_checksum
 from tasks.sampling.vllm.buckets import Alone, BucketSender
-from tasks.sampling.vllm.device_buffer import Entry, Handles, aligned, open_buffer, unpack
+from tasks.sampling.vllm.device_buffer import Entry, Handles, aligned, device_key, open_buffer, unpack
+from tasks.sampling.vllm.device_memory import free_cached_memory
 from tasks.sampling.vllm.staging import Checksums, WeightLayout
 from tasks.sampling.vllm.weights import make_staging_dir, stored_tensors, write_staging_dir
 
@@ -69,6 +74,72 @@ class Workers:
         self._buffer = torch.empty(0)
 
 
+class OtherProcess:
+    """One worker in a process of its own, on a device of the same machine; see `vllm.buckets.BucketTarget`."""
+
+    def __init__(self, device: torch.device) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_work, args=(theirs, device))
+        self._process.start()
+
+    def open_buffers(self, handles: Handles) -> None:
+        """It opens the buffer of its device."""
+        self._ask("open", handles)
+
+    def load_bucket(self, entries: list[Entry]) -> list[Checksums]:
+        """It copies a bucket out."""
+        return [self._ask("load", entries)]
+
+    def close_buffers(self) -> None:
+        """It lets go of the buffer."""
+        self._ask("close", None)
+
+    def end(self) -> None:
+        """Ends the process."""
+        self._pipe.send(("end", None))
+        self._process.join()
+
+    def _ask(self, what: str, value: Any) -> Any:
+        self._pipe.send((what, value))
+        return self._pipe.recv()
+
+
+def _work(pipe: Any, device: torch.device) -> None:
+    """What the other process does."""
+    buffer = torch.empty(0)
+    held: dict[str, torch.Tensor] = {}
+    while True:
+        what, value = pipe.recv()
+        answer = None
+        if what == "open":
+            buffer = open_buffer(value, device_key(device, 0), device)
+        elif what == "load":
+            for name, view in unpack(buffer, value):
+                held[name] = view.clone()
+            answer = {name: tensor_checksum(held[name]) for name, _, _ in value}
+        elif what == "close":
+            buffer, held = torch.empty(0), {}
+            free_cached_memory()
+        else:
+            return
+        pipe.send(answer)
+
+
+def to_other_process(parameters: float) -> tuple[float, float]:
+    """Seconds of a hand-over to another process on the first GPU, or here, and GiB of the weights."""
+    device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    with torch.device(device):
+        weights = model_weights(parameters)
+    sizes = [aligned(tensor.numel() * tensor.element_size()) for tensor in weights.values()]
+    sender = BucketSender(WeightLayout("bfloat16", False, None, max(sizes), sum(sizes)), device, Alone())
+    worker = OtherProcess(device)
+    try:
+        return seconds(lambda: sender.send(weights.items(), worker)), sum(sizes) / 2**30
+    finally:
+        worker.end()
+
+
 def by_file(weights: Mapping[str, torch.Tensor], stage: Path, workers: int) -> None:
     """The hand-over before: one file, summed by the sender twice and by every worker."""
     write_staging_dir(stage, weights)
@@ -102,7 +173,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parameters", type=float, default=494.0, help="of the model, millions")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--other-process", action="store_true")
     options = parser.parse_args()
+    if options.other_process:
+        passed, size = to_other_process(options.parameters * 1e6)
+        print(f"{size:.2f} GiB to another process: {passed:.2f} s, {size / passed:.1f} GiB/s")
+        return
     torch.set_num_threads(1)
     print("sum of a tensor, one thread   before ns/weight   now ns/weight   ratio")
     for dtype in (torch.float32, torch.bfloat16):
