@@ -1,7 +1,7 @@
 """The update phase at layer shapes of Qwen2.5: MFU, tokens per second against TRL's trainer, peak memory.
 
-    python benchmarks/train_gpu.py [--shape 0.5B|1.5B|3B|7B|...] [--prompts 512] [--trl-prompts 16] [--rows N]
-                                   [--kernels transformers liger compile liger+compile] [--profile] [--small]
+    python benchmarks/train_gpu.py [--shape 0.5B|1.5B|3B|7B|...] [--layers N] [--prompts 512] [--trl-prompts 16]
+                                   [--settings KERNELS,ROWS,RECOMPUTED ...] [--profile] [--small]
 
 Random weights in bfloat16 of a size's widths and vocabulary, with as many of its layers as `LIMIT` parameters allow;
 512 x 8 completions whose lengths are log-normal with a mean of 700 tokens, cut at 4,096 (see `packing.py`), KL to a
@@ -13,7 +13,8 @@ A token is a completion token. MFU counts forward, backward and reference once, 
 dense bf16 peak. `--small` is the same on a narrow model and few short completions: it shows on a CPU that the script
 runs, its figures mean nothing.
 
-Prints rows of a table for `RESULTS.md`, one for each of --kernels; `--profile` adds where the GPU's time goes.
+Prints rows of a table for `RESULTS.md`, one for each of --settings, such as `liger,8192,no` (kernels: transformers,
+liger, compile; `auto` rows and recomputation: by the estimate); `--profile` adds where the GPU's time goes.
 """
 
 from __future__ import annotations
@@ -56,28 +57,29 @@ KERNELS = {
     "transformers": PLAIN,
     "liger": KernelOptions(liger=True),
     "compile": KernelOptions(compiled=True),
-    "liger+compile": KernelOptions(liger=True, compiled=True),
 }
 HEADER = "| shape | device | torch | transformers | kernels | rows | recomputed | MFU | tokens/s "
 HEADER += "| TRL's | ratio | GiB | TRL's |"
 
 
-def shape_of(size: str, small: bool = False) -> dict[str, Any]:
-    """A size's config with as many layers as `LIMIT` allows."""
+def shape_of(size: str, small: bool = False, layers: int | None = None) -> dict[str, Any]:
+    """A size's config with so many layers, or as many as `LIMIT` allows."""
     config = published_configs()[f"Qwen/Qwen2.5-{size}"] | {"max_position_embeddings": 32768}
     if small:
         return config | SMALL
     shape = ModelShape.from_config(config)
     outside = shape.total - shape.architecture.n_params
-    layers = min(shape.architecture.num_hidden_layers, int((LIMIT - outside) / shape.layer))
+    layers = layers or min(shape.architecture.num_hidden_layers, int((LIMIT - outside) / shape.layer))
     return config | {"num_hidden_layers": layers}
 
 
-def choose_rows(shape: dict[str, Any], rows: int | None) -> SizedHardware:
-    """Rows and recomputation that the memory estimate chooses for this device, without an engine beside the trainer."""
+def choose_rows(shape: dict[str, Any], rows: int | None, recomputed: bool | None = None) -> SizedHardware:
+    """Rows and recomputation as given or as the memory estimate chooses, without an engine beside the trainer."""
     params = load_params(Path(__file__).parents[1] / "params.paper.yaml")
     engine = params.hardware.vllm.model_copy(update={"mode": "server"})
-    hardware = params.hardware.model_copy(update={"vllm": engine, "token_budget": rows})
+    hardware = params.hardware.model_copy(
+        update={"vllm": engine, "token_budget": rows, "gradient_checkpointing": recomputed}
+    )
     params = params.model_copy(update={"hardware": hardware})
     on_gpu = torch.cuda.is_available()
     capacity = torch.cuda.get_device_properties(0).total_memory if on_gpu else 8 * GIB
@@ -141,7 +143,7 @@ def ours(
     varlen = supports_varlen(device, "bfloat16", architecture.head_dim)
     held: list[list[list[MicroBatch]]] = []
 
-    def step() -> None:
+    def step(groups: list[RolloutGroup] = groups) -> None:
         share = -(-len(groups) // UPDATES)
         parts = [groups[start : start + share] for start in range(0, len(groups), share)]
         minibatches = [micro_batches(part, hardware.token_budget, device, varlen) for part in parts]
@@ -149,15 +151,16 @@ def ours(
         updater.step(minibatches, 1, "benchmark")
 
     seconds, peak = timed(device, step)
+    useful = model_flops(architecture, held[0], {"reference": True})
     if profiled:
-        print(profile_of(step))
-    return seconds, peak, model_flops(architecture, held[0], {"reference": True})
+        print(profile_of(lambda: step(groups[:UPDATES])))
+    return seconds, peak, useful
 
 
 def profile_of(step: Callable[[], object]) -> str:
     """The kernels that take most of the device's time in one turn."""
-    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
-    with torch.profiler.profile(activities=activities) as profile:
+    kinds = torch.profiler.ProfilerActivity
+    with torch.profiler.profile(activities=[kinds.CUDA if torch.cuda.is_available() else kinds.CPU]) as profile:
         step()
     events = [event for event in profile.key_averages() if event.device_type == DeviceType.CUDA]
     total = sum(event.self_device_time_total for event in events)
@@ -261,18 +264,17 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=512)
     parser.add_argument("--group", type=int, default=8)
     parser.add_argument("--prompt", type=float, default=120.0, help="mean length of a prompt, tokens")
-    parser.add_argument("--rows", type=int, default=None)
+    parser.add_argument("--layers", type=int, default=None)
     parser.add_argument("--trl-prompts", type=int, default=16)
     parser.add_argument("--trl-sequences", type=int, default=8)
-    parser.add_argument("--kernels", nargs="+", choices=KERNELS, default=["transformers"])
+    parser.add_argument("--settings", nargs="+", default=["transformers,auto,auto"])
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--small", action="store_true")
     given = parser.parse_args()
     cpu = not torch.cuda.is_available()
     if cpu and not given.small:
         raise SystemExit("train_gpu.py: no GPU here; --small shows on a CPU that the script runs")
-    shape = shape_of(given.shape, given.small)
-    hardware = choose_rows(shape, given.rows)
+    shape = shape_of(given.shape, given.small, given.layers)
     prompts, other_prompts = (8, 4) if given.small else (given.prompts, given.trl_prompts)
     vocabulary, scale = (20, 32) if given.small else (shape["vocab_size"], 1)
     groups = draw_groups(prompts, given.group, given.prompt, scale, vocabulary, seed=0)
@@ -280,7 +282,6 @@ def main() -> None:
     name = "CPU, small: figures mean nothing" if cpu else torch.cuda.get_device_name()
     limit = None if cpu else peak_of_device(name)
     name_of_shape = f"{given.shape}, {shape['num_hidden_layers']} layers"
-    recomputed = "yes" if hardware.gradient_checkpointing else "no"
     print(HEADER + "\n|" + "---|" * (HEADER.count("|") - 1), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         write_checkpoint(Path(folder), shape)
@@ -288,8 +289,12 @@ def main() -> None:
         if part:
             other_seconds, other_peak = theirs_that_fits(Path(folder), part, given.trl_sequences, cpu)
             other = tokens_of(part) / other_seconds
-        for kernels in given.kernels:
+        for kernels, rows, recompute in (setting.split(",") for setting in given.settings):
             gc.collect()
+            hardware = choose_rows(
+                shape, None if rows == "auto" else int(rows), {"yes": True, "no": False, "auto": None}[recompute]
+            )
+            recomputed = "yes" if hardware.gradient_checkpointing else "no"
             seconds, peak, useful = ours(Path(folder), groups, hardware, KERNELS[kernels], given.profile)
             mine = tokens_of(groups) / seconds
             mfu = "unknown" if limit is None else f"{useful / seconds / limit:.1%}"

@@ -82,6 +82,7 @@ class OtherProcess:
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_work, args=(theirs, device))
         self._process.start()
+        theirs.close()
 
     def open_buffers(self, handles: Handles) -> None:
         """It opens the buffer of its device."""
@@ -97,11 +98,13 @@ class OtherProcess:
 
     def end(self) -> None:
         """Ends the process."""
-        self._pipe.send(("end", None))
+        self._process.terminate()
         self._process.join()
 
     def _ask(self, what: str, value: Any) -> Any:
         self._pipe.send((what, value))
+        if not self._pipe.poll(60.0):
+            raise TimeoutError(f"the other process has not answered {what!r} for a minute")
         return self._pipe.recv()
 
 
@@ -121,8 +124,6 @@ def _work(pipe: Any, device: torch.device) -> None:
         elif what == "close":
             buffer, held = torch.empty(0), {}
             free_cached_memory()
-        else:
-            return
         pipe.send(answer)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -96,3 +98,29 @@ def test_kernels_that_are_not_installed_are_asked_for_by_name(monkeypatch: pytes
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"hardware.kernels is liger, but liger-kernel is not installed"):
         use_kernels(random_model("Qwen2"), KernelOptions(liger=True))
+
+
+def test_ligers_kernels_stay_with_the_model_that_asked_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers.models.qwen2 import modeling_qwen2
+
+    def patch(model: torch.nn.Module, **chosen: bool) -> None:  # as Liger does: the instance, and the family's module
+        model.model.norm.forward = "Liger's"
+        modeling_qwen2.Qwen2RMSNorm = modeling_qwen2.Qwen2MLP = object
+        modeling_qwen2.apply_rotary_pos_emb = lambda *args, **kwargs: "Liger's"
+
+    package, part = ModuleType("liger_kernel"), ModuleType("liger_kernel.transformers.monkey_patch")
+    part.MODEL_TYPE_TO_APPLY_LIGER_FN = {"qwen2": patch}
+    for name, module in {"": package, ".transformers": ModuleType(""), ".transformers.monkey_patch": part}.items():
+        monkeypatch.setitem(sys.modules, f"liger_kernel{name}", module)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: package)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(modeling_qwen2, "apply_rotary_pos_emb", modeling_qwen2.apply_rotary_pos_emb)
+    other, asking = (random_model("Qwen2") for _ in range(2))
+    want = other(torch.arange(1, 9)[None]).logits
+    for _ in range(2):
+        use_kernels(asking, KernelOptions(liger=True))
+    assert asking.model.norm.forward == "Liger's"
+    torch.testing.assert_close(other(torch.arange(1, 9)[None]).logits, want, atol=0, rtol=0)
+    assert isinstance(random_model("Qwen2").model.norm, type(other.model.norm))
+    with pytest.raises(InputError, match="choose one of them"):
+        use_kernels(asking, KernelOptions(liger=True, compiled=True))

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from tasks.costs.flops import Architecture, published_compute
 from tasks.costs.logit_chunks import logit_rows
-from tasks.policy.logprobs import HeadOptions, token_logprobs
+from tasks.policy.logprobs import HeadOptions, logit_gradient, row_statistics, token_logprobs
 from tasks.policy.packing import PromptGroup, pack
 from tasks.policy.policy_model import Policy, count_parameters, load_model, weights_digest
 from tasks.study.paths import StudyPaths
@@ -188,6 +188,26 @@ def test_entropies_and_their_gradients_are_those_of_the_whole_distribution(
     rounding = 1e-4 if precision == torch.float32 else 2**-7
     for mine, theirs in zip(torch.autograd.grad((found * scales).sum(), other), gradients, strict=True):
         torch.testing.assert_close(mine.double(), theirs, atol=rounding, rtol=rounding)
+
+
+@pytest.mark.parametrize("entropy", [False, True])
+def test_what_is_compiled_for_a_gpu_has_the_numbers_of_the_chunks(entropy: bool) -> None:
+    options = HeadOptions(0.7, entropy=entropy)
+    generator = torch.Generator().manual_seed(3)
+    hidden, weight = (torch.randn(n, 8, generator=generator) for n in (23, 31))
+    targets, scales = torch.randint(0, 31, (23,), generator=generator), torch.randn(2, 23, generator=generator)
+    logits = (hidden @ weight.T).requires_grad_()
+    want = token_logprobs(logits, torch.eye(31), targets, options)
+    rows = want if entropy else want[None]
+    (gradient,) = torch.autograd.grad((rows * scales[: len(rows)]).sum(), logits)
+    # Dynamo's trace without the C++ compiler
+    found = torch.compile(row_statistics, dynamic=True, backend="eager")(logits.detach(), targets, options)
+    scale, of_entropy = scales[0][:, None] / 0.7, (found[2], scales[1][:, None] / 0.7) if entropy else None
+    other = torch.compile(logit_gradient, dynamic=True, backend="eager")(
+        logits.detach(), targets, found[1], scale, of_entropy, options
+    )
+    torch.testing.assert_close(torch.stack([found[0], *found[2:]]) if entropy else found[0], want)
+    torch.testing.assert_close(other, gradient, atol=1e-6, rtol=1e-5)
 
 
 def test_logits_are_rounded_to_the_weights_precision_unless_the_head_is_float32() -> None:

@@ -4,11 +4,14 @@
     H(h)         = logsumexp_v(h.w_v / T) - sum_v p(v | h) h.w_v / T
 
 Forward and backward go over the rows in chunks and recompute the logits; the softmax is in float32 whatever the
-weights' precision.
+weights' precision. On a GPU what happens to a chunk between the matrix products is compiled into two kernels: they read
+the logits in the weights' precision and write nothing as wide as them in float32.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +61,13 @@ class _TokenLogprobs(torch.autograd.Function):
         total = torch.empty_like(out)
         entropy = torch.empty_like(out) if options.entropy else None
         for rows in _chunks(hidden, weight):
+            if hidden.is_cuda:
+                logits = _raw_logits(hidden[rows], weight, options)
+                found = _compiled(row_statistics)(logits, targets[rows], options)
+                out[rows], total[rows] = found[:2]
+                if entropy is not None:
+                    entropy[rows] = found[2]
+                continue
             logits = _logits(hidden[rows], weight, options)
             total[rows] = logits.logsumexp(1)
             out[rows] = logits.gather(1, targets[rows, None])[:, 0] - total[rows]
@@ -77,6 +87,15 @@ class _TokenLogprobs(torch.autograd.Function):
         scale = (grads[0] / ctx.options.temperature)[..., None]  # [R, 1], with entropies [2, R, 1]
         scale, entropy_scale = (scale, None) if entropy is None else (scale[0], scale[1])
         for rows in _chunks(hidden, weight):
+            if hidden.is_cuda:
+                logits = _raw_logits(hidden[rows], weight, ctx.options)
+                of_entropy = None if entropy is None or entropy_scale is None else (entropy[rows], entropy_scale[rows])
+                grad = _compiled(logit_gradient)(
+                    logits, targets[rows], total[rows], scale[rows], of_entropy, ctx.options
+                )
+                grad_hidden[rows] = grad @ weight.to(grad.dtype)
+                _add_product(grad_weight, grad.T, hidden[rows])
+                continue
             # (one-hot - softmax) x scale, in place: the chunk is most of what this function moves through memory
             grad = _logits(hidden[rows], weight, ctx.options).sub_(total[rows, None])
             if entropy_scale is None:
@@ -91,12 +110,71 @@ class _TokenLogprobs(torch.autograd.Function):
         return grad_hidden, grad_weight.to(weight.dtype), None, None
 
 
+def row_statistics(
+    logits: torch.Tensor, targets: torch.Tensor, options: HeadOptions
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """What the forward pass takes from a chunk; to be compiled, as eager code it would be slow and wide.
+
+    Args:
+        logits: [rows, vocabulary], of any precision, not yet divided by the temperature.
+        targets: int64 [rows].
+        options: temperature, entropies.
+
+    Returns:
+        float32 [rows]: log-probabilities of the targets, log-sum-exps, and entropies if they are asked for.
+    """
+    scaled = logits.float() / options.temperature
+    total = scaled.logsumexp(1)
+    chosen = scaled.gather(1, targets[:, None])[:, 0] - total
+    if not options.entropy:
+        return chosen, total, None
+    return chosen, total, total - ((scaled - total[:, None]).exp() * scaled).sum(1)
+
+
+def logit_gradient(
+    logits: torch.Tensor,
+    targets: torch.Tensor,
+    total: torch.Tensor,
+    scale: torch.Tensor,
+    of_entropy: tuple[torch.Tensor, torch.Tensor] | None,
+    options: HeadOptions,
+) -> torch.Tensor:
+    """Gradient of a chunk's logits, (one-hot - softmax) x scale and the entropies' part; to be compiled.
+
+    Args:
+        logits: as in `row_statistics`.
+        targets: int64 [rows].
+        total: log-sum-exps [rows].
+        scale: gradients of the log-probabilities over the temperature [rows, 1].
+        of_entropy: entropies [rows] and their gradients over the temperature [rows, 1].
+        options: temperature.
+
+    Returns:
+        [rows, vocabulary], of the logits' precision.
+    """
+    logs = logits.float() / options.temperature - total[:, None]
+    slope = scale if of_entropy is None else (logs + of_entropy[0][:, None]) * of_entropy[1] + scale
+    grad = -logs.exp() * slope
+    vocabulary = torch.arange(logits.shape[1], device=logits.device)
+    return torch.where(vocabulary == targets[:, None], grad + scale, grad).to(logits.dtype)
+
+
+@functools.cache
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    return torch.compile(function, dynamic=True)
+
+
+def _raw_logits(hidden: torch.Tensor, weight: torch.Tensor, options: HeadOptions) -> torch.Tensor:
+    """[rows, vocabulary] on a GPU, before the temperature; float32 if the options ask for it."""
+    if options.float32 and hidden.dtype != torch.float32:
+        return torch.mm(hidden, weight.T, out_dtype=torch.float32)
+    return hidden @ weight.T
+
+
 def _logits(hidden: torch.Tensor, weight: torch.Tensor, options: HeadOptions) -> torch.Tensor:
-    """float32 [rows, vocabulary], of memory of its own."""
+    """float32 [rows, vocabulary] on a CPU, of memory of its own."""
     if not options.float32 or hidden.dtype == torch.float32:
         logits = (hidden @ weight.T).float()
-    elif hidden.is_cuda:
-        logits = torch.mm(hidden, weight.T, out_dtype=torch.float32)
     else:
         logits = hidden.float() @ weight.float().T
     return logits if options.temperature == 1.0 else logits.div_(options.temperature)
