@@ -176,8 +176,7 @@ def theirs_that_fits(checkpoint: Path, groups: list[RolloutGroup], sequences: in
             return theirs(checkpoint, groups, sequences, cpu)
         except torch.OutOfMemoryError:
             sequences //= 2
-        gc.collect()
-        torch.cuda.empty_cache()
+        empty()
     return float("nan"), float("nan")
 
 
@@ -192,7 +191,7 @@ def theirs(checkpoint: Path, groups: list[RolloutGroup], sequences: int, cpu: bo
         use_cpu=cpu,
         bf16=not cpu,
         report_to="none",
-        per_device_train_batch_size=sequences,
+        per_device_train_batch_size=len(groups[0].completions),  # of its own loop, which is not run
         num_generations=len(groups[0].completions),
         beta=OBJECTIVE.kl_coefficient,
         loss_type="bnpo",
@@ -282,28 +281,34 @@ def main() -> None:
     name = "CPU, small: figures mean nothing" if cpu else torch.cuda.get_device_name()
     limit = None if cpu else peak_of_device(name)
     name_of_shape = f"{given.shape}, {shape['num_hidden_layers']} layers"
-    print(HEADER + "\n|" + "---|" * (HEADER.count("|") - 1), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         write_checkpoint(Path(folder), shape)
+        rows = []
+        for kernels, budget, recomputed in (setting.split(",") for setting in given.settings):
+            recompute = {"yes": True, "no": False, "auto": None}[recomputed]
+            hardware = choose_rows(shape, None if budget == "auto" else int(budget), recompute)
+            seconds, peak, useful = ours(Path(folder), groups, hardware, KERNELS[kernels], given.profile)
+            mfu = "unknown" if limit is None else f"{useful / seconds / limit:.1%}"
+            rows.append((kernels, hardware, mfu, tokens_of(groups) / seconds, peak))
+            empty()
         other, other_peak = float("nan"), float("nan")
         if part:
-            other_seconds, other_peak = theirs_that_fits(Path(folder), part, given.trl_sequences, cpu)
-            other = tokens_of(part) / other_seconds
-        for kernels, rows, recompute in (setting.split(",") for setting in given.settings):
-            gc.collect()
-            hardware = choose_rows(
-                shape, None if rows == "auto" else int(rows), {"yes": True, "no": False, "auto": None}[recompute]
-            )
-            recomputed = "yes" if hardware.gradient_checkpointing else "no"
-            seconds, peak, useful = ours(Path(folder), groups, hardware, KERNELS[kernels], given.profile)
-            mine = tokens_of(groups) / seconds
-            mfu = "unknown" if limit is None else f"{useful / seconds / limit:.1%}"
-            print(
-                f"| {name_of_shape} | {name} | {torch.__version__} | {transformers.__version__} | {kernels} | "
-                f"{hardware.token_budget} | {recomputed} | {mfu} | {mine:,.0f} | {other:,.0f} | {mine / other:.2f} | "
-                f"{peak:.1f} | {other_peak:.1f} |",
-                flush=True,
-            )
+            seconds, other_peak = theirs_that_fits(Path(folder), part, given.trl_sequences, cpu)
+            other = tokens_of(part) / seconds
+    print(HEADER + "\n|" + "---|" * (HEADER.count("|") - 1))
+    for kernels, hardware, mfu, mine, peak in rows:
+        print(
+            f"| {name_of_shape} | {name} | {torch.__version__} | {transformers.__version__} | {kernels} | "
+            f"{hardware.token_budget} | {'yes' if hardware.gradient_checkpointing else 'no'} | {mfu} | {mine:,.0f} | "
+            f"{other:,.0f} | {mine / other:.2f} | {peak:.1f} | {other_peak:.1f} |"
+        )
+
+
+def empty() -> None:
+    """Gives the allocator's memory back."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def tokens_of(groups: list[RolloutGroup]) -> int:

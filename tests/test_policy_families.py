@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import asdict
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 from support.families import FAMILIES, random_model
+from support.studies import study_to_train
 
 from tasks.policy.families import require_supported_family
 from tasks.policy.kernels import KernelOptions, use_kernels
 from tasks.policy.packing import PromptGroup, pack
 from tasks.policy.policy_model import Policy
 from tasks.study.errors import InputError
+from tasks.train.loop import train_job
 
 CPU = torch.device("cpu")
 GROUPS = [PromptGroup((5, 6, 7), ((8, 9), (10,), (11, 12, 13))), PromptGroup((14, 3), ((15, 16, 17, 18), (19, 5)))]
@@ -124,3 +128,9 @@ def test_ligers_kernels_stay_with_the_model_that_asked_for_them(monkeypatch: pyt
     assert isinstance(random_model("Qwen2").model.norm, type(other.model.norm))
     with pytest.raises(InputError, match="choose one of them"):
         use_kernels(asking, KernelOptions(liger=True, compiled=True))
+
+
+def test_compiled_layers_that_are_recomputed_need_the_variable_length_kernel(tmp_path: Path) -> None:
+    params, run = study_to_train(tmp_path, hardware={"compile_layers": True, "gradient_checkpointing": True})
+    with pytest.raises(InputError, match="needs variable-length attention"):
+        train_job(params.model_dump_json(), asdict(run), "tiny")

@@ -20,6 +20,7 @@ from tasks.policy.packing import PackedBatch
 from tasks.policy.policy_model import Policy
 from tasks.records.models import ModelRecord, read_models
 from tasks.sampling.prompts import PromptSet, load_prompts
+from tasks.study.errors import InputError
 from tasks.study.grid import Run
 from tasks.study.params import Params, SizedHardware
 from tasks.study.paths import StudyPaths
@@ -129,6 +130,12 @@ def open_context(params: Params, run: Run, fingerprint: str) -> TrainingContext:
     varlen = supports_varlen(device, train.precision, architecture.head_dim)
     require_supported_family(policy.to(device), train.precision, longest, device, varlen, _kernels(params))
     hardware = params.hardware.of_size(run.size)
+    if params.hardware.compile_layers and hardware.gradient_checkpointing and not varlen:
+        # Blocks of attention come in changing numbers; a layer recompiled for its second pass keeps other tensors.
+        raise InputError(
+            "hardware.compile_layers with gradient_checkpointing needs variable-length attention: bfloat16 on a GPU; "
+            "switch one of the two off"
+        )
     updater = _updater(params, parallel, policy, checkpoint, hardware.gradient_checkpointing)
 
     style, most = getattr(train.prompt_style, run.variant), train.sampling.max_prompt_tokens

@@ -4,7 +4,7 @@
     GPU      CUDA IPC                    its UUID
     CPU      path of a shared mapping    number in the group; a worker's local rank
 
-The opening of CUDA handles has not been run.
+On an H100: `benchmarks/weight_sync.py --other-process`.
 """
 
 from __future__ import annotations
